@@ -1,0 +1,1 @@
+"""Sources of motion, one file each; the registry finds every file of this folder."""

@@ -1,0 +1,251 @@
+"""The exponential-map files of the 8-action CMU motion capture benchmark.
+
+Files are ``{train,test}/<action>/<action>_<n>.txt``: comma-separated, 117 columns, 120 rows per
+second; three of root translation, then an exponential map for each of 38 joints. Unlike the
+published loaders this one keeps true time and length: rotations are interpolated to the asked
+frame rate, lengths are in true millimetres, and the T-pose that stands in row 0 is dropped.
+
+Of the 38 joints, 18 match the paper's list (SMPL joints 4 to 21) as nearly as this skeleton
+allows. Sixteen are the same body points. The two collars are not: the CMU clavicle begins where
+the chest joint already is, so it would be a copy of it, and the first hand joint of each side
+takes their place. Hips and the lower back, which do not move once the root is removed, are left
+out as in the paper.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.datasets.base import Dataset, Recording
+from bench.errors import InputError
+from bench.motion import Skeleton, forward_kinematics
+from bench.motion.kinematics import resample_rotations
+
+FILE_FPS = 120.0
+MM_PER_UNIT = 56.444
+COLUMNS = 117
+ACTIONS = (
+    "basketball",
+    "basketball_signal",
+    "directing_traffic",
+    "jumping",
+    "running",
+    "soccer",
+    "walking",
+    "washwindow",
+)
+KNOWN_FILES = [
+    f"{split}/{action}/{action}_{number}.txt"
+    for split, count in (("train", 5), ("test", 1))
+    for action in ACTIONS
+    for number in range(1, count + 1)
+]
+
+# name, parent, offset from the parent in the units of the files
+_JOINTS: list[tuple[str, int, tuple[float, float, float]]] = [
+    ("hips", -1, (0, 0, 0)),
+    ("left_hip_joint", 0, (0, 0, 0)),
+    ("left_hip", 1, (1.65674, -1.80282, 0.62477)),
+    ("left_knee", 2, (2.5972, -7.13576, 0)),
+    ("left_ankle", 3, (2.49236, -6.8477, 0)),
+    ("left_foot", 4, (0.19704, -0.54136, 2.14581)),
+    ("left_toe_end", 5, (0, 0, 1.11249)),
+    ("right_hip_joint", 0, (0, 0, 0)),
+    ("right_hip", 7, (-1.6107, -1.80282, 0.62476)),
+    ("right_knee", 8, (-2.59502, -7.12977, 0)),
+    ("right_ankle", 9, (-2.4678, -6.78024, 0)),
+    ("right_foot", 10, (-0.23024, -0.63258, 2.13368)),
+    ("right_toe_end", 11, (0, 0, 1.11569)),
+    ("lower_back", 0, (0, 0, 0)),
+    ("spine", 13, (0.01961, 2.0545, -0.14112)),
+    ("chest", 14, (0.01021, 2.06436, -0.05921)),
+    ("neck_base", 15, (0, 0, 0)),
+    ("neck", 16, (0.00713, 1.56711, 0.14968)),
+    ("head", 17, (0.03429, 1.56041, -0.10006)),
+    ("head_end", 18, (0.01305, 1.6256, -0.05265)),
+    ("left_collar", 15, (0, 0, 0)),
+    ("left_shoulder", 20, (3.54205, 0.90436, -0.17364)),
+    ("left_elbow", 21, (4.86513, 0, 0)),
+    ("left_wrist", 22, (3.35554, 0, 0)),
+    ("left_finger_base", 23, (0, 0, 0)),
+    ("left_hand", 24, (0.66117, 0, 0)),
+    ("left_hand_end", 25, (0.53306, 0, 0)),
+    ("left_thumb", 23, (0, 0, 0)),
+    ("left_thumb_end", 27, (0.5412, 0, 0.5412)),
+    ("right_collar", 15, (0, 0, 0)),
+    ("right_shoulder", 29, (-3.49802, 0.75994, -0.32616)),
+    ("right_elbow", 30, (-5.02649, 0, 0)),
+    ("right_wrist", 31, (-3.36431, 0, 0)),
+    ("right_finger_base", 32, (0, 0, 0)),
+    ("right_hand", 33, (-0.73041, 0, 0)),
+    ("right_hand_end", 34, (-0.58887, 0, 0)),
+    ("right_thumb", 32, (0, 0, 0)),
+    ("right_thumb_end", 36, (-0.59786, 0, 0.59786)),
+]
+
+KEPT = (
+    "left_knee",
+    "right_knee",
+    "spine",
+    "left_ankle",
+    "right_ankle",
+    "chest",
+    "left_foot",
+    "right_foot",
+    "neck",
+    "head",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hand",
+    "right_hand",
+)
+
+
+def _full_skeleton() -> Skeleton:
+    rest = np.zeros((len(_JOINTS), 3))
+    for joint, (_, parent, offset) in enumerate(_JOINTS):
+        rest[joint] = np.array(offset) * MM_PER_UNIT + (rest[parent] if parent >= 0 else 0)
+    names = tuple(name for name, _, _ in _JOINTS)
+
+    def limb(first: str, last: str) -> tuple[str, ...]:
+        return names[names.index(first) : names.index(last) + 1]
+
+    return Skeleton(
+        names=names,
+        parents=tuple(parent for _, parent, _ in _JOINTS),
+        rest=rest,
+        limbs={
+            "left_leg": limb("left_hip_joint", "left_toe_end"),
+            "right_leg": limb("right_hip_joint", "right_toe_end"),
+            "trunk": ("hips", *limb("lower_back", "chest")),
+            "head": limb("neck_base", "head_end"),
+            "left_arm": limb("left_collar", "left_thumb_end"),
+            "right_arm": limb("right_collar", "right_thumb_end"),
+        },
+        pairs=tuple(
+            (name, name.replace("left_", "right_")) for name in names if name.startswith("left_")
+        ),
+    )
+
+
+FULL_SKELETON = _full_skeleton()
+SKELETON = FULL_SKELETON.select(KEPT)
+
+
+class CMU(Dataset):
+    """CMU motion capture, the 8-action benchmark with its official split, 18 joints, real."""
+
+    name: ClassVar[str] = "cmu"
+
+    rebuilt: bool = False
+    """Also use ``cmu_expmap_rebuilt``, files recomputed where the benchmark's own are lost."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The 18 kept joints."""
+        return SKELETON
+
+    def files(self, root: Path | None) -> list[Path]:
+        """Return the benchmark's files under ``root``, ordered by split and name."""
+        if root is None:
+            raise InputError(
+                "cmu: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
+                "DIR holding cmu_expmap/ or train/ and test/"
+            )
+        if not root.is_dir():
+            raise InputError(f"cmu: the data root {root} is not a folder; check --data-root")
+        found = [path for name in KNOWN_FILES if (path := self._find(root, name))]
+        if not found:
+            raise InputError(
+                f"cmu: no file of the benchmark under {root}; expected for instance "
+                f"{root / 'cmu_expmap' / 'train' / 'walking' / 'walking_1.txt'}"
+            )
+        return found
+
+    def absent(self, root: Path | None) -> list[str]:
+        """Return the benchmark's files that are not under ``root``."""
+        return [name for name in KNOWN_FILES if root is None or not self._find(root, name)]
+
+    def recordings(self, root: Path | None) -> Iterator[Recording]:
+        """Yield each file as 18 joints at ``fps``.
+
+        The benchmark has no validation part: the last train file of every action that has three
+        or more is held out for it.
+        """
+        paths = self.files(root)
+        held_out = {
+            path
+            for action in ACTIONS
+            if len(mine := [p for p in paths if _split(p) == "train" and p.parent.name == action])
+            >= 3
+            for path in mine[-1:]
+        }
+        kept = FULL_SKELETON.index(KEPT)
+        for path in paths:
+            split = "valid" if path in held_out else _split(path)
+            rotations = resample_rotations(joint_rotations(read(path)), FILE_FPS, self.fps)
+            rotations[:, 0] = np.eye(3)
+            motion = forward_kinematics(rotations, FULL_SKELETON)[:, kept]
+            yield Recording(
+                name=f"{_split(path)}/{path.stem}",
+                split=split,
+                action=path.parent.name,
+                subject="",
+                motion=motion.astype(np.float32),
+            )
+
+    def _find(self, root: Path, name: str) -> Path | None:
+        folders = ["cmu_expmap", ".", *(["cmu_expmap_rebuilt"] if self.rebuilt else [])]
+        paths = (root / folder / name for folder in folders)
+        return next((path for path in paths if path.is_file()), None)
+
+
+def read(path: Path) -> NDArray[np.float64]:
+    """Return the ``(row, 117)`` numbers of one file, the T-pose of row 0 included.
+
+    Raises:
+        InputError: the file is cut short, or not 117 columns of finite numbers.
+    """
+    mend = "fetch the file again"
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        size = file.tell()
+        file.seek(max(size - 1, 0))
+        if size == 0 or file.read(1) != b"\n":
+            raise InputError(f"{path}: cut short (it ends in the middle of a row); {mend}")
+    try:
+        table = pd.read_csv(path, header=None, dtype=np.float64)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: not a table of numbers ({_one_line(error)}); {mend}") from None
+    if table.shape[1] != COLUMNS:
+        raise InputError(f"{path}: {table.shape[1]} columns where {COLUMNS} are due; {mend}")
+    bad = np.flatnonzero(~np.isfinite(table.to_numpy()).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"{path}: row {bad[0] + 1} lacks a finite number in one of {COLUMNS} columns; {mend}"
+        )
+    return table.to_numpy()
+
+
+def joint_rotations(rows: NDArray[np.float64], drop_t_pose: bool = True) -> NDArray[np.float64]:
+    """Return ``(frame, 38, 3)`` rotation vectors of a file's rows.
+
+    The files hold the vectors of the transposed rotations, hence the sign.
+    """
+    return -rows[1 if drop_t_pose else 0 :, 3:].reshape(-1, len(_JOINTS), 3)
+
+
+def _split(path: Path) -> str:
+    return path.parent.parent.name
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,562 @@
+"""Embedded synthetic motion: an articulated body driven by twenty made-up actions.
+
+Nothing here was recorded. Joint angles come from the tables below, each subject's own style,
+slow and fast smooth noise, and joint limits; positions come from forward kinematics, so bones
+have constant length. It exists so that the harness runs without data, and its results say
+nothing about real motion: everything made from it is marked synthetic.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from bench.datasets.base import Dataset, Recording
+from bench.motion import Skeleton, derive_seed, forward_kinematics
+
+# name, parent, offset from the parent in the rest pose (arms out to the sides), mm; y is up,
+# z forward, x to the body's left. The joints and their order are those of SMPL.
+_JOINTS: list[tuple[str, int, tuple[float, float, float]]] = [
+    ("pelvis", -1, (0, 0, 0)),
+    ("left_hip", 0, (70, -90, -5)),
+    ("right_hip", 0, (-70, -90, -5)),
+    ("spine1", 0, (0, 110, -25)),
+    ("left_knee", 1, (35, -385, -5)),
+    ("right_knee", 2, (-35, -385, -5)),
+    ("spine2", 3, (0, 135, 0)),
+    ("left_ankle", 4, (-15, -400, -40)),
+    ("right_ankle", 5, (15, -400, -40)),
+    ("spine3", 6, (0, 55, 25)),
+    ("left_foot", 7, (30, -60, 120)),
+    ("right_foot", 8, (-30, -60, 120)),
+    ("neck", 9, (0, 215, -40)),
+    ("left_collar", 9, (80, 120, -35)),
+    ("right_collar", 9, (-80, 120, -35)),
+    ("head", 12, (0, 65, 50)),
+    ("left_shoulder", 13, (95, 30, -10)),
+    ("right_shoulder", 14, (-95, 30, -10)),
+    ("left_elbow", 16, (260, -10, -25)),
+    ("right_elbow", 17, (-260, -10, -25)),
+    ("left_wrist", 18, (250, 10, 0)),
+    ("right_wrist", 19, (-250, 10, 0)),
+]
+
+
+def _body() -> Skeleton:
+    rest = np.zeros((len(_JOINTS), 3))
+    for joint, (_, parent, offset) in enumerate(_JOINTS):
+        rest[joint] = np.array(offset) + (rest[parent] if parent >= 0 else 0)
+    names = tuple(name for name, _, _ in _JOINTS)
+
+    def side(limb: str, joints: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        return {f"{s}_{limb}": tuple(f"{s}_{joint}" for joint in joints) for s in ("left", "right")}
+
+    return Skeleton(
+        names=names,
+        parents=tuple(parent for _, parent, _ in _JOINTS),
+        rest=rest,
+        limbs={
+            **side("leg", ("hip", "knee", "ankle", "foot")),
+            "trunk": ("pelvis", "spine1", "spine2", "spine3"),
+            "head": ("neck", "head"),
+            **side("arm", ("collar", "shoulder", "elbow", "wrist")),
+        },
+        pairs=tuple(
+            (name, name.replace("left_", "right_")) for name in names if name.startswith("left_")
+        ),
+    )
+
+
+BODY = _body()
+SKELETON = BODY.select(BODY.names[4:])
+
+# angle -> (lower limit, upper limit, value when standing), degrees. Angles of a limb exist on
+# both sides, as left_* and right_*; those of the spine at spine1, spine2 and spine3.
+_LIMB_ANGLES = {
+    "hip_flex": (-25, 120, 3),
+    "hip_abduct": (-20, 45, 4),
+    "hip_twist": (-35, 40, 3),
+    "knee_flex": (0, 140, 7),
+    "ankle_flex": (-45, 25, 0),
+    "collar_lift": (-10, 30, 0),
+    "shoulder_flex": (-55, 175, 4),
+    "shoulder_abduct": (-15, 150, 12),
+    "shoulder_twist": (-70, 70, 0),
+    "elbow_flex": (0, 145, 18),
+}
+_SPINE_ANGLES = {"flex": (-12, 30, 1), "bend": (-14, 14, 0), "twist": (-16, 16, 0)}
+_NECK_ANGLES = {"flex": (-40, 45, 4), "bend": (-30, 30, 0), "twist": (-60, 60, 0)}
+_SPINE_JOINTS = ("spine1", "spine2", "spine3")
+
+_LIMITS: dict[str, tuple[float, float, float]] = {
+    **{f"{side}_{name}": v for side in ("left", "right") for name, v in _LIMB_ANGLES.items()},
+    **{f"{joint}_{name}": v for joint in _SPINE_JOINTS for name, v in _SPINE_ANGLES.items()},
+    **{f"neck_{name}": v for name, v in _NECK_ANGLES.items()},
+}
+ANGLES = tuple(_LIMITS)
+_LOWER, _UPPER, _STANDING = np.array(list(_LIMITS.values()), dtype=np.float64).T
+
+# What the tables below may name: a limb's angle alone means both sides, spine_* all three joints
+# together (the angle is shared out), left_*, right_* and neck_* themselves.
+Pose = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """An action that repeats: every angle a mean and harmonics of one phase.
+
+    ``swing`` maps an angle to (amplitude in degrees, phase in turns, harmonic); a name with ~
+    in front has its right side half a turn later than its left.
+    """
+
+    hertz: float
+    swing: Mapping[str, tuple[float, float, int]]
+    base: Pose = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Routine:
+    """An action that passes through key poses, with pauses of random length between them."""
+
+    seconds: float
+    poses: tuple[Pose, ...]
+
+
+_GUARD = {"shoulder_flex": 35, "elbow_flex": 115, "shoulder_twist": 20, "knee_flex": 18}
+
+ACTIONS: dict[str, Cycle | Routine] = {
+    "walk": Cycle(
+        0.95,
+        {
+            "~hip_flex": (24, 0.0, 1),
+            "~knee_flex": (26, 0.2, 1),
+            "knee_flex": (8, 0.1, 2),
+            "~ankle_flex": (12, 0.6, 1),
+            "~shoulder_flex": (22, 0.5, 1),
+            "~elbow_flex": (8, 0.55, 1),
+            "spine_twist": (9, 0.0, 1),
+            "spine_bend": (4, 0.25, 1),
+            "spine_flex": (2, 0.1, 2),
+        },
+        {"knee_flex": 30, "hip_flex": 10},
+    ),
+    "run": Cycle(
+        1.4,
+        {
+            "~hip_flex": (42, 0.0, 1),
+            "~knee_flex": (48, 0.22, 1),
+            "knee_flex": (12, 0.1, 2),
+            "~ankle_flex": (20, 0.6, 1),
+            "~shoulder_flex": (38, 0.5, 1),
+            "~elbow_flex": (12, 0.5, 1),
+            "spine_twist": (14, 0.0, 1),
+        },
+        {"hip_flex": 22, "knee_flex": 58, "elbow_flex": 90, "spine_flex": 14},
+    ),
+    "march": Cycle(
+        0.8,
+        {
+            "~hip_flex": (42, 0.0, 1),
+            "~knee_flex": (42, 0.05, 1),
+            "~shoulder_flex": (34, 0.5, 1),
+            "spine_bend": (3, 0.2, 1),
+        },
+        {"hip_flex": 36, "knee_flex": 42, "shoulder_flex": 12},
+    ),
+    "jump": Cycle(
+        0.75,
+        {
+            "hip_flex": (38, 0.0, 1),
+            "knee_flex": (45, 0.02, 1),
+            "ankle_flex": (22, 0.5, 1),
+            "shoulder_flex": (60, 0.45, 1),
+            "spine_flex": (16, 0.0, 1),
+            "elbow_flex": (15, 0.3, 2),
+        },
+        {"hip_flex": 38, "knee_flex": 50, "shoulder_flex": 40, "spine_flex": 14},
+    ),
+    "jumping_jack": Cycle(
+        1.0,
+        {
+            "shoulder_abduct": (62, 0.0, 1),
+            "hip_abduct": (15, 0.0, 1),
+            "knee_flex": (14, 0.2, 2),
+            "collar_lift": (9, 0.0, 1),
+        },
+        {"shoulder_abduct": 78, "hip_abduct": 16, "knee_flex": 18, "elbow_flex": 12},
+    ),
+    "squat": Cycle(
+        0.4,
+        {
+            "hip_flex": (42, 0.0, 1),
+            "knee_flex": (52, 0.0, 1),
+            "shoulder_flex": (40, 0.02, 1),
+            "spine_flex": (12, 0.05, 1),
+            "ankle_flex": (10, 0.0, 1),
+        },
+        {"hip_flex": 46, "knee_flex": 60, "shoulder_flex": 48, "spine_flex": 14},
+    ),
+    "wave": Cycle(
+        1.6,
+        {
+            "right_elbow_flex": (24, 0.0, 1),
+            "right_shoulder_twist": (26, 0.1, 1),
+            "spine_bend": (3, 0.4, 1),
+        },
+        {"right_shoulder_abduct": 110, "right_elbow_flex": 70, "right_collar_lift": 14},
+    ),
+    "dance": Cycle(
+        0.85,
+        {
+            "~hip_flex": (18, 0.1, 1),
+            "~knee_flex": (24, 0.15, 1),
+            "hip_abduct": (9, 0.4, 2),
+            "~shoulder_abduct": (36, 0.3, 1),
+            "shoulder_flex": (28, 0.7, 1),
+            "~elbow_flex": (34, 0.05, 2),
+            "spine_bend": (14, 0.0, 1),
+            "spine_twist": (20, 0.35, 1),
+            "neck_twist": (18, 0.6, 1),
+        },
+        {"shoulder_abduct": 48, "elbow_flex": 62, "knee_flex": 28, "hip_flex": 14},
+    ),
+    "clap": Cycle(
+        1.8,
+        {"shoulder_twist": (18, 0.0, 1), "elbow_flex": (12, 0.0, 1)},
+        {"shoulder_flex": 42, "elbow_flex": 72, "shoulder_twist": 20},
+    ),
+    "wipe": Cycle(
+        0.7,
+        {
+            "right_shoulder_flex": (20, 0.0, 1),
+            "right_shoulder_abduct": (26, 0.25, 1),
+            "right_elbow_flex": (26, 0.5, 1),
+            "spine_twist": (12, 0.2, 1),
+            "spine_bend": (6, 0.1, 1),
+        },
+        {"right_shoulder_flex": 88, "right_elbow_flex": 48, "left_elbow_flex": 40},
+    ),
+    "kick": Routine(
+        0.32,
+        (
+            {},
+            {"right_hip_flex": -20, "right_knee_flex": 80, "left_shoulder_flex": 35},
+            {"right_hip_flex": 85, "right_knee_flex": 12, "spine_flex": -8, "left_knee_flex": 15},
+            {"right_hip_flex": 30, "right_knee_flex": 50},
+        ),
+    ),
+    "throw": Routine(
+        0.35,
+        (
+            {},
+            {
+                "right_shoulder_abduct": 95,
+                "right_elbow_flex": 105,
+                "right_shoulder_twist": -55,
+                "spine_twist": -32,
+                "left_hip_flex": 35,
+            },
+            {
+                "right_shoulder_flex": 95,
+                "right_elbow_flex": 15,
+                "spine_twist": 30,
+                "spine_flex": 24,
+                "left_hip_flex": 28,
+                "left_knee_flex": 25,
+            },
+            {"right_shoulder_flex": 25, "spine_flex": 30, "right_shoulder_twist": 40},
+        ),
+    ),
+    "box": Routine(
+        0.22,
+        (
+            _GUARD,
+            _GUARD | {"left_shoulder_flex": 88, "left_elbow_flex": 10, "spine_twist": -22},
+            _GUARD,
+            _GUARD | {"right_shoulder_flex": 88, "right_elbow_flex": 10, "spine_twist": 26},
+        ),
+    ),
+    "sit": Routine(
+        1.0,
+        (
+            {},
+            {"hip_flex": 75, "knee_flex": 80, "spine_flex": 32, "shoulder_flex": 30},
+            {"hip_flex": 86, "knee_flex": 90, "spine_flex": 4, "elbow_flex": 60},
+            {"hip_flex": 86, "knee_flex": 90, "spine_twist": 22, "right_shoulder_flex": 50},
+        ),
+    ),
+    "bow": Routine(
+        0.9,
+        (
+            {},
+            {"hip_flex": 42, "spine_flex": 62, "neck_flex": 22, "shoulder_flex": 32},
+            {"hip_flex": 15, "spine_flex": 20, "right_shoulder_abduct": 40},
+        ),
+    ),
+    "reach": Routine(
+        0.7,
+        (
+            {},
+            {"right_shoulder_flex": 150, "right_collar_lift": 22, "spine_bend": -14},
+            {"left_shoulder_flex": 110, "left_collar_lift": 18, "spine_twist": 26},
+            {"shoulder_flex": 70, "spine_flex": 40, "knee_flex": 55, "hip_flex": 50},
+        ),
+    ),
+    "stretch": Routine(
+        1.1,
+        (
+            {"shoulder_abduct": 90},
+            {"shoulder_flex": 165, "collar_lift": 22, "spine_flex": -18},
+            {"left_shoulder_abduct": 140, "spine_bend": -30},
+            {"right_shoulder_abduct": 140, "spine_bend": 30},
+        ),
+    ),
+    "lunge": Routine(
+        0.8,
+        (
+            {},
+            {"left_hip_flex": 75, "left_knee_flex": 80, "right_hip_flex": -18},
+            {"right_hip_flex": 75, "right_knee_flex": 80, "left_hip_flex": -18},
+        ),
+    ),
+    "swing_bat": Routine(
+        0.38,
+        (
+            {"shoulder_flex": 60, "elbow_flex": 70, "spine_twist": -38, "knee_flex": 25},
+            {"shoulder_flex": 68, "elbow_flex": 20, "spine_twist": 12, "left_hip_flex": 22},
+            {"shoulder_flex": 85, "elbow_flex": 60, "spine_twist": 44, "left_hip_twist": 22},
+        ),
+    ),
+    "signal": Routine(
+        0.55,
+        (
+            {"right_shoulder_abduct": 88},
+            {"left_shoulder_flex": 95, "left_elbow_flex": 85, "neck_twist": 40},
+            {"right_shoulder_flex": 90, "right_elbow_flex": 95, "neck_twist": -35},
+            {"shoulder_abduct": 85, "right_elbow_flex": 80, "spine_twist": 18},
+        ),
+    ),
+}
+
+
+class Synthetic(Dataset):
+    """Synthetic motion of an articulated 18-joint body, twenty actions; made up, not recorded."""
+
+    name: ClassVar[str] = "synthetic"
+    synthetic: ClassVar[bool] = True
+
+    subjects: int = Field(8, ge=4, description="the last two are test, the one before is valid")
+    seconds: float = Field(9.0, gt=0, description="length of each subject's take of each action")
+    seed: int = Field(0, ge=0, description="another seed is another set of people and takes")
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The 18 joints that move: SMPL joints 4 to 21."""
+        return SKELETON
+
+    def files(self, root: Path | None) -> list[Path]:
+        """Return nothing: this data set is embedded."""
+        return []
+
+    def recordings(self, root: Path | None) -> Iterator[Recording]:
+        """Yield one take of every action by every subject; whole subjects are held out."""
+        for person in range(self.subjects):
+            from_end = self.subjects - person
+            split = "test" if from_end <= 2 else "valid" if from_end == 3 else "train"
+            subject = f"synthetic_{person:02d}"
+            style = Style.draw(np.random.default_rng(derive_seed("style", self.seed, person)))
+            for action in ACTIONS:
+                rng = np.random.default_rng(derive_seed("take", self.seed, person, action))
+                angles = take(action, style, self.seconds, self.fps, rng)
+                positions = forward_kinematics(joint_rotations(angles), BODY)
+                yield Recording(
+                    name=f"{subject}/{action}",
+                    split=split,
+                    action=action,
+                    subject=subject,
+                    motion=positions[:, 4:].astype(np.float32),
+                )
+
+
+@dataclass(frozen=True)
+class Style:
+    """How one person moves: posture, gain and lag of every angle, tempo and handedness."""
+
+    posture: NDArray[np.float64]
+    gain: NDArray[np.float64]
+    lag: NDArray[np.float64]
+    tempo: float
+    left_handed: bool
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Style":
+        """Draw a person; left and right differ, since every angle has its own gain and lag."""
+        count = len(ANGLES)
+        return cls(
+            posture=rng.normal(0, 4, count),
+            gain=np.exp(rng.normal(0, 0.22, count)),
+            lag=rng.normal(0, 0.03, count),
+            tempo=float(np.exp(rng.normal(0, 0.15))),
+            left_handed=bool(rng.random() < 0.25),
+        )
+
+
+def take(
+    action: str, style: Style, seconds: float, fps: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return ``(frame, angle)`` joint angles in degrees of one take, within joint limits."""
+    frames = max(2, round(seconds * fps))
+    plan = ACTIONS[action]
+    if isinstance(plan, Cycle):
+        moved = _cycle(plan, style, frames, fps, rng)
+    else:
+        moved = _routine(plan, style, frames, fps, rng)
+    if style.left_handed:
+        moved = _mirror(moved)
+    # The person stands at times, and drifts in and out of the action: nothing repeats exactly.
+    engaged = _engagement(frames, fps, rng)[:, None]
+    angles = _STANDING + style.posture + style.gain * engaged * (moved - _STANDING)
+    angles += 3.0 * _noise(frames, len(ANGLES), 0.45 * fps, rng)
+    angles += 0.35 * _noise(frames, len(ANGLES), 0.06 * fps, rng)
+    return _limit(angles)
+
+
+def joint_rotations(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(frame, 22, 3, 3)`` local rotations of the body for joint angles in degrees."""
+    column = {name: angles[:, number] for number, name in enumerate(ANGLES)}
+    rotations = np.tile(np.eye(3), (len(angles), len(BODY), 1, 1))
+
+    def turn(joint: str, axes: str, *degrees: NDArray[np.float64]) -> None:
+        matrices = Rotation.from_euler(axes, np.stack(degrees, axis=1), degrees=True).as_matrix()
+        rotations[:, BODY.names.index(joint)] = matrices
+
+    for side, sign in (("left", 1), ("right", -1)):
+        angle = {name: column[f"{side}_{name}"] for name in _LIMB_ANGLES}
+        turn(
+            f"{side}_hip",
+            "XZY",
+            -angle["hip_flex"],
+            sign * angle["hip_abduct"],
+            sign * angle["hip_twist"],
+        )
+        turn(f"{side}_knee", "X", angle["knee_flex"])
+        turn(f"{side}_ankle", "X", -angle["ankle_flex"])
+        turn(f"{side}_collar", "Z", sign * angle["collar_lift"])
+        turn(
+            f"{side}_shoulder",
+            "XZX",
+            -angle["shoulder_flex"],
+            sign * (angle["shoulder_abduct"] - 90),
+            angle["shoulder_twist"],
+        )
+        turn(f"{side}_elbow", "Y", -sign * angle["elbow_flex"])
+    for joint in (*_SPINE_JOINTS, "neck"):
+        turn(joint, "XZY", *(column[f"{joint}_{name}"] for name in ("flex", "bend", "twist")))
+    return rotations
+
+
+def _vector(pose: Pose) -> NDArray[np.float64]:
+    """Return all angles of a pose, those it does not name as when standing."""
+    angles = _STANDING.copy()
+    for name, degrees in pose.items():
+        columns, shared = _columns(name)
+        angles[columns] = degrees / shared
+    return angles
+
+
+def _columns(name: str) -> tuple[list[int], int]:
+    """Return the angles that a name of the tables means, and how many share its degrees."""
+    if name in ANGLES:
+        return [ANGLES.index(name)], 1
+    if name in _LIMB_ANGLES:
+        return [ANGLES.index(f"left_{name}"), ANGLES.index(f"right_{name}")], 1
+    _, kind = name.split("_")
+    return [ANGLES.index(f"{joint}_{kind}") for joint in _SPINE_JOINTS], len(_SPINE_JOINTS)
+
+
+def _cycle(
+    plan: Cycle, style: Style, frames: int, fps: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    tempo = np.exp(0.12 * _noise(frames, 1, 0.8 * fps, rng)[:, 0])
+    phase = rng.random() + np.cumsum(plan.hertz * style.tempo * tempo) / fps
+    vigour = 1 + 0.2 * _noise(frames, len(ANGLES), 0.9 * fps, rng)
+    angles = np.tile(_vector(plan.base), (frames, 1))
+    for name, (amplitude, start, harmonic) in plan.swing.items():
+        columns, shared = _columns(name.lstrip("~"))
+        for order, column in enumerate(columns):
+            opposite = 0.5 * order if name.startswith("~") else 0.0
+            turns = harmonic * (phase + style.lag[column]) + start + harmonic * opposite
+            angles[:, column] += (
+                amplitude / shared * vigour[:, column] * np.cos(2 * np.pi * turns)
+            )
+    return angles
+
+
+def _routine(
+    plan: Routine, style: Style, frames: int, fps: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    times, poses = [0.0], [_vector(plan.poses[0])]
+    step = int(rng.integers(len(plan.poses)))
+    while times[-1] < frames / fps:
+        pose = _vector(plan.poses[step % len(plan.poses)])
+        # No two repetitions go to quite the same place, at the same speed, with the same pause.
+        pose = _STANDING + (pose - _STANDING) * (1 + rng.normal(0, 0.15, len(ANGLES)))
+        move = plan.seconds / style.tempo * np.exp(rng.normal(0, 0.2))
+        pause = rng.exponential(0.35 * plan.seconds)
+        times += [times[-1] + move, times[-1] + move + pause]
+        poses += [pose, pose]
+        step += 1 if rng.random() < 0.85 else int(rng.integers(len(plan.poses)))
+    at = np.arange(frames)[:, None] / fps - 0.5 * plan.seconds * style.lag
+    segment = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
+    knots, values = np.array(times), np.array(poses)
+    part = np.clip((at - knots[segment]) / np.maximum(knots[segment + 1] - knots[segment], 1e-6), 0, 1)
+    ease = part**3 * (10 - 15 * part + 6 * part**2)  # the minimum-jerk path between two poses
+    columns = np.arange(len(ANGLES))
+    start, end = values[segment, columns], values[segment + 1, columns]
+    return start + ease * (end - start)
+
+
+def _engagement(frames: int, fps: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return how far into the action a person is at each frame, mostly 1, with smooth lapses."""
+    level = np.ones(frames + 1)
+    at = rng.exponential(3.0)
+    while at < frames / fps:
+        length = rng.uniform(0.4, 1.5)
+        level[round(at * fps) : round((at + length) * fps)] = rng.uniform(0, 0.5)
+        at += length + rng.exponential(5.0)
+    return gaussian_filter1d(level, 0.2 * fps)[:frames]
+
+
+def _noise(
+    frames: int, count: int, width: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return ``(frame, count)`` Gaussian noise of unit variance, smooth over ``width`` frames."""
+    margin = int(4 * width) + 1
+    smooth = gaussian_filter1d(rng.normal(size=(frames + 2 * margin, count)), width, axis=0)
+    kernel = gaussian_filter1d(np.eye(1, 2 * margin + 1, margin)[0], width)
+    return smooth[margin : margin + frames] / np.sqrt((kernel**2).sum())
+
+
+def _mirror(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Swap left and right: limbs change sides, bends and twists of the trunk change sign."""
+    swap = {"left": "right", "right": "left"}
+    mirrored = np.empty_like(angles)
+    for column, name in enumerate(ANGLES):
+        head, kind = name.split("_", 1)
+        if head in swap:
+            mirrored[:, column] = angles[:, ANGLES.index(f"{swap[head]}_{kind}")]
+        else:
+            mirrored[:, column] = angles[:, column] * (1 if kind == "flex" else -1)
+    return mirrored
+
+
+def _limit(angles: NDArray[np.float64], softness: float = 2.0) -> NDArray[np.float64]:
+    """Keep angles within their limits, bending smoothly over ``softness`` degrees."""
+    above = _LOWER + softness * np.logaddexp(0, (angles - _LOWER) / softness)
+    return np.clip(_UPPER - softness * np.logaddexp(0, (_UPPER - above) / softness), _LOWER, _UPPER)

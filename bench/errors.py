@@ -1,0 +1,17 @@
+"""The one exception for input that the user can mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Input that cannot be used; the message is one line: what, where, how to mend it."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest of ``known``, or every known word."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f" (did you mean '{near[0]}'?)"
+    return f" (known: {', '.join(known)})" if known else ""

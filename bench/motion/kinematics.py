@@ -1,0 +1,102 @@
+"""Rotations to positions, the same code for numpy arrays and torch tensors."""
+
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from array_api_compat import array_namespace
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from bench.motion.skeleton import Skeleton
+
+Array = TypeVar("Array", NDArray[Any], torch.Tensor)
+
+
+def rotation_matrices(vectors: Array) -> Array:
+    """Return the rotation matrices of rotation vectors (Rodrigues' formula).
+
+    Args:
+        vectors: ``(..., 3)`` axis times angle, radians.
+
+    Returns:
+        ``(..., 3, 3)`` matrices ``R`` with ``rotated = R @ column``; gradients at the zero
+        rotation are finite.
+    """
+    xp = array_namespace(vectors)
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    squared = x * x + y * y + z * z
+    small = squared < 1e-8
+    safe = xp.where(small, xp.ones_like(squared), squared)
+    angle = xp.sqrt(safe)
+    # sin(a)/a and (1 - cos(a))/a**2, with their Taylor series near zero.
+    first = xp.where(small, 1 - squared / 6, xp.sin(angle) / angle)
+    second = xp.where(small, 0.5 - squared / 24, (1 - xp.cos(angle)) / safe)
+    zero = xp.zeros_like(x)
+    rows = [[zero, -z, y], [z, zero, -x], [-y, x, zero]]
+    cross = xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
+    identity = xp.eye(3, dtype=vectors.dtype, device=vectors.device)
+    return identity + first[..., None, None] * cross + second[..., None, None] * (cross @ cross)
+
+
+def forward_kinematics(rotations: Array, skeleton: Skeleton) -> Array:
+    """Return joint positions relative to the root for local rotations of a skeleton.
+
+    Args:
+        rotations: ``(..., joint, 3, 3)``, each joint's rotation in its parent's frame. A joint
+            without a parent rotates in the root's frame; identity there keeps the body upright.
+        skeleton: its rest pose gives the bone vectors.
+
+    Returns:
+        ``(..., joint, 3)`` positions in mm, of the dtype and on the device of ``rotations``.
+
+    Raises:
+        ValueError: the joint counts differ.
+    """
+    if rotations.shape[-3] != len(skeleton):
+        raise ValueError(f"{rotations.shape[-3]} rotations for {len(skeleton)} joints")
+    xp = array_namespace(rotations)
+    offsets = xp.asarray(
+        np.array(skeleton.offsets), dtype=rotations.dtype, device=rotations.device
+    )
+    turned: list[Array] = []
+    placed: list[Array] = []
+    for joint, parent in enumerate(skeleton.parents):
+        local = rotations[..., joint, :, :]
+        if parent < 0:
+            turned.append(local)
+            placed.append(xp.broadcast_to(offsets[joint], local.shape[:-1]))
+        else:
+            turned.append(turned[parent] @ local)
+            placed.append(placed[parent] + (turned[parent] @ offsets[joint][:, None])[..., 0])
+    return xp.stack(placed, axis=-2)
+
+
+def resample_rotations(
+    vectors: NDArray[np.float64], source_fps: float, fps: float
+) -> NDArray[np.float64]:
+    """Return local rotations at another frame rate, interpolated on the sphere.
+
+    Interpolating rotations rather than positions keeps bone lengths exact at any ratio of rates.
+
+    Args:
+        vectors: ``(frame, joint, 3)`` rotation vectors at ``source_fps``, radians.
+        source_fps: frames per second of ``vectors``.
+        fps: frames per second asked for; frame 0 stays, the last is the last that fits.
+
+    Returns:
+        ``(frame, joint, 3, 3)`` rotation matrices at ``fps``.
+    """
+    frames, joints = vectors.shape[:2]
+    if frames == 0:
+        return np.empty((0, joints, 3, 3))
+    last = frames - 1
+    # The small amount keeps a frame that rounding would push just past the end.
+    times = np.arange(int(last / source_fps * fps + 1e-6) + 1) * (source_fps / fps)
+    before = np.minimum(times.astype(np.int64), last)
+    after = np.minimum(before + 1, last)
+    part = np.repeat(times - before, joints)[:, None]
+    start = Rotation.from_rotvec(vectors[before].reshape(-1, 3))
+    end = Rotation.from_rotvec(vectors[after].reshape(-1, 3))
+    step = Rotation.from_rotvec(part * (start.inv() * end).as_rotvec())
+    return (start * step).as_matrix().reshape(-1, joints, 3, 3)

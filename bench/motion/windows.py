@@ -1,0 +1,98 @@
+"""Windows of motion, and the layout that models see them in."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bench.motion.skeleton import Skeleton
+
+
+@dataclass(frozen=True)
+class MotionSpec:
+    """The shape of one window: what a model must know before it sees data."""
+
+    frames: int
+    fps: float
+    skeleton: Skeleton
+
+    @property
+    def nodes(self) -> int:
+        """Coordinates of one frame: 54 for 18 joints."""
+        return 3 * len(self.skeleton)
+
+    @property
+    def features(self) -> int:
+        """Coordinates of one window: 2700 for 50 frames of 18 joints."""
+        return self.frames * self.nodes
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one split of a data set.
+
+    Attributes:
+        motion: float32 ``(window, frame, joint, 3)``, mm, root-centred, root rotation removed;
+            usually a read-only memory map.
+        index: one row per window: ``source`` (the recording), ``start`` (its first frame there),
+            ``action`` and ``subject``.
+        fps: frames per second.
+        skeleton: the joints of axis 2.
+    """
+
+    motion: NDArray[np.float32]
+    index: pd.DataFrame
+    fps: float
+    skeleton: Skeleton
+
+    def __post_init__(self) -> None:
+        if self.motion.ndim != 4 or self.motion.shape[2:] != (len(self.skeleton), 3):
+            raise ValueError(f"motion of shape {self.motion.shape} for {len(self.skeleton)} joints")
+        if len(self.index) != len(self.motion):
+            raise ValueError(f"{len(self.index)} index rows for {len(self.motion)} windows")
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    @property
+    def spec(self) -> MotionSpec:
+        """What a model is built from."""
+        return MotionSpec(self.motion.shape[1], self.fps, self.skeleton)
+
+    @property
+    def names(self) -> list[str]:
+        """A name per window that stays the same when other windows come or go."""
+        pairs = zip(self.index["source"], self.index["start"], strict=True)
+        return [f"{source}@{start}" for source, start in pairs]
+
+    def tensor(self, rows: slice | NDArray[np.int64] | None = None) -> torch.Tensor:
+        """Return a float32 copy of some windows (all by default), safe to write to."""
+        chosen = self.motion if rows is None else self.motion[rows]
+        return torch.from_numpy(np.array(chosen, dtype=np.float32))
+
+    def thin(self, count: int | None) -> "Windows":
+        """Return at most ``count`` windows, evenly spaced over all; all of them for None."""
+        if count is None or count >= len(self):
+            return self
+        rows = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        index = self.index.iloc[rows].reset_index(drop=True)
+        return Windows(self.motion[rows], index, self.fps, self.skeleton)
+
+
+def to_nodes(motion: torch.Tensor) -> torch.Tensor:
+    """Return each coordinate's trajectory: ``(window, frame, joint, 3)`` -> ``(node, window, frame)``.
+
+    Node ``3 * joint + axis`` holds that coordinate over time. The axes are transposed; a reshape
+    alone would mix joints into time. Nodes come first so that a product over nodes and a product
+    over features are each one large matrix product.
+    """
+    windows, frames = motion.shape[:2]
+    return motion.reshape(windows, frames, -1).permute(2, 0, 1)
+
+
+def from_nodes(nodes: torch.Tensor) -> torch.Tensor:
+    """Undo ``to_nodes``: ``(node, window, frame)`` -> ``(window, frame, joint, 3)``."""
+    count, windows, frames = nodes.shape
+    return nodes.permute(1, 2, 0).reshape(windows, frames, count // 3, 3)

@@ -1,0 +1,1 @@
+"""Imputers, one file each; the registry finds every file of this folder."""

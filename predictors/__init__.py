@@ -1,0 +1,1 @@
+"""Downstream predictors, one file each; the registry finds every file of this folder."""
