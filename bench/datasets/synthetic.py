@@ -243,7 +243,7 @@ ACTIONS: dict[str, Cycle | Routine] = {
         {"right_shoulder_flex": 88, "right_elbow_flex": 48, "left_elbow_flex": 40},
     ),
     "kick": Routine(
-        0.32,
+        0.4,
         (
             {},
             {"right_hip_flex": -20, "right_knee_flex": 80, "left_shoulder_flex": 35},
@@ -252,7 +252,7 @@ ACTIONS: dict[str, Cycle | Routine] = {
         ),
     ),
     "throw": Routine(
-        0.35,
+        0.45,
         (
             {},
             {
@@ -274,7 +274,7 @@ ACTIONS: dict[str, Cycle | Routine] = {
         ),
     ),
     "box": Routine(
-        0.22,
+        0.3,
         (
             _GUARD,
             _GUARD | {"left_shoulder_flex": 88, "left_elbow_flex": 10, "spine_twist": -22},
@@ -326,7 +326,7 @@ ACTIONS: dict[str, Cycle | Routine] = {
         ),
     ),
     "swing_bat": Routine(
-        0.38,
+        0.45,
         (
             {"shoulder_flex": 60, "elbow_flex": 70, "spine_twist": -38, "knee_flex": 25},
             {"shoulder_flex": 68, "elbow_flex": 20, "spine_twist": 12, "left_hip_flex": 22},

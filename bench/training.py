@@ -1,0 +1,237 @@
+"""One fit loop for every trainable thing: Adam, clipping, KL warm-up, validation, checkpoints."""
+
+import csv
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import Field
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bench.files import atomic_file
+from bench.motion import Windows, derive_seed
+from bench.settings import Settings
+
+CHECKPOINT_SECONDS = 20.0
+VALIDATION_BATCH = 256
+
+
+class TrainingError(RuntimeError):
+    """A fit that cannot go on, such as one whose loss is not finite."""
+
+
+class TrainSettings(Settings):
+    """How to fit by gradient descent."""
+
+    epochs: int = Field(500, ge=1)
+    batch_size: int = Field(800, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    gradient_clip: float = Field(100.0, gt=0, description="largest norm of the whole gradient")
+    kl_start: float = Field(0.001, ge=0, description="weight of the KL terms in epoch 0")
+    kl_warmup: int = Field(200, ge=0, description="epochs until that weight is 1, linearly")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands, after one epoch."""
+
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    windows_per_second: float
+    seconds_left: float
+
+
+@dataclass
+class FitContext:
+    """What surrounds a fit: its seed, its device, where to keep checkpoints, whom to tell."""
+
+    seed: int = 0
+    device: str = "cpu"
+    folder: Path | None = None
+    report: Callable[[Progress], None] = lambda progress: None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainable(Protocol):
+    """A module with a loss made of named parts."""
+
+    def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
+        """Return scalars for a batch, ``loss`` (to be minimised) among them."""
+
+
+def train(
+    module: nn.Module,
+    train_windows: Windows,
+    valid_windows: Windows,
+    settings: TrainSettings,
+    context: FitContext,
+) -> None:
+    """Fit ``module`` (a Trainable) and leave it with its best weights, in evaluation mode.
+
+    The best weights are those of the lowest validation loss with the KL at full weight. With a
+    folder in the context, a checkpoint is written there as the fit goes and taken up again if
+    one is found; the outcome is the same as without the interruption. The random draws of an
+    epoch depend on the seed and the epoch alone.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    module.to(context.device).train()
+    state = _State(module, settings, context)
+    state.resume()
+    data = train_windows.tensor().to(context.device)
+    valid = valid_windows.tensor().to(context.device)
+    begun, first_epoch, saved = time.monotonic(), state.epoch, time.monotonic()
+    try:
+        while state.epoch < settings.epochs:
+            row = _epoch(module, data, settings, context, state)
+            row |= _validate(module, valid, context)
+            row["seconds"] = time.monotonic() - begun
+            state.finish_epoch(row)
+            done = state.epoch - first_epoch
+            context.report(
+                Progress(
+                    epoch=state.epoch,
+                    epochs=settings.epochs,
+                    losses=row,
+                    windows_per_second=done * len(data) / row["seconds"],
+                    seconds_left=row["seconds"] / done * (settings.epochs - state.epoch),
+                )
+            )
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                state.save()
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        state.save()
+        raise
+    module.load_state_dict(state.best)
+    module.eval()
+
+
+def _epoch(
+    module: Any, data: Tensor, settings: TrainSettings, context: FitContext, state: "_State"
+) -> dict[str, float]:
+    """Run one epoch and return the mean of each loss over it, by window."""
+    epoch = state.epoch
+    _seed_draws(context, "epoch", epoch)
+    kl_weight = warmup(epoch, settings)
+    order = torch.randperm(len(data), device=data.device)
+    totals: dict[str, Tensor] = {}
+    for number, rows in enumerate(order.split(settings.batch_size)):
+        losses = module.losses(data[rows], kl_weight)
+        state.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
+        if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
+            raise TrainingError(
+                f"the loss or its gradient is not finite in epoch {epoch + 1}, batch {number + 1}; "
+                f"a lower learning_rate than {settings.learning_rate:g} may help"
+            )
+        state.optimizer.step()
+        for name, value in losses.items():
+            totals[name] = totals.get(name, torch.zeros(())) + value.detach().cpu() * len(rows)
+    means = {name: float(total) / len(data) for name, total in totals.items()}
+    return {"epoch": epoch + 1, "kl_weight": kl_weight, **means}
+
+
+def warmup(epoch: int, settings: TrainSettings) -> float:
+    """Return the KL weight of an epoch: linear from ``kl_start`` to 1 (sec. 5.2)."""
+    if epoch >= settings.kl_warmup:
+        return 1.0
+    return settings.kl_start + (1 - settings.kl_start) * epoch / settings.kl_warmup
+
+
+@torch.no_grad()
+def _validate(module: Any, valid: Tensor, context: FitContext) -> dict[str, float]:
+    """Return each loss at full KL weight over the validation windows, the same draws every time."""
+    module.eval()
+    _seed_draws(context, "valid")
+    totals: dict[str, float] = {}
+    for batch in valid.split(VALIDATION_BATCH):
+        for name, value in module.losses(batch, 1.0).items():
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
+    module.train()
+    return {f"valid_{name}": total / len(valid) for name, total in totals.items()}
+
+
+def _seed_draws(context: FitContext, *names: object) -> None:
+    torch.manual_seed(derive_seed("train", context.seed, *names))
+
+
+class _State:
+    """All that a fit must keep to go on after an interruption."""
+
+    def __init__(self, module: nn.Module, settings: TrainSettings, context: FitContext) -> None:
+        self.module, self.context = module, context
+        self.optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
+        self.epoch = 0
+        self.best_loss = math.inf
+        self.best = _copy(module)
+        self.settings = settings
+
+    @property
+    def path(self) -> Path | None:
+        return self.context.folder and self.context.folder / "checkpoint.safetensors"
+
+    def finish_epoch(self, row: dict[str, float]) -> None:
+        self.epoch += 1
+        self.context.history.append(row)
+        if not math.isfinite(row["valid_loss"]):
+            raise TrainingError(f"the validation loss is not finite after epoch {self.epoch}")
+        if row["valid_loss"] < self.best_loss:
+            self.best_loss, self.best = row["valid_loss"], _copy(self.module)
+
+    def save(self) -> None:
+        if self.path is None:
+            return
+        tensors = {f"module.{name}": value for name, value in _copy(self.module).items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        for number, slots in self.optimizer.state_dict()["state"].items():
+            for slot, value in slots.items():
+                tensors[f"adam.{number}.{slot}"] = value
+        note = {"epoch": self.epoch, "best_loss": self.best_loss, "history": self.context.history}
+        with atomic_file(self.path) as draft:
+            save_file(tensors, draft, metadata={"state": json.dumps(note)})
+
+    def resume(self) -> None:
+        if self.path is None or not self.path.exists():
+            return
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "adam": {}}
+        with safe_open(self.path, "pt", device=self.context.device) as file:
+            note = json.loads(file.metadata()["state"])
+            for key in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+                part, name = key.split(".", 1)
+                parts[part][name] = file.get_tensor(key)
+        self.module.load_state_dict(parts["module"])
+        self.best = parts["best"]
+        self.epoch, self.best_loss = note["epoch"], note["best_loss"]
+        self.context.history[:] = note["history"]
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["adam"].items():
+            number, slot = name.split(".")
+            # Adam counts its steps on the host.
+            slots.setdefault(int(number), {})[slot] = value.cpu() if slot == "step" else value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def write_history(history: list[dict[str, float]], path: Path) -> None:
+    """Write the losses of every epoch as CSV."""
+    if not history:
+        return
+    with atomic_file(path) as draft, draft.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)

@@ -1,0 +1,140 @@
+"""What an imputer is.
+
+A new one is a new file in this folder with a subclass of ``Imputer`` (or of
+``GenerativeImputer``) that has a ``name``; nothing else has to know of it.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from bench.motion import MotionSpec, Windows
+from bench.settings import Settings
+from bench.training import FitContext
+from models.inference import Inference, Map
+
+SCORE_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Imputation:
+    """A completed batch.
+
+    Attributes:
+        motion: ``(window, frame, joint, 3)``, mm; observed entries exactly as they were given.
+    """
+
+    motion: Tensor
+
+
+@dataclass(frozen=True)
+class Score:
+    """How improbable a generative model finds each window.
+
+    Attributes:
+        nlp: ``(window, level)`` negative log posterior of each latent level, nats.
+    """
+
+    nlp: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """``(window,)`` sum over the levels."""
+        return self.nlp.sum(dim=1)
+
+
+class Imputer(nn.Module, ABC):
+    """Completes windows of motion of one shape.
+
+    A subclass sets ``name``, may nest a ``Settings`` class for what a protocol may set, and
+    implements ``complete``. What it must remember are parameters and buffers: they are kept as
+    safetensors. Its docstring's first line is its description in ``bench list``.
+
+    Attributes:
+        name: what protocols call it.
+        control: whether it must not look good; if it does, the protocol is broken.
+        trained: whether ``fit`` takes long enough to deserve a trial of its own.
+        mean: buffer ``(frame, joint, 3)``, the train mean of every feature, mm.
+    """
+
+    name: ClassVar[str]
+    control: ClassVar[bool] = False
+    trained: ClassVar[bool] = False
+    mean: Tensor
+
+    class Settings(Settings):
+        """Nothing to set."""
+
+    def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
+        super().__init__()
+        self.spec = spec
+        self.settings = self.Settings() if settings is None else settings
+        self.register_buffer("mean", torch.zeros(spec.frames, len(spec.skeleton), 3))
+
+    def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
+        """Learn from the train windows; here, the mean of every feature."""
+        self.mean.copy_(train.tensor().double().mean(dim=0))
+
+    def impute(self, motion: Tensor, occluded: Tensor) -> Imputation:
+        """Complete a batch.
+
+        Args:
+            motion: ``(window, frame, joint, 3)``, mm. What it holds where ``occluded`` is True is
+                never looked at.
+            occluded: bool, the same shape, True where the value is hidden.
+
+        Returns:
+            The completion, observed entries bit for bit as given.
+
+        Raises:
+            FloatingPointError: the model completed with a value that is not finite.
+        """
+        filled = torch.where(occluded, self.mean, motion)
+        completed = torch.where(occluded, self.complete(filled, occluded), motion)
+        if not torch.isfinite(completed).all():
+            raise FloatingPointError(f"{self.name} completed windows with values not finite")
+        return Imputation(completed)
+
+    @abstractmethod
+    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
+        """Return ``motion`` completed; hidden entries arrive holding the train mean."""
+
+    def parameter_count(self) -> int:
+        """Return the number of learnable values."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class GenerativeImputer(Imputer):
+    """An imputer with a density over windows: it also scores and samples.
+
+    A subclass implements ``log_posterior`` and ``sample``. Completion is left to ``inference``,
+    which varies independently of the model.
+    """
+
+    map_rate: ClassVar[float] = 1.0
+    """Step of MAP ascent, mm, unless the protocol gives another (the paper's, sec. 6.3)."""
+
+    def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
+        super().__init__(spec, settings)
+        self.inference: Inference = Map()
+
+    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
+        """Complete by the chosen inference."""
+        return self.inference.complete(self, motion, occluded)
+
+    @abstractmethod
+    def log_posterior(self, motion: Tensor) -> Tensor:
+        """Return ``(window, level)`` log posterior densities in nats, differentiable in ``motion``."""
+
+    @abstractmethod
+    def sample(self, count: int) -> Tensor:
+        """Return ``(count, frame, joint, 3)`` windows drawn from the model, mm."""
+
+    @torch.no_grad()
+    def score(self, motion: Tensor) -> Score:
+        """Return the negative log posterior of each window; no window depends on another."""
+        parts = [self.log_posterior(batch) for batch in motion.split(SCORE_BATCH)]
+        return Score(-torch.cat(parts))

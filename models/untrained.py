@@ -1,0 +1,18 @@
+"""An HG-VAE that has learnt nothing."""
+
+from bench.motion import Windows
+from bench.training import FitContext
+from models.hgvae import HGVAE
+
+
+class Untrained(HGVAE):
+    """Control: an HG-VAE with its initial weights under the same inference."""
+
+    name = "untrained"
+    control = True
+    trained = False
+
+    def fit(self, train_windows: Windows, valid: Windows, context: FitContext | None = None) -> None:
+        """Take the train set's mean and scale; leave the weights as they are."""
+        self.measure(train_windows, valid)
+        self.eval()

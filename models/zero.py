@@ -1,0 +1,17 @@
+"""Zero imputation."""
+
+import torch
+from torch import Tensor
+
+from models.base import Imputer
+
+
+class Zero(Imputer):
+    """Control: zeros, that is every hidden joint coordinate at the root."""
+
+    name = "zero"
+    control = True
+
+    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
+        """Return zeros."""
+        return torch.zeros_like(motion)
