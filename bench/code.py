@@ -38,7 +38,7 @@ def _read(name: str) -> tuple[str, tuple[str, ...]]:
     with open(origin, encoding="utf-8") as file:
         tree = ast.parse(file.read())
     imported: list[str] = []
-    for node in ast.walk(tree):
+    for node in ast.walk(_without_type_checking(tree)):
         if isinstance(node, ast.Import):
             imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -50,6 +50,20 @@ def _read(name: str) -> tuple[str, tuple[str, ...]]:
                 node.body = node.body[1:] or [ast.Pass()]
     mine = tuple(sorted({module for module in imported if _is_project_module(module)}))
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), mine
+
+
+def _without_type_checking(tree: ast.Module) -> ast.Module:
+    """Drop ``if TYPE_CHECKING:`` blocks: what they import does not run."""
+    tree.body = [
+        node
+        for node in tree.body
+        if not (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        )
+    ]
+    return tree
 
 
 @cache

@@ -6,7 +6,7 @@ A new one is a new file in this folder with a subclass of ``Imputer`` (or of
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from bench.motion import MotionSpec, Windows
 from bench.settings import Settings
 from bench.training import FitContext
-from models.inference import Inference, Map
+
+if TYPE_CHECKING:
+    from models.inference import Inference
 
 SCORE_BATCH = 100
 
@@ -111,18 +113,19 @@ class GenerativeImputer(Imputer):
     """An imputer with a density over windows: it also scores and samples.
 
     A subclass implements ``log_posterior`` and ``sample``. Completion is left to ``inference``,
-    which varies independently of the model.
+    which varies independently of the model and is to be set before ``impute`` is called, as in
+    ``model.inference = Map(steps=10)``.
     """
 
     map_rate: ClassVar[float] = 1.0
     """Step of MAP ascent, mm, unless the protocol gives another (the paper's, sec. 6.3)."""
 
-    def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
-        super().__init__(spec, settings)
-        self.inference: Inference = Map()
+    inference: "Inference | None" = None
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Complete by the chosen inference."""
+        """Complete by the chosen inference; raises RuntimeError if none was chosen."""
+        if self.inference is None:
+            raise RuntimeError(f"set {self.name}.inference, for instance to models.inference.Map()")
         return self.inference.complete(self, motion, occluded)
 
     @abstractmethod

@@ -20,7 +20,11 @@ from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
 from bench.training import FitContext, TrainSettings, train
 from models.base import GenerativeImputer
 from models.gaussian import Gaussian
-from models.graph import GCB, GCL
+from models.graph import GCB, GCL, Residual
+
+# A posterior that starts narrow lets the decoder find the latents useful before the KL pulls
+# them to the prior.
+POSTERIOR_LOG_VAR = -4.0
 
 
 class HGVAE(GenerativeImputer):
@@ -39,6 +43,7 @@ class HGVAE(GenerativeImputer):
             description="(nodes, features) of each latent, top first",
         )
         width: int = Field(256, ge=1, description="features of the deterministic path")
+        residual: Residual = "input"
         sigma_floor: float = Field(
             1.0, gt=0, description="smallest standard deviation of a coefficient, mm"
         )
@@ -61,17 +66,16 @@ class HGVAE(GenerativeImputer):
         self.register_buffer("dct", basis, persistent=False)
         bottom_up = self.settings.latents[::-1]
         sizes = zip(((spec.nodes, spec.frames), *bottom_up[:-1]), bottom_up, strict=True)
-        self.encoder = nn.ModuleList(_Encoder(below, above) for below, above in sizes)
+        width, residual = self.settings.width, self.settings.residual
+        self.encoder = nn.ModuleList(_Encoder(below, above, residual) for below, above in sizes)
         (nodes, features), *lower = self.settings.latents
-        self.top = GCL((nodes, nodes), (features, 2 * features), activation=False)
-        self.join_top = GCL((nodes, spec.nodes), (features, self.settings.width))
+        self.top = _posterior_head(nodes, features, features)
+        self.join_top = GCL((nodes, spec.nodes), (features, width))
         self.layers = nn.ModuleList(
-            _StochasticLayer(latent, spec.nodes, self.settings.width) for latent in lower
+            _StochasticLayer(latent, spec.nodes, width, residual) for latent in lower
         )
-        self.last = GCB(spec.nodes, self.settings.width)
-        self.output = GCL(
-            (spec.nodes, spec.nodes), (self.settings.width, 2 * spec.frames), activation=False
-        )
+        self.last = GCB(spec.nodes, width, residual)
+        self.output = GCL((spec.nodes, spec.nodes), (width, 2 * spec.frames), activation=False)
 
     def fit(self, train_windows: Windows, valid: Windows, context: FitContext | None = None) -> None:
         """Maximise the ELBO."""
@@ -166,13 +170,22 @@ class HGVAE(GenerativeImputer):
         return Gaussian(free.mean, torch.logaddexp(free.log_var, floor))
 
 
+def _posterior_head(nodes: int, width: int, features: int) -> GCL:
+    """Return a fused head for mean and log variance, the latter low at first."""
+    head = GCL((nodes, nodes), (width, 2 * features), activation=False)
+    nn.init.constant_(head.b[:, features:], POSTERIOR_LOG_VAR)
+    return head
+
+
 class _Encoder(nn.Module):
     """One bottom-up step: change the graph's size, then a block."""
 
-    def __init__(self, below: tuple[int, int], above: tuple[int, int]) -> None:
+    def __init__(
+        self, below: tuple[int, int], above: tuple[int, int], residual: Residual
+    ) -> None:
         super().__init__()
         self.resize = GCL((below[0], above[0]), (below[1], above[1]))
-        self.block = GCB(*above)
+        self.block = GCB(*above, residual)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(self.resize(x))
@@ -181,15 +194,17 @@ class _Encoder(nn.Module):
 class _StochasticLayer(nn.Module):
     """One stochastic layer of the top-down pass (the paper's Fig. 2)."""
 
-    def __init__(self, latent: tuple[int, int], nodes: int, width: int) -> None:
+    def __init__(
+        self, latent: tuple[int, int], nodes: int, width: int, residual: Residual
+    ) -> None:
         super().__init__()
         inner, features = latent
-        self.block = GCB(nodes, width)
-        self.prior_block = GCB(nodes, width)
+        self.block = GCB(nodes, width, residual)
+        self.prior_block = GCB(nodes, width, residual)
         self.prior = GCL((nodes, inner), (width, 2 * features), activation=False)
         self.reduce = GCL((nodes, inner), (width, features))
-        self.posterior_block = GCB(inner, 2 * features)
-        self.posterior = GCL((inner, inner), (2 * features, 2 * features), activation=False)
+        self.posterior_block = GCB(inner, 2 * features, residual)
+        self.posterior = _posterior_head(inner, 2 * features, features)
         self.join = GCL((inner, nodes), (features, width))
         self.prior_weight = nn.Parameter(torch.zeros(()))
         self.latent_weight = nn.Parameter(torch.zeros(()))

@@ -1,4 +1,4 @@
-"""Motion itself: skeletons, kinematics, windows, the DCT and occlusion masks.
+"""Motion itself: skeletons, kinematics, windows, the DCT; occlusion masks in ``occlusion``.
 
 Motion is float32 ``(window, frame, joint, 3)`` in millimetres, root-centred, with the root's
 rotation removed. This package imports nothing of the harness above it.
@@ -6,14 +6,11 @@ rotation removed. This package imports nothing of the harness above it.
 
 from bench.motion.dct import dct_matrix
 from bench.motion.kinematics import forward_kinematics, rotation_matrices
-from bench.motion.occlusion import Level, Mechanism
 from bench.motion.seeds import derive_seed
 from bench.motion.skeleton import Skeleton
 from bench.motion.windows import MotionSpec, Windows, from_nodes, to_nodes
 
 __all__ = [
-    "Level",
-    "Mechanism",
     "MotionSpec",
     "Skeleton",
     "Windows",

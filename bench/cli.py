@@ -1,0 +1,143 @@
+"""The command line."""
+
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.errors import InputError, did_you_mean
+
+app = typer.Typer(
+    help="Compare generative imputers of human motion.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+
+class Executor(StrEnum):
+    """What runs the trials."""
+
+    ray = "ray"
+    local = "local"
+
+
+ProtocolFile = Annotated[
+    Path, typer.Argument(metavar="PROTOCOL", help="A protocol file, such as protocols/cmu.yaml.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override, as models.hgvae.epochs=5."),
+]
+Only = Annotated[
+    str | None, typer.Option(metavar="NAME,...", help="Run these models of the protocol alone.")
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(envvar="BENCH_DATA", help="Folder of real data; the synthetic set needs none."),
+]
+Results = Annotated[Path, typer.Option(help="Folder of runs, and of what they share.")]
+
+
+@app.command()
+def run(
+    protocol: ProtocolFile,
+    set_: Overrides = None,
+    only: Only = None,
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    executor: Annotated[
+        Executor, typer.Option(help="Ray, or this process (which needs no Ray).")
+    ] = Executor.ray,
+    address: Annotated[
+        str | None, typer.Option(help="Join a running Ray cluster, as auto or HOST:6379.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Fit, sweep and aggregate what is missing of a protocol; write tables and figures."""
+    from bench.run import Options
+    from bench.run import run as execute
+
+    if address and executor is Executor.local:
+        raise InputError("--address is of a Ray cluster; leave it out with --executor local")
+    options = Options(results, data_root, executor.value, address, dry_run)
+    raise typer.Exit(execute(_resolved(protocol, set_, only), options, console))
+
+
+@app.command()
+def validate(protocol: ProtocolFile, set_: Overrides = None, only: Only = None) -> None:
+    """Check a protocol and print it with every setting stated; run nothing."""
+    import yaml
+
+    resolved = _resolved(protocol, set_, only)
+    typer.echo(yaml.safe_dump(resolved.to_dict(), sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="models, inferences, mechanisms, datasets or all.")
+    ] = "all",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Settings, and parameters at the paper's size.")
+    ] = False,
+) -> None:
+    """List what a protocol can name."""
+    from bench import listing
+
+    known = listing.sections()
+    if what != "all" and what not in known:
+        raise InputError(f"list: nothing called '{what}'{did_you_mean(what, [*known, 'all'])}")
+    for name, table in known.items():
+        if what in (name, "all"):
+            console.print(table(verbose))
+
+
+@app.command()
+def describe(
+    datasets: Annotated[
+        list[str] | None, typer.Argument(help="Data sets to put side by side; all that are there.")
+    ] = None,
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+) -> None:
+    """Print how hard data sets are: spectra, speeds, and what trivial imputers reach."""
+    from bench import describe as describing
+
+    for table in describing.tables(datasets or [], data_root, results / ".store" / "windows"):
+        console.print(table)
+
+
+def _resolved(path: Path, overrides: list[str] | None, only: str | None) -> Any:
+    from bench.protocol import load
+
+    protocol = load(path, overrides or [])
+    return protocol.only([name.strip() for name in only.split(",")]) if only else protocol
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; input that can be mended ends in one line and exit code 2."""
+    command: Callable[..., Any] = app
+    try:
+        command(arguments)
+    except InputError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            "bench: interrupted; what had finished is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
+        # Workers and writers that a second signal would leave behind have nothing more to do.
+        sys.stdout.flush()
+        os._exit(130)
+
+
+__all__ = ["Table", "app", "main"]

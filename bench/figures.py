@@ -1,0 +1,150 @@
+"""The paper's figures for whatever ran: PDF to print, PNG to look at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+matplotlib.use("Agg")
+
+from matplotlib.figure import Figure
+
+from bench.files import atomic_file
+from bench.plan import DEGRADED
+
+
+def write_all(values: pd.DataFrame, table: pd.DataFrame, folder: Path, label: str) -> list[Path]:
+    """Draw every figure that the run has the numbers for; return the PNG files.
+
+    Args:
+        values: per-window values (``records.windows``).
+        table: the imputation table.
+        folder: where to write.
+        label: the data set, as titles call it.
+    """
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
+    drawn = {
+        "fig4_posterior": posterior(values, label),
+        "fig5_posterior_change": posterior_change(values, label),
+        "fig6_mse_change": mse_change(table, label),
+    }
+    written = []
+    for name, figure in drawn.items():
+        if figure is None:
+            continue
+        for suffix in ("pdf", "png"):
+            with atomic_file(folder / f"{name}.{suffix}") as draft:
+                figure.savefig(draft, dpi=200, bbox_inches="tight")
+        written.append(folder / f"{name}.png")
+    return written
+
+
+def posterior(values: pd.DataFrame, label: str) -> Figure | None:
+    """Fig. 4: log posterior of ground truth, degraded input and completion, by share hidden.
+
+    Mean over windows, and one standard deviation between them, as in the paper.
+    """
+    panels = list(_panels(values))
+    if not panels:
+        return None
+    figure = Figure(figsize=(3.6 * len(panels), 3.2))
+    axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
+        mean, deviation = -clean["value"].mean(), clean["value"].std()
+        axis.axhline(mean, color="0.25", linestyle="--", label="ground truth")
+        axis.axhspan(mean - deviation, mean + deviation, color="0.25", alpha=0.15)
+        for name, group in hidden.groupby("inference", sort=False):
+            by_share = group.groupby("share")["value"]
+            centre, spread = -by_share.mean(), by_share.std()
+            shares = 100 * centre.index.to_numpy()
+            line = axis.plot(shares, centre, marker="o", markersize=3, label=_state(str(name)))
+            axis.fill_between(
+                shares, centre - spread, centre + spread, color=line[0].get_color(), alpha=0.2
+            )
+        axis.set(xscale="log", title=title, xlabel="features hidden, %")
+        axis.set_yscale("symlog", linthresh=1000)
+    axes[0].set_ylabel("log posterior, nats")
+    axes[-1].legend(loc="lower left", fontsize=7)
+    return _titled(figure, f"Log posterior on {label}; band: one s.d. over windows")
+
+
+def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
+    """Fig. 5: per-cent change of the mean negative log posterior against ground truth, log-log.
+
+    Where the posterior is above that of ground truth the change is negative; such points are
+    drawn at their size with a downward triangle.
+    """
+    panels = list(_panels(values))
+    if not panels:
+        return None
+    figure = Figure(figsize=(3.6 * len(panels), 3.2))
+    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
+        reference = clean["value"].mean()
+        for name, group in hidden.groupby("inference", sort=False):
+            mean = group.groupby("share")["value"].mean()
+            change = 100 * (mean - reference) / abs(reference)
+            shares = 100 * change.index.to_numpy()
+            (line,) = axis.plot(shares, change.abs(), label=_state(str(name)))
+            for lower, marker in ((change < 0, "v"), (change >= 0, "o")):
+                axis.plot(
+                    shares[lower],
+                    change.abs()[lower],
+                    linestyle="none",
+                    marker=marker,
+                    markersize=4,
+                    color=line.get_color(),
+                )
+        axis.set(xscale="log", yscale="log", title=title, xlabel="features hidden, %")
+    axes[0].set_ylabel("|change of −log posterior|, %")
+    axes[-1].legend(fontsize=7)
+    return _titled(figure, f"Change against ground truth on {label}; triangles: negative")
+
+
+def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
+    """Fig. 6: per-cent change of MSE against mean imputation, with 95 % intervals."""
+    chosen = table[(table["metric"] == "change_vs_mean") & (table["model"] != "mean")]
+    if chosen.empty:
+        return None
+    mechanisms = list(chosen["mechanism"].unique())
+    figure = Figure(figsize=(4.6 * len(mechanisms), 3.4))
+    axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
+    for axis, mechanism in zip(axes, mechanisms, strict=True):
+        here = chosen[chosen["mechanism"] == mechanism]
+        for (model, inference), group in here.groupby(["model", "inference"], sort=False):
+            ordered = group.sort_values("share")
+            name = f"{model} ({inference})" if inference else str(model)
+            shares = 100 * ordered["share"]
+            (line,) = axis.plot(shares, ordered["value"], marker="o", markersize=3, label=name)
+            axis.fill_between(
+                shares, ordered["low"], ordered["high"], color=line.get_color(), alpha=0.2
+            )
+        axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
+        axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, −77 %")
+        axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
+        axis.set_yscale("symlog", linthresh=100)
+    axes[0].set_ylabel("change of MSE against mean, %")
+    axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return _titled(figure, f"Imputation error on {label}; negative is better")
+
+
+def _panels(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """Yield, per scoring model and mechanism: a title, its clean scores, its other scores."""
+    scores = values[values["metric"] == "nlp"]
+    hidden = scores[scores["mechanism"] != ""]
+    for (model, mechanism), group in hidden.groupby(["model", "mechanism"], sort=False):
+        clean = scores[(scores["model"] == model) & (scores["mechanism"] == "")]
+        if not clean.empty:
+            yield f"{model}, {mechanism}", clean, group
+
+
+def _state(inference: str) -> str:
+    return "degraded (mean)" if inference == DEGRADED else f"after {inference}"
+
+
+def _titled(figure: Figure, title: str) -> Figure:
+    figure.suptitle(title, fontsize=9, y=1.02)
+    return figure

@@ -1,0 +1,313 @@
+"""A protocol file to a validated, fully resolved Protocol.
+
+An entry of ``models``, ``inference`` or ``occlusion`` has a label of the user's choice. What it
+is comes from its key ``model``, ``inference`` or ``mechanism``, or else from the label; the other
+keys are that thing's own settings. A model entry may say ``like: LABEL`` to start from the
+settings of another entry.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from bench.datasets.base import Dataset
+from bench.errors import InputError, did_you_mean
+from bench.motion import MotionSpec
+from bench.motion.occlusion import Level, Mechanism
+from bench.registry import DATASETS, INFERENCES, MECHANISMS, MODELS
+from bench.settings import Settings
+from models.inference import Inference
+
+Built = TypeVar("Built", bound=BaseModel)
+
+
+class Scale(Settings):
+    """How many windows to use of each split, evenly spaced over it; None for all."""
+
+    train: int | None = Field(None, ge=1)
+    valid: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=1)
+
+
+class Share(Settings):
+    """What one Ray trial reserves; a share of a GPU is only counted, not enforced."""
+
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0)
+
+
+class Resources(Settings):
+    """What fits and evaluations may use."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    fit: Share = Share()
+    evaluate: Share = Share()
+
+
+class _Head(Settings):
+    """The parts of a protocol that need no registry; the others are only shaped here."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    description: str = ""
+    dataset: dict[str, Any]
+    models: dict[str, dict[str, Any] | None] = Field(min_length=1)
+    inference: dict[str, dict[str, Any] | None] = {"map": None}
+    occlusion: dict[str, dict[str, Any]] = Field(min_length=1)
+    seeds: list[int] = Field([0], min_length=1)
+    scale: Scale = Scale()
+    resources: Resources = Resources()
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model with its settings, under a label."""
+
+    model: str
+    settings: Any
+
+
+@dataclass(frozen=True)
+class OcclusionEntry:
+    """A mechanism with its settings and the levels to try, under a label."""
+
+    mechanism: str
+    levels: tuple[Level, ...]
+    settings: Mapping[str, Any]
+
+    def at(self, level: Level, seed: int) -> Mechanism:
+        """Return the mechanism at one level under one seed."""
+        return MECHANISMS.get(self.mechanism)(level=level, seed=seed, **self.settings)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """An experiment, every setting of it stated."""
+
+    name: str
+    description: str
+    dataset: Dataset
+    models: Mapping[str, ModelEntry]
+    inference: Mapping[str, Inference]
+    occlusion: Mapping[str, OcclusionEntry]
+    seeds: tuple[int, ...]
+    scale: Scale
+    resources: Resources
+
+    @property
+    def spec(self) -> MotionSpec:
+        """The shape of the data set's windows."""
+        return MotionSpec(self.dataset.frames, self.dataset.fps, self.dataset.skeleton)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values from which ``resolve`` makes the same protocol again."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "dataset": {"name": self.dataset.name, **self.dataset.model_dump(mode="json")},
+            "models": {
+                label: {"model": entry.model, **entry.settings.model_dump(mode="json")}
+                for label, entry in self.models.items()
+            },
+            "inference": {
+                label: {"inference": entry.name, **entry.model_dump(mode="json")}
+                for label, entry in self.inference.items()
+            },
+            "occlusion": {
+                label: {
+                    "mechanism": entry.mechanism,
+                    "levels": [
+                        level.count if level.share is None else str(level)
+                        for level in entry.levels
+                    ],
+                    **entry.settings,
+                }
+                for label, entry in self.occlusion.items()
+            },
+            "seeds": list(self.seeds),
+            "scale": self.scale.model_dump(mode="json"),
+            "resources": self.resources.model_dump(mode="json"),
+        }
+
+    def only(self, labels: Sequence[str]) -> "Protocol":
+        """Return the protocol with the named models alone; raises InputError for others."""
+        for label in labels:
+            if label not in self.models:
+                raise InputError(f"--only: no model '{label}'{did_you_mean(label, self.models)}")
+        chosen = {label: entry for label, entry in self.models.items() if label in labels}
+        return replace(self, models=chosen)
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
+    """Read a protocol file, apply ``key.path=value`` overrides, and resolve it.
+
+    Raises:
+        InputError: the file is missing, not YAML, or says something that cannot be.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a protocol is a mapping of keys such as dataset and models")
+    for override in overrides:
+        _apply(raw, override)
+    raw.setdefault("name", path.stem)
+    try:
+        return resolve(raw)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def resolve(raw: Mapping[str, Any]) -> Protocol:
+    """Return the Protocol of plain values; raises InputError naming the first thing wrong."""
+    head = _build(_Head, raw, "")
+    dataset = _dataset(head.dataset)
+    spec = MotionSpec(dataset.frames, dataset.fps, dataset.skeleton)
+    return Protocol(
+        name=head.name,
+        description=head.description,
+        dataset=dataset,
+        models={label: _model(head.models, label) for label in head.models},
+        inference={
+            label: _named(INFERENCES, "inference", label, entry or {})
+            for label, entry in head.inference.items()
+        },
+        occlusion={label: _occlusion(label, e, spec) for label, e in head.occlusion.items()},
+        seeds=_distinct(head.seeds, "seeds"),
+        scale=head.scale,
+        resources=head.resources,
+    )
+
+
+def _dataset(raw: dict[str, Any]) -> Dataset:
+    settings = dict(raw)
+    name = settings.pop("name", None)
+    if not isinstance(name, str):
+        raise InputError(f"dataset.name: say which{did_you_mean('', DATASETS.all())}")
+    return _build(_found(DATASETS, name, "dataset.name"), settings, "dataset")
+
+
+def _model(entries: Mapping[str, dict[str, Any] | None], label: str) -> ModelEntry:
+    where = f"models.{label}"
+    settings = _inherited(entries, label, ())
+    name = settings.pop("model", label)
+    cls = _found(MODELS, name, where)
+    return ModelEntry(name, _build(cls.Settings, settings, where))
+
+
+def _inherited(
+    entries: Mapping[str, dict[str, Any] | None], label: str, seen: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return an entry's keys over those of the entry it is like, which keeps its own model."""
+    settings = dict(entries[label] or {})
+    other = settings.pop("like", None)
+    if other is None:
+        return settings
+    if other not in entries:
+        raise InputError(
+            f"models.{label}.like: no model '{other}'{did_you_mean(str(other), entries)}"
+        )
+    if other in (*seen, label):
+        raise InputError(f"models.{label}.like: entries are like each other in a circle")
+    base = _inherited(entries, other, (*seen, label))
+    base.pop("model", None)
+    return base | settings
+
+
+def _named(registry: Any, key: str, label: str, raw: dict[str, Any]) -> Any:
+    settings = dict(raw)
+    name = settings.pop(key, label)
+    return _build(_found(registry, name, f"{key}.{label}"), settings, f"{key}.{label}")
+
+
+def _occlusion(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEntry:
+    where = f"occlusion.{label}"
+    settings = dict(raw)
+    name = settings.pop("mechanism", label)
+    cls = _found(MECHANISMS, name, where)
+    levels = settings.pop("levels", None)
+    if not isinstance(levels, list) or not levels:
+        raise InputError(f"{where}.levels: give a list such as [27, 10%, 50%]")
+    for reserved in {"level", "seed"} & set(settings):
+        raise InputError(f"{where}.{reserved}: set levels here and seeds at the top")
+    parsed = []
+    for level in levels:
+        try:
+            parsed.append(Level.parse(level))
+        except ValueError as error:
+            raise InputError(f"{where}.levels: {error}") from None
+        built = _build(cls, {"level": level, **settings}, where)
+        try:
+            built.check(spec)
+        except ValueError as error:
+            raise InputError(f"{where}.levels: {error}") from None
+        if parsed[-1].features(spec.features) == 0:
+            raise InputError(
+                f"{where}.levels: level {level} hides nothing; leave it out, "
+                "clean windows are always scored"
+            )
+    kept = built.model_dump(mode="json", exclude={"level", "seed"})
+    return OcclusionEntry(name, _distinct(parsed, f"{where}.levels"), kept)
+
+
+def _found(registry: Any, name: object, where: str) -> Any:
+    try:
+        return registry.get(str(name))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _distinct(values: Sequence[Any], where: str) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise InputError(f"{where}: {', '.join(map(str, values))} names the same one twice")
+    return tuple(values)
+
+
+def _build(cls: type[Built], raw: Mapping[str, Any], where: str) -> Built:
+    """Validate ``raw`` as ``cls``; the first error becomes one line with its place."""
+    try:
+        return cls.model_validate(raw)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False)
+        more = f" (and {len(others)} more)" if others else ""
+        raise InputError(_one_line(cls, first, where) + more) from None
+
+
+def _one_line(cls: type[BaseModel], error: Any, where: str) -> str:
+    path = [str(part) for part in error["loc"]]
+    place = ".".join([*([where] if where else []), *path])
+    if error["type"] == "extra_forbidden":
+        owner: Any = cls
+        for part in path[:-1]:
+            owner = owner.model_fields[part].annotation
+        return f"{place}: unknown key '{path[-1]}'{did_you_mean(path[-1], owner.model_fields)}"
+    if error["type"] == "missing":
+        return f"{place}: missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Put one ``key.path=value`` into a raw protocol; the value is read as YAML."""
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise InputError(f"--set {override}: write it as models.hgvae.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: the value is not valid YAML") from None
+    place = raw
+    for key in keys[:-1]:
+        if place.get(key) is None:
+            place[key] = {}
+        if not isinstance(place[key], dict):
+            raise InputError(f"--set {override}: '{key}' has no keys of its own")
+        place = place[key]
+    place[keys[-1]] = value

@@ -1,0 +1,231 @@
+"""One execution of a protocol: plan, sweep, aggregate, write."""
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench import figures, plan, provenance, records, sweep, tables
+from bench.datasets.base import Data, load
+from bench.errors import InputError
+from bench.files import atomic_folder
+from bench.motion import MotionSpec
+from bench.protocol import Protocol
+from bench.registry import MODELS
+from bench.store import Store
+from bench.trials import Outcome, Workspace
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to a protocol.
+
+    Attributes:
+        results: folder of runs and of the store.
+        data_root: where real data lie, if anywhere.
+        executor: ray or local.
+        address: of a running Ray cluster; None starts a local Ray.
+        dry_run: stop after the plan.
+    """
+
+    results: Path
+    data_root: Path | None = None
+    executor: sweep.Executor = "ray"
+    address: str | None = None
+    dry_run: bool = False
+
+
+def run(protocol: Protocol, options: Options, console: Console) -> int:
+    """Run what is missing of a protocol and write its tables and figures.
+
+    Returns:
+        The exit code: 0, or 1 if some job failed (the others' results are written all the same).
+
+    Raises:
+        InputError: the data cannot be used, or the executor cannot be had.
+    """
+    store = Store(options.results / ".store")
+    check_device(protocol)
+    data = load(protocol.dataset, options.data_root, store.windows)
+    whole = plan.make(protocol, data)
+    missing = whole.missing(store)
+    _print_plan(protocol, data, whole, missing, console)
+    if options.dry_run:
+        return 0
+    outcomes = _sweep(protocol, data, missing, store, options, console)
+    folder = _write(protocol, data, whole, outcomes, store, options)
+    _print_results(folder, console)
+    return _print_failures(outcomes, console)
+
+
+def check_device(protocol: Protocol) -> None:
+    """Raise InputError if the protocol demands a GPU and torch sees none."""
+    import torch
+
+    if protocol.resources.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("resources.device: cuda asked for, but torch sees no GPU; use auto or cpu")
+
+
+def _sweep(
+    protocol: Protocol,
+    data: Data,
+    missing: plan.Plan,
+    store: Store,
+    options: Options,
+    console: Console,
+) -> list[Outcome]:
+    if not missing.cells:
+        return []
+    resources = protocol.resources
+    workspace = Workspace(
+        protocol.to_dict(), str(store.folder.resolve()), data.fingerprint, resources.device
+    )
+    on_ray = options.executor == "ray"
+    if on_ray:
+        sweep.start_ray(options.address, console)
+    try:
+        if on_ray:
+            sweep.check_share(resources.fit, "fit")
+            sweep.check_share(resources.evaluate, "evaluate")
+        common = {"workspace": workspace, "executor": options.executor, "console": console}
+        fits = sweep.trials_of_fits(protocol, missing.fits)
+        outcomes = sweep.run("fits", trials=fits, share=resources.fit, **common)
+        cells = sweep.trials_of_cells(missing.cells)
+        return outcomes + sweep.run("cells", trials=cells, share=resources.evaluate, **common)
+    finally:
+        if on_ray:
+            sweep.stop_ray()
+
+
+def _write(
+    protocol: Protocol,
+    data: Data,
+    whole: plan.Plan,
+    outcomes: list[Outcome],
+    store: Store,
+    options: Options,
+) -> Path:
+    """Write the run's folder, whole or not at all, and point ``latest`` at it."""
+    values = records.windows(whole, store, data.label)
+    table = tables.imputation(values)
+    folder = _new_folder(options.results / protocol.name)
+    with atomic_folder(folder) as draft:
+        resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
+        (draft / "protocol.yaml").write_text(resolved, encoding="utf-8")
+        facts = _provenance(protocol, data, whole, outcomes, store, options)
+        (draft / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        values.to_parquet(draft / "windows.parquet", index=False)
+        cells = records.records(values, whole, outcomes, data.label)
+        cells.to_parquet(draft / "records.parquet", index=False)
+        tables.write_imputation(table, draft, data.label)
+        figures.write_all(values, table, draft, data.label)
+    _point_latest(folder)
+    return folder
+
+
+def _provenance(
+    protocol: Protocol,
+    data: Data,
+    whole: plan.Plan,
+    outcomes: list[Outcome],
+    store: Store,
+    options: Options,
+) -> dict[str, Any]:
+    return provenance.collect() | {
+        "executor": options.executor,
+        "data": {
+            "name": data.name,
+            "synthetic": data.synthetic,
+            "fingerprint": data.fingerprint,
+            "absent_files": data.absent,
+            "windows": {split: len(windows) for split, windows in data.splits.items()},
+        },
+        "seeds": list(protocol.seeds),
+        "fits": {fit.key: store.fit_summary(fit.key) for fit in whole.fits if store.has_fit(fit.key)},
+        "failures": [vars(outcome) for outcome in outcomes if outcome.status != "done"],
+    }
+
+
+def _new_folder(parent: Path) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    names = [stamp, *(f"{stamp}-{number}" for number in range(2, 1000))]
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+def _point_latest(folder: Path) -> None:
+    """Make the link ``latest`` beside a run lead to it, at no moment to nowhere."""
+    link = folder.parent / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    link.replace(folder.parent / "latest")
+
+
+def _print_plan(
+    protocol: Protocol, data: Data, whole: plan.Plan, missing: plan.Plan, console: Console
+) -> None:
+    counts = ", ".join(
+        f"{split} {min(len(windows), getattr(protocol.scale, split) or len(windows))}"
+        for split, windows in data.splits.items()
+    )
+    console.print(f"[bold]{escape(protocol.name)}[/] on {escape(data.label)}: windows {counts}")
+    if data.absent:
+        console.print(f"[yellow]absent files ({len(data.absent)}):[/] {', '.join(data.absent)}")
+    table = Table("model", "parameters", "fits to do", "cells to do", "cells in all")
+    for label, entry in protocol.models.items():
+        table.add_row(
+            label + (" (control)" if MODELS.get(entry.model).control else ""),
+            f"{parameters(entry.model, protocol.spec, entry.settings):,}",
+            str(sum(fit.model == label for fit in missing.fits)),
+            str(sum(cell.model == label for cell in missing.cells)),
+            str(sum(cell.model == label for cell in whole.cells)),
+        )
+    console.print(table)
+    done = len(whole.cells) - len(missing.cells)
+    console.print(
+        f"{len(missing.fits)} fits and {len(missing.cells)} cells to do, {done} cells already there"
+    )
+
+
+def parameters(name: str, spec: MotionSpec, settings: Any) -> int:
+    """Return how many learnable values a model has, without giving them memory."""
+    import torch
+
+    with torch.device("meta"):
+        return MODELS.get(name)(spec, settings).parameter_count()
+
+
+def _print_results(folder: Path, console: Console) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(folder / "imputation.csv", keep_default_na=False, na_values=[""])
+    table = table.fillna({"inference": ""})
+    for metric in ("mse", "change_vs_mean"):
+        if metric not in set(table["metric"]):
+            continue
+        text = tables.readable(table, metric)
+        shown = Table(title=f"{tables.CAPTIONS[metric]} - {table['dataset'].iloc[0]}")
+        shown.add_column("imputer")
+        for column in text.columns:
+            shown.add_column(str(column), justify="right")
+        for name, row in text.iterrows():
+            shown.add_row(str(name), *(cell.split(" [")[0] for cell in row))
+        console.print(shown)
+    console.print(f"tables and figures: {folder}", soft_wrap=True)
+
+
+def _print_failures(outcomes: list[Outcome], console: Console) -> int:
+    failed = [outcome for outcome in outcomes if outcome.status != "done"]
+    for outcome in failed:
+        style = "red" if outcome.status == "failed" else "yellow"
+        line = f"{outcome.title}: {escape(outcome.error)}"
+        console.print(f"[{style}]{outcome.status}[/] {line}", soft_wrap=True)
+    if failed:
+        console.print("run the same command again to try what is missing; traces: provenance.json")
+    return 1 if failed else 0

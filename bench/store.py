@@ -1,0 +1,79 @@
+"""Where fits and cells lie, by a key of what made them.
+
+``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
+goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window; windows
+themselves lie in ``windows/``. Every file appears whole or not at all. A finished fit is one with
+a ``fit.json``, a finished cell one whose file is there.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from bench.files import atomic_file
+
+
+def key_of(**parts: Any) -> str:
+    """Return a short key for plain values: equal values, equal key."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store in one folder; on a cluster the folder must be shared by all machines."""
+
+    folder: Path
+
+    @property
+    def windows(self) -> Path:
+        """The cache of built windows."""
+        return self.folder / "windows"
+
+    def fit_folder(self, key: str) -> Path:
+        """Where a fit keeps its files."""
+        return self.folder / "fits" / key
+
+    def has_fit(self, key: str) -> bool:
+        """Whether a fit is finished."""
+        return (self.fit_folder(key) / "fit.json").is_file()
+
+    def save_fit(self, key: str, module: nn.Module, summary: dict[str, Any]) -> None:
+        """Keep a finished fit's weights and summary; its checkpoint is no longer needed."""
+        folder = self.fit_folder(key)
+        tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
+        with atomic_file(folder / "weights.safetensors") as draft:
+            save_file(tensors, draft)
+        with atomic_file(folder / "fit.json") as draft:
+            draft.write_text(json.dumps(summary, indent=1))
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def load_weights(self, key: str, module: nn.Module) -> None:
+        """Put a finished fit's weights into ``module``."""
+        module.load_state_dict(load_file(self.fit_folder(key) / "weights.safetensors"))
+
+    def fit_summary(self, key: str) -> dict[str, Any]:
+        """Return what ``save_fit`` was told."""
+        return json.loads((self.fit_folder(key) / "fit.json").read_text())
+
+    def has_cell(self, key: str) -> bool:
+        """Whether a cell is finished."""
+        return self._cell(key).is_file()
+
+    def save_cell(self, key: str, table: pd.DataFrame) -> None:
+        """Keep a finished cell's values, one row per window."""
+        with atomic_file(self._cell(key)) as draft:
+            table.to_parquet(draft, index=False)
+
+    def load_cell(self, key: str) -> pd.DataFrame:
+        """Return a finished cell's values."""
+        return pd.read_parquet(self._cell(key))
+
+    def _cell(self, key: str) -> Path:
+        return self.folder / "cells" / f"{key}.parquet"
