@@ -2,14 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from bench.errors import InputError, did_you_mean
 
@@ -19,7 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+# Piped output is not squeezed into 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 class Executor(StrEnum):
@@ -124,10 +123,12 @@ def _resolved(path: Path, overrides: list[str] | None, only: str | None) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; input that can be mended ends in one line and exit code 2."""
-    command: Callable[..., Any] = app
     try:
-        command(arguments)
+        app(arguments)
     except InputError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -138,6 +139,3 @@ def main(arguments: list[str] | None = None) -> None:
         # Workers and writers that a second signal would leave behind have nothing more to do.
         sys.stdout.flush()
         os._exit(130)
-
-
-__all__ = ["Table", "app", "main"]

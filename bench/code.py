@@ -16,7 +16,9 @@ PROJECT = ("bench", "models", "predictors")
 
 def code_version(*things: type | ModuleType) -> str:
     """Return a hash over the modules of ``things`` and all project modules they import."""
-    names = [thing.__name__ if isinstance(thing, ModuleType) else thing.__module__ for thing in things]
+    names = [
+        thing.__name__ if isinstance(thing, ModuleType) else thing.__module__ for thing in things
+    ]
     found: dict[str, str] = {}
     pending = list(names)
     while pending:

@@ -58,6 +58,7 @@ def _measures(data: Data) -> dict[str, str]:
         "recordings": str(sum(w.index["source"].nunique() for w in data.splits.values())),
         "actions": str(len(set().union(*(w.index["action"] for w in data.splits.values())))),
         "absent files": str(len(data.absent)),
+        "recordings shorter than a window": str(len(data.short)),
         "deviation from mean, RMS, mm": f"{np.sqrt((around_mean**2).mean()):.0f}",
     }
     energy = dct_energy(train)
@@ -66,8 +67,10 @@ def _measures(data: Data) -> dict[str, str]:
     speed = np.linalg.norm(np.diff(motion, axis=1), axis=-1) * data.splits["train"].fps
     for percentile, value in zip(PERCENTILES, np.percentile(speed, PERCENTILES), strict=True):
         rows[f"joint speed, percentile {percentile}, mm/s"] = f"{value:.0f}"
-    for title, rank in (("poses", _rank(around_mean[:, ::5].reshape(-1, around_mean.shape[2]))),
-                        ("windows", _rank(around_mean.reshape(len(motion), -1)))):
+    for title, rank in (
+        ("poses", _rank(around_mean[:, ::5].reshape(-1, around_mean.shape[2]))),
+        ("windows", _rank(around_mean.reshape(len(motion), -1))),
+    ):
         for share, count in zip(VARIANCES, rank, strict=True):
             rows[f"PCA components for {share} % of the variance of {title}"] = str(count)
     return rows

@@ -10,7 +10,9 @@ import seaborn as sns
 
 matplotlib.use("Agg")
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import SymmetricalLogLocator
 
 from bench.files import atomic_file
 from bench.plan import DEGRADED
@@ -50,7 +52,7 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
     panels = list(_panels(values))
     if not panels:
         return None
-    figure = Figure(figsize=(3.6 * len(panels), 3.2))
+    figure = Figure(figsize=(3.6 * len(panels), 3.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
         mean, deviation = -clean["value"].mean(), clean["value"].std()
@@ -65,7 +67,9 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
                 shares, centre - spread, centre + spread, color=line[0].get_color(), alpha=0.2
             )
         axis.set(xscale="log", title=title, xlabel="features hidden, %")
-        axis.set_yscale("symlog", linthresh=1000)
+        _signed_log(axis, around=abs(mean) + deviation)
+        # Bands that reach far above the ground truth only say that the scores are skewed.
+        axis.set_ylim(top=mean + 3 * deviation)
     axes[0].set_ylabel("log posterior, nats")
     axes[-1].legend(loc="lower left", fontsize=7)
     return _titled(figure, f"Log posterior on {label}; band: one s.d. over windows")
@@ -80,7 +84,7 @@ def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
     panels = list(_panels(values))
     if not panels:
         return None
-    figure = Figure(figsize=(3.6 * len(panels), 3.2))
+    figure = Figure(figsize=(3.6 * len(panels), 3.4), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
     for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
         reference = clean["value"].mean()
@@ -99,7 +103,7 @@ def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
                     color=line.get_color(),
                 )
         axis.set(xscale="log", yscale="log", title=title, xlabel="features hidden, %")
-    axes[0].set_ylabel("|change of −log posterior|, %")
+    axes[0].set_ylabel("|change of -log posterior|, %")
     axes[-1].legend(fontsize=7)
     return _titled(figure, f"Change against ground truth on {label}; triangles: negative")
 
@@ -110,7 +114,7 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     if chosen.empty:
         return None
     mechanisms = list(chosen["mechanism"].unique())
-    figure = Figure(figsize=(4.6 * len(mechanisms), 3.4))
+    figure = Figure(figsize=(4.6 * len(mechanisms) + 1.4, 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
     for axis, mechanism in zip(axes, mechanisms, strict=True):
         here = chosen[chosen["mechanism"] == mechanism]
@@ -123,7 +127,7 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
                 shares, ordered["low"], ordered["high"], color=line.get_color(), alpha=0.2
             )
         axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
-        axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, −77 %")
+        axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
         axis.set_yscale("symlog", linthresh=100)
     axes[0].set_ylabel("change of MSE against mean, %")
@@ -141,10 +145,19 @@ def _panels(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFr
             yield f"{model}, {mechanism}", clean, group
 
 
+def _signed_log(axis: Axes, around: float) -> None:
+    """Make the y axis linear up to the power of ten above ``around``, logarithmic beyond."""
+    threshold = 10.0 ** np.ceil(np.log10(max(around, 1.0)))
+    axis.set_yscale("symlog", linthresh=threshold)
+    locator = SymmetricalLogLocator(base=10, linthresh=threshold)
+    locator.set_params(numticks=6)
+    axis.yaxis.set_major_locator(locator)
+
+
 def _state(inference: str) -> str:
     return "degraded (mean)" if inference == DEGRADED else f"after {inference}"
 
 
 def _titled(figure: Figure, title: str) -> Figure:
-    figure.suptitle(title, fontsize=9, y=1.02)
+    figure.suptitle(title, fontsize=9)
     return figure

@@ -63,7 +63,7 @@ class Plan:
     cells: list[Cell]
 
     def missing(self, store: Store) -> "Plan":
-        """Return the part that is not in the store; fits that only finished cells need are left out."""
+        """Return what is not in the store; fits that only finished cells need are left out."""
         cells = [cell for cell in self.cells if not store.has_cell(cell.key)]
         needed = {cell.fit for cell in cells}
         fits = [fit for fit in self.fits if fit.key in needed and not store.has_fit(fit.key)]
@@ -98,7 +98,11 @@ def make(protocol: Protocol, data: Data) -> Plan:
 def _cells(protocol: Protocol, fit: Fit, generative: bool) -> Iterator[Cell]:
     def cell(inference: str, mechanism: str, level: Level | None, **parts: Any) -> Cell:
         key = key_of(
-            fit=fit.key, test=protocol.scale.test, code=code_version(metrics), seed=fit.seed, **parts
+            fit=fit.key,
+            test=protocol.scale.test,
+            code=code_version(metrics),
+            seed=fit.seed,
+            **parts,
         )
         stated = "" if level is None else str(level)
         return Cell(key, fit.key, fit.model, fit.seed, inference, mechanism, stated)

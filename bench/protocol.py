@@ -48,6 +48,10 @@ class Resources(Settings):
     evaluate: Share = Share()
 
 
+def _map_alone() -> dict[str, dict[str, Any] | None]:
+    return {"map": None}
+
+
 class _Head(Settings):
     """The parts of a protocol that need no registry; the others are only shaped here."""
 
@@ -55,7 +59,7 @@ class _Head(Settings):
     description: str = ""
     dataset: dict[str, Any]
     models: dict[str, dict[str, Any] | None] = Field(min_length=1)
-    inference: dict[str, dict[str, Any] | None] = {"map": None}
+    inference: dict[str, dict[str, Any] | None] = Field(default_factory=_map_alone)
     occlusion: dict[str, dict[str, Any]] = Field(min_length=1)
     seeds: list[int] = Field([0], min_length=1)
     scale: Scale = Scale()
@@ -120,8 +124,7 @@ class Protocol:
                 label: {
                     "mechanism": entry.mechanism,
                     "levels": [
-                        level.count if level.share is None else str(level)
-                        for level in entry.levels
+                        level.count if level.share is None else str(level) for level in entry.levels
                     ],
                     **entry.settings,
                 }

@@ -13,7 +13,18 @@ from bench.store import Store
 from bench.trials import Outcome
 
 CELL = ["dataset", "split", "model", "inference", "predictor", "mechanism", "level", "seed"]
-COLUMNS = [*CELL[:-1], "share", "seed", "horizon_ms", "metric", "value", "low", "high", "n", "status"]
+COLUMNS = [
+    *CELL[:-1],
+    "share",
+    "seed",
+    "horizon_ms",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n",
+    "status",
+]
 WINDOW_COLUMNS = [*CELL[:-1], "share", "seed", "window", "source", "metric", "value"]
 REFERENCES = ("mean", "linear")
 """Imputers that the others' error is stated against, where they ran."""
@@ -27,7 +38,9 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
             continue
         wide = store.load_cell(cell.key)
         long = wide.melt(id_vars=["window", "source", "share"], var_name="metric")
-        tables.append(long.assign(**_labels(cell, dataset)))
+        for name, label in _labels(cell, dataset).items():
+            long[name] = label
+        tables.append(long)
     if not tables:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
     return pd.concat(tables, ignore_index=True)[WINDOW_COLUMNS]
@@ -74,7 +87,12 @@ def _row(
     value, low, high = statistics.estimate(columns, group["source"].to_numpy(), statistic)
     share = group["share"].mean()
     return {
-        "share": share, "value": value, "low": low, "high": high, "n": len(group), "status": "done"
+        "share": share,
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": len(group),
+        "status": "done",
     }
 
 
@@ -83,16 +101,16 @@ def _unfinished(
 ) -> list[dict[str, object]]:
     ended = {outcome.key: outcome.status for outcome in outcomes}
     done = set(values[CELL].itertuples(index=False, name=None))
-    rows = []
+    rows: list[dict[str, object]] = []
     for cell in plan.cells:
         labels = _labels(cell, dataset)
         if tuple(labels[name] for name in CELL) not in done:
             status = ended.get(cell.key, "skipped")
-            rows.append(labels | {"metric": "", "n": 0, "status": status})
+            rows.append({**labels, "metric": "", "n": 0, "status": status})
     return rows
 
 
-def _labels(cell: Cell, dataset: str) -> dict[str, object]:
+def _labels(cell: Cell, dataset: str) -> dict[str, str | int]:
     return {
         "dataset": dataset,
         "split": "test",

@@ -48,7 +48,7 @@ class Registry(Generic[T]):
     def _classes(self) -> dict[str, type[T]]:
         module, _, attribute = self.base.partition(":")
         base = getattr(importlib.import_module(module), attribute)
-        found: dict[str, type[T]] = {}
+        found: dict[str, Any] = {}
         for candidate in [*self._built_in(), *self._installed()]:
             if (
                 inspect.isclass(candidate)

@@ -94,11 +94,13 @@ def _sweep(
         if on_ray:
             sweep.check_share(resources.fit, "fit")
             sweep.check_share(resources.evaluate, "evaluate")
-        common = {"workspace": workspace, "executor": options.executor, "console": console}
         fits = sweep.trials_of_fits(protocol, missing.fits)
-        outcomes = sweep.run("fits", trials=fits, share=resources.fit, **common)
         cells = sweep.trials_of_cells(missing.cells)
-        return outcomes + sweep.run("cells", trials=cells, share=resources.evaluate, **common)
+        executor = options.executor
+        return [
+            *sweep.run("fits", workspace, fits, resources.fit, executor, console),
+            *sweep.run("cells", workspace, cells, resources.evaluate, executor, console),
+        ]
     finally:
         if on_ray:
             sweep.stop_ray()
@@ -145,10 +147,13 @@ def _provenance(
             "synthetic": data.synthetic,
             "fingerprint": data.fingerprint,
             "absent_files": data.absent,
+            "shorter_than_a_window": data.short,
             "windows": {split: len(windows) for split, windows in data.splits.items()},
         },
         "seeds": list(protocol.seeds),
-        "fits": {fit.key: store.fit_summary(fit.key) for fit in whole.fits if store.has_fit(fit.key)},
+        "fits": {
+            fit.key: store.fit_summary(fit.key) for fit in whole.fits if store.has_fit(fit.key)
+        },
         "failures": [vars(outcome) for outcome in outcomes if outcome.status != "done"],
     }
 
@@ -177,6 +182,10 @@ def _print_plan(
     console.print(f"[bold]{escape(protocol.name)}[/] on {escape(data.label)}: windows {counts}")
     if data.absent:
         console.print(f"[yellow]absent files ({len(data.absent)}):[/] {', '.join(data.absent)}")
+    if data.short:
+        console.print(
+            f"[yellow]shorter than a window ({len(data.short)}):[/] {', '.join(data.short)}"
+        )
     table = Table("model", "parameters", "fits to do", "cells to do", "cells in all")
     for label, entry in protocol.models.items():
         table.add_row(

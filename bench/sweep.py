@@ -5,9 +5,12 @@ fits that train nothing. The store is the truth about what is done; Ray is only 
 is missing, and a trial whose worker died is run again for what it had not finished.
 """
 
+import logging
 import os
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
@@ -60,26 +63,20 @@ def run(
     """Run trials and return how every job of them ended."""
     if not trials:
         return []
-    with _bars(console) as bars:
+    with _Display(title, sum(map(len, trials)), console) as display:
         if executor == "local":
-            return list(_here(title, workspace, trials, bars))
-        return _on_ray(title, workspace, trials, share, bars)
+            return list(_here(workspace, trials, display))
+        return _on_ray(title, workspace, trials, share, display)
 
 
 def _here(
-    title: str, workspace: Workspace, trials: list[list[dict[str, Any]]], bars: Bars
+    workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display"
 ) -> Iterator[Outcome]:
-    total = bars.add_task(title, total=sum(map(len, trials)), note="")
-    rows: dict[str, TaskID] = {}
-
-    def report(name: str, progress: Progress) -> None:
-        if name not in rows:
-            rows[name] = bars.add_task(name, total=progress.epochs, note="")
-        bars.update(rows[name], completed=progress.epoch, note=describe(progress))
-
+    ended = 0
     for jobs in trials:
-        for outcome in workspace.run(jobs, report):
-            bars.advance(total)
+        for outcome in workspace.run(jobs, display.fit):
+            ended += 1
+            display.count(ended)
             yield outcome
 
 
@@ -88,29 +85,20 @@ def _on_ray(
     workspace: Workspace,
     trials: list[list[dict[str, Any]]],
     share: Share,
-    bars: Bars,
+    display: "_Display",
 ) -> list[Outcome]:
     from ray import tune
 
     placed = replace(workspace, threads=max(1, int(share.cpus)))
     jobs = [from_plain(job) for jobs in trials for job in jobs]
-    total = bars.add_task(title, total=len(jobs), note="")
 
-    def trainable(config: dict[str, Any], jobs: list[list[dict[str, Any]]]) -> dict[str, Any]:
-        outcomes = placed.run(jobs[config["trial"]], _LinePrinter())
+    def trial(config: dict[str, Any], jobs: list[list[dict[str, Any]]]) -> dict[str, Any]:
+        outcomes = placed.run(jobs[config["trial"]], _Lines(print))
         return {"outcomes": [asdict(outcome) for outcome in outcomes]}
-
-    class CountFinished(tune.Callback):
-        last = 0.0
-
-        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-            if time.monotonic() - self.last > 1:
-                self.last = time.monotonic()
-                bars.update(total, completed=sum(workspace.finished(job) for job in jobs))
 
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(trainable, jobs=trials), {"cpu": share.cpus, "gpu": share.gpus}
+            tune.with_parameters(trial, jobs=trials), {"cpu": share.cpus, "gpu": share.gpus}
         ),
         param_space={"trial": tune.grid_search(list(range(len(trials))))},
         tune_config=tune.TuneConfig(trial_dirname_creator=lambda trial: trial.trial_id),
@@ -118,16 +106,16 @@ def _on_ray(
             name=title,
             storage_path=str(Path(workspace.store).resolve() / "ray"),
             failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
-            callbacks=[CountFinished()],
             verbose=0,
         ),
     )
+    with _every_second(lambda: display.count(sum(map(workspace.finished, jobs)))):
+        results = tuner.fit()
     told = {
         plain["key"]: Outcome(**plain)
-        for result in tuner.fit()
+        for result in (results[number] for number in range(len(results)))
         for plain in (result.metrics or {}).get("outcomes", [])
     }
-    bars.update(total, completed=len(jobs))
     died = "its worker died"
     return [told.get(job.key) or Outcome(job.key, job.title, "failed", error=died) for job in jobs]
 
@@ -135,6 +123,7 @@ def _on_ray(
 def start_ray(address: str | None, console: Console) -> None:
     """Start a local Ray, or join the cluster at ``address``; InputError if that cannot be."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -154,7 +143,7 @@ def start_ray(address: str | None, console: Console) -> None:
             address=address,
             num_cpus=None if address else available_cpus(),
             include_dashboard=None if address else False,
-            logging_level="error",
+            logging_level=logging.ERROR,
             runtime_env={"env_vars": {"PYTHONPATH": paths, "RAY_CHDIR_TO_TRIAL_DIR": "0"}},
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -198,27 +187,81 @@ def describe(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-class _LinePrinter:
-    """Reports fits as plain lines now and then: a worker has no terminal."""
+class _Lines:
+    """Says how fits stand in plain lines, now and then: where there is no terminal."""
 
-    def __init__(self) -> None:
-        self.printed = -LINE_SECONDS
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
+        self.last = -LINE_SECONDS
 
     def __call__(self, name: str, progress: Progress) -> None:
-        last = progress.epoch == progress.epochs
-        if last or time.monotonic() - self.printed >= LINE_SECONDS:
-            self.printed = time.monotonic()
-            line = f"{name}: epoch {progress.epoch}/{progress.epochs}, {describe(progress)}"
-            print(line, flush=True)
+        line = f"{name}: epoch {progress.epoch}/{progress.epochs}, {describe(progress)}"
+        self.say(line, always=progress.epoch == progress.epochs)
+
+    def say(self, line: str, always: bool = False) -> None:
+        if always or time.monotonic() - self.last >= LINE_SECONDS:
+            self.last = time.monotonic()
+            self.write(line)
 
 
-def _bars(console: Console) -> Bars:
-    return Bars(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        console=console,
-    )
+class _Display:
+    """Shows how far a sweep is: bars on a terminal, else a line now and then."""
 
+    def __init__(self, title: str, total: int, console: Console) -> None:
+        self.title, self.total = title, total
+        self.terminal = console.is_terminal
+        self.lines = _Lines(lambda line: console.print(line, markup=False, soft_wrap=True))
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not self.terminal,
+        )
+        self.all = self.bars.add_task(title, total=total, note="")
+        self.fits: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "_Display":
+        self.bars.start()
+        self.begun = time.monotonic()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def count(self, ended: int) -> None:
+        """Show how many jobs have ended."""
+        self.bars.update(self.all, completed=ended)
+        if not self.terminal:
+            seconds = time.monotonic() - self.begun
+            self.lines.say(f"{self.title}: {ended}/{self.total} after {seconds:.0f} s")
+
+    def fit(self, name: str, progress: Progress) -> None:
+        """Show how a fit stands."""
+        if not self.terminal:
+            self.lines(name, progress)
+            return
+        if name not in self.fits:
+            self.fits[name] = self.bars.add_task(name, total=progress.epochs, note="")
+        self.bars.update(self.fits[name], completed=progress.epoch, note=describe(progress))
+
+
+@contextmanager
+def _every_second(action: Callable[[], None]) -> Iterator[None]:
+    """Repeat an action while the block runs, and once more when it ends."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(1.0):
+            action()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        action()

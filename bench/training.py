@@ -34,6 +34,9 @@ class TrainSettings(Settings):
     batch_size: int = Field(800, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0, description="largest norm of the whole gradient")
+    micro_batch: int = Field(
+        200, ge=1, description="windows at a time within a batch; their gradients add up"
+    )
     kl_start: float = Field(0.001, ge=0, description="weight of the KL terms in epoch 0")
     kl_warmup: int = Field(200, ge=0, description="epochs until that weight is 1, linearly")
 
@@ -126,9 +129,8 @@ def _epoch(
     order = torch.randperm(len(data), device=data.device)
     totals: dict[str, Tensor] = {}
     for number, rows in enumerate(order.split(settings.batch_size)):
-        losses = module.losses(data[rows], kl_weight)
         state.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        losses = accumulate(module, data[rows], kl_weight, settings.micro_batch)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
             raise TrainingError(
@@ -137,9 +139,27 @@ def _epoch(
             )
         state.optimizer.step()
         for name, value in losses.items():
-            totals[name] = totals.get(name, torch.zeros(())) + value.detach().cpu() * len(rows)
+            totals[name] = totals.get(name, torch.zeros(())) + value.cpu() * len(rows)
     means = {name: float(total) / len(data) for name, total in totals.items()}
     return {"epoch": epoch + 1, "kl_weight": kl_weight, **means}
+
+
+def accumulate(module: Any, batch: Tensor, kl_weight: float, micro_batch: int) -> dict[str, Tensor]:
+    """Add the gradient of a batch's mean loss to the parameters, a part of the batch at a time.
+
+    Small parts keep activations in cache and memory low; the gradient is the whole batch's.
+
+    Returns:
+        Each loss, averaged over the batch, without a graph.
+    """
+    totals: dict[str, Tensor] = {}
+    for part in batch.split(micro_batch):
+        share = len(part) / len(batch)
+        losses = module.losses(part, kl_weight)
+        (losses["loss"] * share).backward()
+        for name, value in losses.items():
+            totals[name] = totals.get(name, 0.0) + value.detach() * share
+    return totals
 
 
 def warmup(epoch: int, settings: TrainSettings) -> float:

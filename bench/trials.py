@@ -90,8 +90,7 @@ class Workspace:
         entry = self._protocol.models[label]
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("init", seed))
-            model = MODELS.get(entry.model)(self._protocol.spec, entry.settings)
-        return model
+            return MODELS.get(entry.model)(self._protocol.spec, entry.settings)
 
     def fit(self, fit: Fit, report: Reporter) -> None:
         """Fit a model and keep it."""

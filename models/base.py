@@ -130,7 +130,7 @@ class GenerativeImputer(Imputer):
 
     @abstractmethod
     def log_posterior(self, motion: Tensor) -> Tensor:
-        """Return ``(window, level)`` log posterior densities in nats, differentiable in ``motion``."""
+        """Return ``(window, level)`` log posterior densities in nats, with gradients."""
 
     @abstractmethod
     def sample(self, count: int) -> Tensor:

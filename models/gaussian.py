@@ -20,7 +20,7 @@ class Gaussian:
 
     @classmethod
     def from_head(cls, output: Tensor) -> "Gaussian":
-        """Split a fused head's output, ``(node, window, 2 * feature)``, into mean and log variance."""
+        """Split a fused head's ``(node, window, 2 * feature)`` into mean and log variance."""
         mean, log_var = output.chunk(2, dim=-1)
         return cls(mean, log_var.clamp(*LOG_VAR_RANGE))
 
@@ -34,12 +34,12 @@ class Gaussian:
         return self.mean + torch.exp(0.5 * self.log_var) * torch.randn_like(self.mean)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log density of ``value``, in nats, summed over nodes and features: ``(window,)``."""
+        """Return the log density of ``value`` in nats, ``(window,)``: nodes and features summed."""
         squared = (value - self.mean).square() * torch.exp(-self.log_var)
         return -0.5 * (squared + self.log_var + LOG_TWO_PI).sum(dim=(0, 2))
 
     def kl(self, prior: "Gaussian") -> Tensor:
-        """Return KL(self || prior) in nats, summed over nodes and features: ``(window,)``."""
+        """Return KL(self || prior) in nats, ``(window,)``: nodes and features summed."""
         ratio = self.log_var - prior.log_var
         squared = (self.mean - prior.mean).square() * torch.exp(-prior.log_var)
         return 0.5 * (ratio.exp() + squared - 1 - ratio).sum(dim=(0, 2))

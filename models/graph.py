@@ -41,7 +41,9 @@ class GCL(nn.Module):
             S = torch.eye(nodes_in) + 0.1 * S
         self.S = nn.Parameter(S)
         gain = GELU_GAIN if activation else 1.0
-        self.W = nn.Parameter(gain * torch.randn(features_in, features_out) / math.sqrt(features_in))
+        self.W = nn.Parameter(
+            gain * torch.randn(features_in, features_out) / math.sqrt(features_in)
+        )
         self.b = nn.Parameter(torch.zeros(nodes_out, features_out))
         self.activation = activation
         # The smaller of the two possible middle results makes the cheaper order of products.

@@ -10,7 +10,7 @@ posterior from the path and the bottom-up features of that level; the latent joi
 What joins the path is weighted by a learnable number, 0 at first.
 """
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -71,13 +71,20 @@ class HGVAE(GenerativeImputer):
         (nodes, features), *lower = self.settings.latents
         self.top = _posterior_head(nodes, features, features)
         self.join_top = GCL((nodes, spec.nodes), (features, width))
-        self.layers = nn.ModuleList(
+        self.lower = nn.ModuleList(
             _StochasticLayer(latent, spec.nodes, width, residual) for latent in lower
         )
         self.last = GCB(spec.nodes, width, residual)
         self.output = GCL((spec.nodes, spec.nodes), (width, 2 * spec.frames), activation=False)
 
-    def fit(self, train_windows: Windows, valid: Windows, context: FitContext | None = None) -> None:
+    @property
+    def layers(self) -> "list[_StochasticLayer]":
+        """The stochastic layers below the top, from the top down."""
+        return cast("list[_StochasticLayer]", list(self.lower))
+
+    def fit(
+        self, train_windows: Windows, valid: Windows, context: FitContext | None = None
+    ) -> None:
         """Maximise the ELBO."""
         self.measure(train_windows, valid)
         train(self, train_windows, valid, self.settings, context or FitContext())
@@ -106,13 +113,13 @@ class HGVAE(GenerativeImputer):
         posterior's mean rather than a draw, so that a window's score is one number.
         """
         x = self._coefficients(motion) / self.scale
-        _, posteriors, priors = self._descend(self._ascend(x), draw=False)
+        _, posteriors, priors = self._descend(self._ascend(x), draw=False, to_end=False)
         levels = [p.log_prob(q.mean) for q, p in zip(posteriors, priors, strict=True)]
         return torch.stack(levels, dim=1)
 
     @torch.no_grad()
     def reconstruct(self, motion: Tensor) -> Tensor:
-        """Return the decoder's mean for the posterior's means: ``(window, frame, joint, 3)``, mm."""
+        """Return the decoder's mean for the posteriors' means, of the shape of ``motion``, mm."""
         x = self._coefficients(motion) / self.scale
         path, _, _ = self._descend(self._ascend(x), draw=False)
         return self._motion(self._likelihood(path).mean)
@@ -123,12 +130,15 @@ class HGVAE(GenerativeImputer):
         nodes, features = self.settings.latents[0]
         path = self.join_top(torch.randn(nodes, count, features, device=self.mean.device))
         for layer in self.layers:
-            path, _, _ = layer(path, None, draw=True)
+            step = layer(path, None)
+            path = layer.join_path(step, step.prior.sample())
         return self._motion(self._likelihood(path).mean)
 
     def latent_shapes(self) -> list[tuple[int, int]]:
         """Return (nodes, features) of z0, z1, ... as the network computes them."""
-        blank = torch.zeros(1, self.spec.frames, len(self.spec.skeleton), 3, device=self.mean.device)
+        blank = torch.zeros(
+            1, self.spec.frames, len(self.spec.skeleton), 3, device=self.mean.device
+        )
         _, posteriors, _ = self._descend(self._ascend(self._coefficients(blank)), draw=False)
         return [(q.mean.shape[0], q.mean.shape[2]) for q in posteriors]
 
@@ -148,19 +158,23 @@ class HGVAE(GenerativeImputer):
         return features[::-1]
 
     def _descend(
-        self, features: list[Tensor], draw: bool
+        self, features: list[Tensor], draw: bool, to_end: bool = True
     ) -> tuple[Tensor, list[Gaussian], list[Gaussian]]:
         """Return the path's end and every level's posterior and prior.
 
-        ``draw`` tells whether latents are drawn from the posterior or are its mean.
+        ``draw`` tells whether latents are drawn from the posterior or are its mean; ``to_end``
+        whether the lowest latent need join the path, which a posterior does not depend on.
         """
         posterior = Gaussian.from_head(self.top(features[0]))
         posteriors, priors = [posterior], [Gaussian.standard(posterior.mean)]
         path = self.join_top(posterior.sample() if draw else posterior.mean)
-        for layer, feature in zip(self.layers, features[1:], strict=True):
-            path, posterior, prior = layer(path, feature, draw)
-            posteriors.append(posterior)
-            priors.append(prior)
+        for number, (layer, feature) in enumerate(zip(self.layers, features[1:], strict=True), 1):
+            step = layer(path, feature)
+            posteriors.append(step.posterior)
+            priors.append(step.prior)
+            if to_end or number < len(self.layers):
+                z = step.posterior.sample() if draw else step.posterior.mean
+                path = layer.join_path(step, z)
         return path, posteriors, priors
 
     def _likelihood(self, path: Tensor) -> Gaussian:
@@ -180,9 +194,7 @@ def _posterior_head(nodes: int, width: int, features: int) -> GCL:
 class _Encoder(nn.Module):
     """One bottom-up step: change the graph's size, then a block."""
 
-    def __init__(
-        self, below: tuple[int, int], above: tuple[int, int], residual: Residual
-    ) -> None:
+    def __init__(self, below: tuple[int, int], above: tuple[int, int], residual: Residual) -> None:
         super().__init__()
         self.resize = GCL((below[0], above[0]), (below[1], above[1]))
         self.block = GCB(*above, residual)
@@ -194,9 +206,7 @@ class _Encoder(nn.Module):
 class _StochasticLayer(nn.Module):
     """One stochastic layer of the top-down pass (the paper's Fig. 2)."""
 
-    def __init__(
-        self, latent: tuple[int, int], nodes: int, width: int, residual: Residual
-    ) -> None:
+    def __init__(self, latent: tuple[int, int], nodes: int, width: int, residual: Residual) -> None:
         super().__init__()
         inner, features = latent
         self.block = GCB(nodes, width, residual)
@@ -209,19 +219,26 @@ class _StochasticLayer(nn.Module):
         self.prior_weight = nn.Parameter(torch.zeros(()))
         self.latent_weight = nn.Parameter(torch.zeros(()))
 
-    def forward(
-        self, path: Tensor, feature: Tensor | None, draw: bool
-    ) -> tuple[Tensor, Gaussian, Gaussian]:
-        """Return the path with this level's latent, its posterior and its prior.
-
-        Without a bottom-up ``feature`` the latent comes from the prior.
-        """
+    def forward(self, path: Tensor, feature: Tensor | None) -> "_Step":
+        """Return this level's prior and posterior; without bottom-up features, the prior twice."""
         path = self.block(path)
         context = self.prior_block(path)
         prior = posterior = Gaussian.from_head(self.prior(context))
         if feature is not None:
             joined = torch.cat([self.reduce(path), feature], dim=-1)
             posterior = Gaussian.from_head(self.posterior(self.posterior_block(joined)))
-        z = posterior.sample() if draw else posterior.mean
-        path = torch.addcmul(path, self.prior_weight, context)
-        return torch.addcmul(path, self.latent_weight, self.join(z)), posterior, prior
+        return _Step(path, context, posterior, prior)
+
+    def join_path(self, step: "_Step", z: Tensor) -> Tensor:
+        """Return the path with the prior's features and the latent on it."""
+        path = torch.addcmul(step.path, self.prior_weight, step.context)
+        return torch.addcmul(path, self.latent_weight, self.join(z))
+
+
+class _Step(NamedTuple):
+    """What a stochastic layer knows before its latent is settled."""
+
+    path: Tensor
+    context: Tensor
+    posterior: Gaussian
+    prior: Gaussian

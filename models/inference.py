@@ -47,7 +47,7 @@ class Map(Inference):
 
     steps: int = Field(10, ge=1)
     rate: float | None = Field(None, gt=0, description="Adam's step, mm; None: the model's own")
-    batch: int = Field(100, ge=1, description="windows at a time; no influence on the outcome")
+    batch: int = Field(200, ge=1, description="windows at a time; no influence on the outcome")
 
     def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
         """Return the best completion that ``steps`` steps of ascent meet."""

@@ -12,7 +12,9 @@ class Untrained(HGVAE):
     control = True
     trained = False
 
-    def fit(self, train_windows: Windows, valid: Windows, context: FitContext | None = None) -> None:
+    def fit(
+        self, train_windows: Windows, valid: Windows, context: FitContext | None = None
+    ) -> None:
         """Take the train set's mean and scale; leave the weights as they are."""
         self.measure(train_windows, valid)
         self.eval()

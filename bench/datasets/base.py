@@ -79,13 +79,23 @@ class Dataset(Settings, ABC):
 
 @dataclass(frozen=True)
 class Data:
-    """The windows of a data set by split, and where they came from."""
+    """The windows of a data set by split, and where they came from.
+
+    Attributes:
+        name: of the data set.
+        synthetic: whether its motion was made up.
+        fingerprint: of the source files, the settings and the code that read them.
+        splits: train, valid and test.
+        absent: known files that are not there.
+        short: recordings shorter than one window, which give none.
+    """
 
     name: str
     synthetic: bool
     fingerprint: str
     splits: dict[str, Windows]
     absent: list[str]
+    short: list[str]
 
     @property
     def label(self) -> str:
@@ -114,16 +124,16 @@ def load(dataset: Dataset, root: Path | None, cache: Path) -> Data:
     key = fingerprint(dataset, root)
     folder = cache / key
     if not folder.exists():
-        built = _cut(dataset, root)
+        built, short = _cut(dataset, root)
         with atomic_folder(folder) as draft:
             for split, (motion, index) in built.items():
                 np.save(draft / f"{split}.npy", motion, allow_pickle=False)
                 index.to_parquet(draft / f"{split}.parquet")
-            (draft / "dataset.json").write_text(
-                json.dumps({"dataset": dataset.name, **dataset.model_dump(mode="json")}, indent=1)
-            )
+            facts = {"name": dataset.name, **dataset.model_dump(mode="json"), "short": short}
+            (draft / "dataset.json").write_text(json.dumps(facts, indent=1))
     splits = {split: open_windows(folder, split, dataset) for split in SPLITS}
-    return Data(dataset.name, dataset.synthetic, key, splits, dataset.absent(root))
+    short = json.loads((folder / "dataset.json").read_text())["short"]
+    return Data(dataset.name, dataset.synthetic, key, splits, dataset.absent(root), short)
 
 
 def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
@@ -133,13 +143,21 @@ def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
     return Windows(motion, index, dataset.fps, dataset.skeleton)
 
 
-def _cut(dataset: Dataset, root: Path | None) -> dict[str, tuple[NDArray, pd.DataFrame]]:
-    """Return motion and index of every split; windows never straddle two recordings."""
+def _cut(
+    dataset: Dataset, root: Path | None
+) -> tuple[dict[str, tuple[NDArray[np.float32], pd.DataFrame]], list[str]]:
+    """Return motion and index of every split, and recordings too short for a window.
+
+    Windows never straddle two recordings.
+    """
+    short: list[str] = []
     motion: dict[str, list[NDArray[np.float32]]] = {split: [] for split in SPLITS}
     rows: dict[str, list[tuple[str, int, str, str]]] = {split: [] for split in SPLITS}
     for recording in dataset.recordings(root):
         if not np.isfinite(recording.motion).all():
             raise InputError(f"{dataset.name}: {recording.name} has values that are not finite")
+        if len(recording.motion) < dataset.frames:
+            short.append(recording.name)
         for start in range(0, len(recording.motion) - dataset.frames + 1, dataset.stride):
             motion[recording.split].append(recording.motion[start : start + dataset.frames])
             rows[recording.split].append(
@@ -152,7 +170,8 @@ def _cut(dataset: Dataset, root: Path | None) -> dict[str, tuple[NDArray, pd.Dat
                 f"{dataset.fps:g} fps; add recordings or lower dataset.frames"
             )
     columns = ["source", "start", "action", "subject"]
-    return {
+    cut = {
         split: (np.stack(motion[split]), pd.DataFrame(rows[split], columns=columns))
         for split in SPLITS
     }
+    return cut, short

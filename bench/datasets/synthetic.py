@@ -492,9 +492,7 @@ def _cycle(
         for order, column in enumerate(columns):
             opposite = 0.5 * order if name.startswith("~") else 0.0
             turns = harmonic * (phase + style.lag[column]) + start + harmonic * opposite
-            angles[:, column] += (
-                amplitude / shared * vigour[:, column] * np.cos(2 * np.pi * turns)
-            )
+            angles[:, column] += amplitude / shared * vigour[:, column] * np.cos(2 * np.pi * turns)
     return angles
 
 
@@ -515,7 +513,9 @@ def _routine(
     at = np.arange(frames)[:, None] / fps - 0.5 * plan.seconds * style.lag
     segment = np.clip(np.searchsorted(times, at, side="right") - 1, 0, len(times) - 2)
     knots, values = np.array(times), np.array(poses)
-    part = np.clip((at - knots[segment]) / np.maximum(knots[segment + 1] - knots[segment], 1e-6), 0, 1)
+    part = np.clip(
+        (at - knots[segment]) / np.maximum(knots[segment + 1] - knots[segment], 1e-6), 0, 1
+    )
     ease = part**3 * (10 - 15 * part + 6 * part**2)  # the minimum-jerk path between two poses
     columns = np.arange(len(ANGLES))
     start, end = values[segment, columns], values[segment + 1, columns]
@@ -533,9 +533,7 @@ def _engagement(frames: int, fps: float, rng: np.random.Generator) -> NDArray[np
     return gaussian_filter1d(level, 0.2 * fps)[:frames]
 
 
-def _noise(
-    frames: int, count: int, width: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _noise(frames: int, count: int, width: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Return ``(frame, count)`` Gaussian noise of unit variance, smooth over ``width`` frames."""
     margin = int(4 * width) + 1
     smooth = gaussian_filter1d(rng.normal(size=(frames + 2 * margin, count)), width, axis=0)

@@ -56,9 +56,7 @@ def forward_kinematics(rotations: Array, skeleton: Skeleton) -> Array:
     if rotations.shape[-3] != len(skeleton):
         raise ValueError(f"{rotations.shape[-3]} rotations for {len(skeleton)} joints")
     xp = array_namespace(rotations)
-    offsets = xp.asarray(
-        np.array(skeleton.offsets), dtype=rotations.dtype, device=rotations.device
-    )
+    offsets = xp.asarray(np.array(skeleton.offsets), dtype=rotations.dtype, device=rotations.device)
     turned: list[Array] = []
     placed: list[Array] = []
     for joint, parent in enumerate(skeleton.parents):

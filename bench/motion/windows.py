@@ -82,7 +82,9 @@ class Windows:
 
 
 def to_nodes(motion: torch.Tensor) -> torch.Tensor:
-    """Return each coordinate's trajectory: ``(window, frame, joint, 3)`` -> ``(node, window, frame)``.
+    """Return each coordinate's trajectory.
+
+    ``(window, frame, joint, 3)`` becomes ``(node, window, frame)``.
 
     Node ``3 * joint + axis`` holds that coordinate over time. The axes are transposed; a reshape
     alone would mix joints into time. Nodes come first so that a product over nodes and a product

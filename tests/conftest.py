@@ -1,0 +1,122 @@
+"""What several tests need: small motion, real data where it is, and the command line."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from bench.datasets.synthetic import SKELETON
+from bench.motion import Windows
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+TINY = {
+    "name": "tiny",
+    "dataset": {"name": "synthetic", "subjects": 4, "seconds": 2.5, "stride": 10},
+    "models": {
+        "mean": {},
+        "linear": {},
+        "hgvae": {
+            "latents": [[1, 8], [4, 4]],
+            "width": 8,
+            "residual": "branch",
+            "epochs": 2,
+            "batch_size": 8,
+        },
+        "zero": {},
+        "untrained": {"like": "hgvae"},
+    },
+    "inference": {"map": {"steps": 2}},
+    "occlusion": {"features": {"levels": [3, "10%"]}},
+    "seeds": [0, 1],
+    "scale": {"train": 16, "valid": 8, "test": 12},
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds real data unless it asks for them."""
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real motion, from BENCH_DATA or beside the project; else a skip."""
+    candidates = [REAL] if REAL else [PROJECT.parent / "shared" / "data"]
+    for folder in candidates:
+        if (folder / "cmu_expmap").is_dir():
+            return folder
+    pytest.skip("no real motion capture data: set BENCH_DATA to a folder with cmu_expmap/")
+
+
+REAL = Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None
+
+
+def walk(windows: int = 6, frames: int = 50, seed: int = 0) -> Windows:
+    """Return smooth made-up windows of 18 joints, from two recordings."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(frames)[None, :, None, None] / 25
+    phase = rng.uniform(0, 6.3, (windows, 1, 18, 3))
+    speed = rng.uniform(1, 6, (windows, 1, 18, 3))
+    motion = SKELETON.rest[None, None] + 100 * np.sin(speed * time + phase)
+    index = pd.DataFrame(
+        {
+            "source": [f"recording{number % 2}" for number in range(windows)],
+            "start": [5 * number for number in range(windows)],
+            "action": "walk",
+            "subject": "nobody",
+        }
+    )
+    return Windows(motion.astype(np.float32), index, 25.0, SKELETON)
+
+
+@pytest.fixture
+def windows() -> Windows:
+    return walk()
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Bench = Callable[..., Ended]
+
+
+@pytest.fixture
+def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
+    """The command line, run in this process."""
+    from bench.cli import main
+
+    def call(*arguments: object) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        text = capsys.readouterr()
+        code = ended.value.code
+        return Ended(code if isinstance(code, int) else int(code is not None), text.out, text.err)
+
+    return call
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A protocol file that runs in seconds."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY, sort_keys=False))
+    return path

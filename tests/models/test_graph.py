@@ -1,0 +1,89 @@
+"""Equations 2 and 3 against loops; Gaussians against torch.distributions."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal, kl_divergence
+
+from models.gaussian import Gaussian
+from models.graph import GCB, GCL
+
+
+def gelu(x: float) -> float:
+    return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
+
+
+def looped(layer: GCL, A: torch.Tensor) -> torch.Tensor:
+    """Eq. 2 entry by entry for one window: ``A`` is (node, feature)."""
+    S, W, b = (parameter.detach() for parameter in (layer.S, layer.W, layer.b))
+    result = torch.zeros(S.shape[0], W.shape[1], dtype=A.dtype)
+    for i in range(S.shape[0]):
+        for k in range(W.shape[1]):
+            total = float(b[i, k])
+            for n in range(A.shape[0]):
+                for f in range(A.shape[1]):
+                    total += float(S[i, n] * A[n, f] * W[f, k])
+            result[i, k] = gelu(total) if layer.activation else total
+    return result
+
+
+@pytest.mark.parametrize("nodes", [(3, 7), (7, 3), (4, 4)])
+@pytest.mark.parametrize("features", [(5, 2), (2, 6)])
+@pytest.mark.parametrize("activation", [True, False])
+def test_gcl_is_equation_2(
+    nodes: tuple[int, int], features: tuple[int, int], activation: bool
+) -> None:
+    torch.manual_seed(0)
+    layer = GCL(nodes, features, activation).double()
+    torch.nn.init.normal_(layer.b)
+    A = torch.randn(nodes[0], 2, features[0], dtype=torch.float64)
+    for first in (True, False):  # both orders of the two products
+        layer.nodes_first = first
+        out = layer(A)
+        assert out.shape == (nodes[1], 2, features[1])
+        for window in range(2):
+            torch.testing.assert_close(out[:, window], looped(layer, A[:, window]))
+
+
+@pytest.mark.parametrize("nodes", [(54, 1), (1, 54), (54, 24)])
+@pytest.mark.parametrize("features", [(50, 128), (256, 128), (256, 256)])
+def test_the_cheaper_order_is_chosen(nodes: tuple[int, int], features: tuple[int, int]) -> None:
+    (n, m), (f, k) = nodes, features
+    nodes_first, features_first = m * n * f + m * f * k, n * f * k + m * n * k
+    assert GCL(nodes, features).nodes_first == (nodes_first <= features_first)
+
+
+@pytest.mark.parametrize("residual", ["input", "branch"])
+def test_gcb_is_equation_3(residual: str) -> None:
+    torch.manual_seed(1)
+    block = GCB(4, 3, residual).double()  # type: ignore[arg-type]
+    assert float(block.alpha.detach()) == 0
+    torch.nn.init.constant_(block.alpha, 0.7)
+    A = torch.randn(4, 1, 3, dtype=torch.float64)
+    branch = looped(block.second, looped(block.first, A[:, 0]))
+    weights = (1, 0.7) if residual == "input" else (0.7, 1)
+    torch.testing.assert_close(block(A)[:, 0], weights[0] * branch + weights[1] * A[:, 0])
+
+
+def test_the_rezero_block_starts_as_the_identity() -> None:
+    A = torch.randn(4, 2, 3)
+    assert torch.equal(GCB(4, 3, "branch")(A), A)
+
+
+def test_log_density_and_kl_match_torch_distributions() -> None:
+    torch.manual_seed(2)
+    q, p = (Gaussian(torch.randn(3, 5, 4), torch.randn(3, 5, 4)) for _ in range(2))
+    normal = [Normal(g.mean, torch.exp(0.5 * g.log_var)) for g in (q, p)]
+    x = torch.randn(3, 5, 4)
+    torch.testing.assert_close(q.log_prob(x), normal[0].log_prob(x).sum(dim=(0, 2)))
+    torch.testing.assert_close(q.kl(p), kl_divergence(*normal).sum(dim=(0, 2)))
+    assert torch.allclose(q.kl(q), torch.zeros(5), atol=1e-5)
+
+
+def test_samples_have_the_distributions_moments() -> None:
+    torch.manual_seed(3)
+    g = Gaussian(torch.full((1, 200_000, 1), 2.0), torch.full((1, 200_000, 1), math.log(9.0)))
+    drawn = g.sample()
+    assert float(drawn.mean()) == pytest.approx(2, abs=0.05)
+    assert float(drawn.std()) == pytest.approx(3, abs=0.05)

@@ -1,0 +1,106 @@
+"""What holds for every imputer, and what each does."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.motion import MotionSpec, Windows
+from bench.motion.occlusion import Features, Level
+from bench.registry import MODELS
+from models.base import GenerativeImputer, Imputer
+from models.inference import Map
+from tests.conftest import TINY, walk
+
+TRAIN = walk(20, seed=1)
+
+
+def fitted(name: str, **settings: Any) -> Imputer:
+    cls = MODELS.get(name)
+    small = TINY["models"]["hgvae"] if "latents" in cls.Settings.model_fields else {}  # type: ignore[index]
+    torch.manual_seed(0)
+    model = cls(TRAIN.spec, cls.Settings(**{**small, **settings}))
+    model.fit(TRAIN, TRAIN)
+    if isinstance(model, GenerativeImputer):
+        model.inference = Map(steps=2)
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS.all())
+def test_observed_values_are_returned_untouched_and_hidden_ones_never_seen(
+    name: str, windows: Windows
+) -> None:
+    model = fitted(name)
+    truth = windows.tensor()
+    occluded = torch.from_numpy(Features(level=Level.parse("30%")).occluded(windows))
+    completed = model.impute(truth, occluded).motion
+    assert torch.equal(completed[~occluded], truth[~occluded])
+    assert torch.isfinite(completed).all()
+    poisoned = torch.where(occluded, torch.nan, truth)
+    assert torch.equal(model.impute(poisoned, occluded).motion, completed)
+
+
+@pytest.mark.parametrize("name", MODELS.all())
+def test_everything_hidden_can_be_completed(name: str, windows: Windows) -> None:
+    truth = windows.tensor()
+    completed = fitted(name).impute(truth, torch.ones_like(truth, dtype=torch.bool)).motion
+    assert torch.isfinite(completed).all()
+
+
+@pytest.mark.parametrize("name", MODELS.all())
+def test_weights_alone_restore_a_model(name: str, windows: Windows) -> None:
+    model = fitted(name)
+    cls = type(model)
+    again = cls(TRAIN.spec, model.settings)
+    again.load_state_dict(model.state_dict())
+    again.eval()
+    if isinstance(again, GenerativeImputer):
+        again.inference = Map(steps=2)
+    occluded = torch.from_numpy(Features(level=Level.parse("10%")).occluded(windows))
+    truth = windows.tensor()
+    assert torch.equal(again.impute(truth, occluded).motion, model.impute(truth, occluded).motion)
+
+
+def test_mean_is_the_train_mean(windows: Windows) -> None:
+    truth = windows.tensor()
+    completed = fitted("mean").impute(truth, torch.ones_like(truth, dtype=torch.bool)).motion
+    expected = np.asarray(TRAIN.motion, dtype=np.float64).mean(axis=0)
+    np.testing.assert_allclose(completed[0], expected, rtol=1e-5, atol=1e-3)
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=12), st.integers(0, 9))
+def test_linear_is_numpys_interpolation(hidden: list[bool], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=len(hidden)).astype(np.float32)
+    mask = np.array(hidden)
+    model = MODELS.get("linear")(MotionSpec(len(hidden), 25.0, TRAIN.skeleton))
+    shape = (1, len(hidden), 18, 3)
+    motion = torch.from_numpy(np.broadcast_to(values[None, :, None, None], shape).copy())
+    occluded = torch.from_numpy(np.broadcast_to(mask[None, :, None, None], shape).copy())
+    completed = model.impute(motion, occluded).motion[0, :, 3, 1].numpy()
+    seen = np.flatnonzero(~mask)
+    if len(seen):
+        expected = np.interp(np.arange(len(hidden)), seen, values[seen])
+    else:
+        expected = np.zeros(len(hidden))  # an unfitted mean
+    np.testing.assert_allclose(completed, expected, atol=1e-5)
+
+
+def test_a_completion_that_is_not_finite_is_an_error(windows: Windows) -> None:
+    model = fitted("mean")
+    model.mean.fill_(torch.inf)
+    truth = windows.tensor()
+    with pytest.raises(FloatingPointError, match="mean completed"):
+        model.impute(truth, torch.ones_like(truth, dtype=torch.bool))
+
+
+def test_a_generative_imputer_needs_an_inference(windows: Windows) -> None:
+    model = fitted("untrained")
+    assert isinstance(model, GenerativeImputer)
+    model.inference = None
+    truth = windows.tensor()
+    with pytest.raises(RuntimeError, match=r"set untrained\.inference"):
+        model.impute(truth, torch.zeros_like(truth, dtype=torch.bool))
