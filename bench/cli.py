@@ -1,6 +1,5 @@
 """The command line."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +18,10 @@ app = typer.Typer(
 )
 # Piped output is not squeezed into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 160)
+
+
+class Interrupted(Exception):  # noqa: N818 - nothing went wrong
+    """The user stopped a run."""
 
 
 class Executor(StrEnum):
@@ -67,7 +70,11 @@ def run(
     if address and executor is Executor.local:
         raise InputError("--address is of a Ray cluster; leave it out with --executor local")
     options = Options(results, data_root, executor.value, address, dry_run)
-    raise typer.Exit(execute(_resolved(protocol, set_, only), options, console))
+    try:
+        code = execute(_resolved(protocol, set_, only), options, console)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -131,11 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "bench: interrupted; what had finished is kept, the same command goes on from there",
-            file=sys.stderr,
-        )
-        # Workers and writers that a second signal would leave behind have nothing more to do.
-        sys.stdout.flush()
-        os._exit(130)
+    except Interrupted:
+        note = "interrupted; what had finished is kept, the same command goes on from there"
+        print(f"bench: {note}", file=sys.stderr)
+        sys.exit(130)

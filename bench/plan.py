@@ -73,6 +73,7 @@ class Plan:
 def make(protocol: Protocol, data: Data) -> Plan:
     """Return every fit and cell, each with the key of all that influences its outcome."""
     fits, cells = [], []
+    code = model_code(protocol)
     for seed in protocol.seeds:
         for label, entry in protocol.models.items():
             cls = MODELS.get(entry.model)
@@ -80,7 +81,7 @@ def make(protocol: Protocol, data: Data) -> Plan:
                 key_of(
                     model=entry.model,
                     settings=entry.settings.model_dump(mode="json"),
-                    code=code_version(cls),
+                    code=code[label],
                     data=data.fingerprint,
                     train=protocol.scale.train,
                     valid=protocol.scale.valid,
@@ -93,6 +94,13 @@ def make(protocol: Protocol, data: Data) -> Plan:
             generative = issubclass(cls, GenerativeImputer)
             cells += list(_cells(protocol, fit, generative))
     return Plan(fits, cells)
+
+
+def model_code(protocol: Protocol) -> dict[str, str]:
+    """Return the code version of each model, by label."""
+    return {
+        label: code_version(MODELS.get(entry.model)) for label, entry in protocol.models.items()
+    }
 
 
 def _cells(protocol: Protocol, fit: Fit, generative: bool) -> Iterator[Cell]:

@@ -22,6 +22,9 @@ from bench.registry import MODELS
 from bench.store import Store
 from bench.trials import Outcome, Workspace
 
+SHOWN_FAILURES = 10
+SHOWN_LENGTH = 300
+
 
 @dataclass(frozen=True)
 class Options:
@@ -85,7 +88,11 @@ def _sweep(
         return []
     resources = protocol.resources
     workspace = Workspace(
-        protocol.to_dict(), str(store.folder.resolve()), data.fingerprint, resources.device
+        protocol=protocol.to_dict(),
+        store=str(store.folder.resolve()),
+        data=data.fingerprint,
+        code=plan.model_code(protocol),
+        device=resources.device,
     )
     on_ray = options.executor == "ray"
     if on_ray:
@@ -213,8 +220,7 @@ def parameters(name: str, spec: MotionSpec, settings: Any) -> int:
 def _print_results(folder: Path, console: Console) -> None:
     import pandas as pd
 
-    table = pd.read_csv(folder / "imputation.csv", keep_default_na=False, na_values=[""])
-    table = table.fillna({"inference": ""})
+    table = pd.read_csv(folder / "imputation.csv", keep_default_na=False)
     for metric in ("mse", "change_vs_mean"):
         if metric not in set(table["metric"]):
             continue
@@ -231,10 +237,12 @@ def _print_results(folder: Path, console: Console) -> None:
 
 def _print_failures(outcomes: list[Outcome], console: Console) -> int:
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
-    for outcome in failed:
+    for outcome in failed[:SHOWN_FAILURES]:
         style = "red" if outcome.status == "failed" else "yellow"
-        line = f"{outcome.title}: {escape(outcome.error)}"
+        line = escape(f"{outcome.title}: {outcome.error}"[:SHOWN_LENGTH])
         console.print(f"[{style}]{outcome.status}[/] {line}", soft_wrap=True)
+    if len(failed) > SHOWN_FAILURES:
+        console.print(f"and {len(failed) - SHOWN_FAILURES} more")
     if failed:
         console.print("run the same command again to try what is missing; traces: provenance.json")
     return 1 if failed else 0

@@ -7,6 +7,8 @@ is missing, and a trial whose worker died is run again for what it had not finis
 
 import logging
 import os
+import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from rich.console import Console
@@ -73,11 +76,14 @@ def _here(
     workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display"
 ) -> Iterator[Outcome]:
     ended = 0
-    for jobs in trials:
-        for outcome in workspace.run(jobs, display.fit):
-            ended += 1
-            display.count(ended)
-            yield outcome
+    with _interrupts() as interrupted:
+        for jobs in trials:
+            for outcome in workspace.run(jobs, display.fit):
+                if interrupted.is_set():
+                    raise KeyboardInterrupt
+                ended += 1
+                display.count(ended)
+                yield outcome
 
 
 def _on_ray(
@@ -96,21 +102,23 @@ def _on_ray(
         outcomes = placed.run(jobs[config["trial"]], _Lines(print))
         return {"outcomes": [asdict(outcome) for outcome in outcomes]}
 
-    tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(trial, jobs=trials), {"cpu": share.cpus, "gpu": share.gpus}
-        ),
-        param_space={"trial": tune.grid_search(list(range(len(trials))))},
-        tune_config=tune.TuneConfig(trial_dirname_creator=lambda trial: trial.trial_id),
-        run_config=tune.RunConfig(
-            name=title,
-            storage_path=str(Path(workspace.store).resolve() / "ray"),
-            failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
-            verbose=0,
-        ),
-    )
-    with _every_second(lambda: display.count(sum(map(workspace.finished, jobs)))):
-        results = tuner.fit()
+    # What Tune writes is of no use afterwards: the store has every result.
+    with tempfile.TemporaryDirectory(dir=workspace.store, prefix=".ray-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(trial, jobs=trials), {"cpu": share.cpus, "gpu": share.gpus}
+            ),
+            param_space={"trial": tune.grid_search(list(range(len(trials))))},
+            tune_config=tune.TuneConfig(trial_dirname_creator=lambda trial: trial.trial_id),
+            run_config=tune.RunConfig(
+                name=title,
+                storage_path=str(Path(scratch).resolve()),
+                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                verbose=0,
+            ),
+        )
+        with _every_second(lambda: display.count(sum(map(workspace.finished, jobs)))):
+            results = tuner.fit()
     told = {
         plain["key"]: Outcome(**plain)
         for result in (results[number] for number in range(len(results)))
@@ -246,6 +254,29 @@ class _Display:
         if name not in self.fits:
             self.fits[name] = self.bars.add_task(name, total=progress.epochs, note="")
         self.bars.update(self.fits[name], completed=progress.epoch, note=describe(progress))
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Give an event that tells whether the user interrupted.
+
+    A KeyboardInterrupt raised while some libraries run their own code is lost or comes out as
+    another error; the event is not.
+    """
+    seen = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        seen.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ def _epoch(
             )
         state.optimizer.step()
         for name, value in losses.items():
-            totals[name] = totals.get(name, torch.zeros(())) + value.cpu() * len(rows)
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value * len(rows)
     means = {name: float(total) / len(data) for name, total in totals.items()}
     return {"epoch": epoch + 1, "kl_weight": kl_weight, **means}
 
@@ -158,7 +158,7 @@ def accumulate(module: Any, batch: Tensor, kl_weight: float, micro_batch: int) -
         losses = module.losses(part, kl_weight)
         (losses["loss"] * share).backward()
         for name, value in losses.items():
-            totals[name] = totals.get(name, 0.0) + value.detach() * share
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() * share
     return totals
 
 

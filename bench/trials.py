@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from bench import metrics
+from bench.code import code_version
 from bench.datasets.base import open_windows
 from bench.motion import Windows, derive_seed
 from bench.motion.occlusion import Level
@@ -50,6 +51,7 @@ class Workspace:
         protocol: the resolved protocol as plain values.
         store: folder of the store.
         data: fingerprint of the built windows in the store.
+        code: version of each model's code that the keys were made with, by label.
         device: auto, cpu or cuda.
         threads: CPU threads for torch; None leaves them as they are.
     """
@@ -57,6 +59,7 @@ class Workspace:
     protocol: dict[str, Any]
     store: str
     data: str
+    code: dict[str, str]
     device: str = "auto"
     threads: int | None = None
 
@@ -78,6 +81,14 @@ class Workspace:
         """Whether the store has what a job makes."""
         has = self._store.has_fit if isinstance(job, Fit) else self._store.has_cell
         return has(job.key)
+
+    def _check_code(self, label: str) -> None:
+        """Raise RuntimeError if this process would run other code than the keys stand for."""
+        if code_version(MODELS.get(self._protocol.models[label].model)) != self.code[label]:
+            raise RuntimeError(
+                f"the code of {label} is not what this run was planned with; it was edited "
+                "meanwhile, or this machine has another version. Run again"
+            )
 
     def windows(self, split: str) -> Windows:
         """Return a split's windows at the protocol's scale, memory-mapped where whole."""
@@ -171,6 +182,7 @@ class Workspace:
             begun, item = time.monotonic(), from_plain(job)
             status, error, trace = "done", "", ""
             try:
+                self._check_code(item.model)
                 if isinstance(item, Fit):
                     if not self._store.has_fit(item.key):
                         self.fit(item, report)

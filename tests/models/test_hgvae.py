@@ -107,15 +107,15 @@ def test_sample_is_motion(windows: Windows) -> None:
 
 def test_training_learns_what_an_untrained_model_does_not_know(tmp_path: Path) -> None:
     splits = load(Synthetic(subjects=4, seconds=3), None, tmp_path).splits
-    train, valid = splits["train"].thin(60), splits["valid"].thin(30)
+    train, valid = splits["train"].thin(120), splits["valid"].thin(30)
     settings = HGVAE.Settings(
-        latents=((1, 16), (54, 8)),
-        width=32,
+        latents=((1, 16), (54, 16)),
+        width=48,
         residual="branch",
-        epochs=25,
-        batch_size=6,
-        learning_rate=3e-3,
-        kl_warmup=50,
+        epochs=30,
+        batch_size=10,
+        learning_rate=4e-3,
+        kl_warmup=300,
         sigma_floor=10.0,
     )
     torch.manual_seed(0)
@@ -127,13 +127,12 @@ def test_training_learns_what_an_untrained_model_does_not_know(tmp_path: Path) -
     seen, unseen = train.tensor(), valid.tensor()
     around_mean = (seen - model.mean).square().mean().sqrt()
     errors = [(m.reconstruct(seen) - seen).square().mean().sqrt() for m in (model, control)]
-    assert float(errors[0]) < 0.98 * float(around_mean)
-    assert float(errors[0]) < 0.5 * float(errors[1])
+    assert float(errors[0]) < 0.9 * float(around_mean)
+    assert float(errors[0]) < 0.7 * float(errors[1])
     with torch.no_grad():
         losses = [float(m.losses(unseen, 1.0)["loss"]) for m in (model, control)]
-    assert losses[0] < 0.5 * losses[1]
+    assert losses[0] < 0.8 * losses[1]
     assert context.history[-1]["valid_loss"] < 0.9 * context.history[0]["valid_loss"]
-    print(errors, around_mean, losses)
 
 
 def test_latent_sizes_must_be_positive() -> None:

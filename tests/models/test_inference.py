@@ -54,8 +54,8 @@ def test_it_is_adam_on_the_hidden_entries(case: Case) -> None:
     for step in range(6):
         motion = torch.where(hidden, values, window)
         posterior = model.log_posterior(motion).sum()
-        if float(posterior) > highest:
-            best, highest = motion.detach().clone(), float(posterior)
+        if float(posterior.detach()) > highest:
+            best, highest = motion.detach().clone(), float(posterior.detach())
         if step < 5:
             optimizer.zero_grad()
             (-posterior).backward()
