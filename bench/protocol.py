@@ -46,6 +46,9 @@ class Resources(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     fit: Share = Share()
     evaluate: Share = Share()
+    cells_per_trial: int = Field(
+        16, ge=1, description="cells share a Ray trial, since starting one takes seconds"
+    )
 
 
 def _map_alone() -> dict[str, dict[str, Any] | None]:

@@ -26,6 +26,7 @@ COLUMNS = [
     "status",
 ]
 WINDOW_COLUMNS = [*CELL[:-1], "share", "seed", "window", "source", "metric", "value"]
+SUMMARY = ["share", "value", "low", "high", "n", "seeds"]
 REFERENCES = ("mean", "linear")
 """Imputers that the others' error is stated against, where they ran."""
 
@@ -50,50 +51,55 @@ def records(
     values: pd.DataFrame, plan: Plan, outcomes: list[Outcome], dataset: str
 ) -> pd.DataFrame:
     """Return one row per cell and metric, and one per cell that has no values."""
-    rows = []
-    keys = [*CELL, "metric"]
-    for labels, group in values.groupby(keys, sort=False, dropna=False):
-        named = dict(zip(keys, labels, strict=True))
-        columns = np.column_stack([group["value"], np.ones(len(group))])
-        rows.append(named | _row(columns, group, statistics.mean))
-    rows += _changes(values)
-    rows += _unfinished(plan, outcomes, values, dataset)
-    table = pd.DataFrame(rows).reindex(columns=COLUMNS)
+    done = summarise(values, CELL).assign(status="done")
+    unfinished = pd.DataFrame(_unfinished(plan, outcomes, values, dataset))
+    table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
     for column in ("share", "horizon_ms", "value", "low", "high"):
         table[column] = table[column].astype(np.float64)
     return table.astype({"n": np.int64, "seed": np.int64})
 
 
-def _changes(values: pd.DataFrame) -> list[dict[str, object]]:
-    """Return the per-cent change of MSE against each reference, paired by window."""
-    errors = values[values["metric"] == "mse"]
-    rows: list[dict[str, object]] = []
-    for _, level in errors.groupby(["mechanism", "level", "seed"], sort=False):
+def summarise(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return the mean of each metric over windows, with an interval over recordings.
+
+    Args:
+        values: one row per cell, window and metric, as ``windows`` returns it.
+        keys: the columns that tell one row of the result from another. Where ``seed`` is not
+            among them, a window's values are averaged over seeds first.
+
+    Returns:
+        ``keys``, metric, share, value, low, high, n (windows), seeds. Beside the metrics of
+        ``values`` there is the per-cent change of MSE against each of ``REFERENCES`` that ran,
+        paired by window.
+    """
+    by_window = values.groupby(
+        [*keys, "metric", "window", "source"], sort=False, as_index=False
+    ).agg(value=("value", "mean"), share=("share", "mean"), seeds=("seed", "nunique"))
+    rows = []
+    for labels, group in by_window.groupby([*keys, "metric"], sort=False):
+        rows.append((*labels, *_row(group, np.ones(len(group)), statistics.mean)))
+    errors = by_window[by_window["metric"] == "mse"]
+    condition = [key for key in keys if key in ("mechanism", "level", "seed")]
+    for _, level in errors.groupby(condition, sort=False):
         for reference in REFERENCES:
             base = level[(level["model"] == reference) & (level["inference"] == "")]
             if base.empty:
                 continue
             base_error = base.set_index("window")["value"]
-            for labels, group in level.groupby(CELL, sort=False):
-                columns = np.column_stack([group["value"], base_error.loc[group["window"]]])
-                named = dict(zip(CELL, labels, strict=True)) | {"metric": f"change_vs_{reference}"}
-                rows.append(named | _row(columns, group, statistics.change))
-    return rows
+            for labels, group in level.groupby(keys, sort=False):
+                paired = base_error.loc[group["window"]].to_numpy()
+                row = _row(group, paired, statistics.change)
+                rows.append((*labels, f"change_vs_{reference}", *row))
+    return pd.DataFrame(rows, columns=[*keys, "metric", *SUMMARY])
 
 
 def _row(
-    columns: np.ndarray, group: pd.DataFrame, statistic: statistics.Statistic
-) -> dict[str, object]:
-    value, low, high = statistics.estimate(columns, group["source"].to_numpy(), statistic)
-    share = group["share"].mean()
-    return {
-        "share": share,
-        "value": value,
-        "low": low,
-        "high": high,
-        "n": len(group),
-        "status": "done",
-    }
+    group: pd.DataFrame, against: np.ndarray, statistic: statistics.Statistic
+) -> tuple[float, float, float, float, int, int]:
+    """Return the columns ``SUMMARY`` of one group of windows."""
+    columns = np.column_stack([group["value"], against])
+    interval = statistics.estimate(columns, group["source"].to_numpy(), statistic)
+    return (group["share"].mean(), *interval, len(group), int(group["seeds"].max()))
 
 
 def _unfinished(

@@ -102,7 +102,7 @@ def _sweep(
             sweep.check_share(resources.fit, "fit")
             sweep.check_share(resources.evaluate, "evaluate")
         fits = sweep.trials_of_fits(protocol, missing.fits)
-        cells = sweep.trials_of_cells(missing.cells)
+        cells = sweep.trials_of_cells(missing.cells, resources.cells_per_trial)
         executor = options.executor
         return [
             *sweep.run("fits", workspace, fits, resources.fit, executor, console),

@@ -1,6 +1,7 @@
 """Bootstrap intervals that respect that windows of one recording overlap."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +44,16 @@ def estimate(
     value = float(statistic(sums.sum(axis=0)))
     if len(names) < 2:
         return value, np.nan, np.nan
-    # The same seed for everyone: comparisons between models see the same resamples.
-    drawn = np.random.default_rng(0).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=DRAWS
-    )
     tail = 100 * (1 - COVERAGE) / 2
-    low, high = np.nanpercentile(statistic(drawn @ sums), [tail, 100 - tail])
+    low, high = np.nanpercentile(statistic(_resamples(len(names)) @ sums), [tail, 100 - tail])
     return value, float(low), float(high)
+
+
+@lru_cache(maxsize=8)
+def _resamples(recordings: int) -> NDArray[np.int64]:
+    """Return ``(DRAWS, recordings)`` how often each resample has each recording.
+
+    The same for everyone, so that comparisons between models see the same resamples.
+    """
+    share = np.full(recordings, 1 / recordings)
+    return np.random.default_rng(0).multinomial(recordings, share, size=DRAWS)

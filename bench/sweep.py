@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -42,17 +41,19 @@ def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[st
     return [[to_plain(fit)] for fit in trained] + ([quick] if quick else [])
 
 
-def trials_of_cells(cells: Sequence[Cell]) -> list[list[dict[str, Any]]]:
-    """Return cells by trial: those of one scoring fit together, all the quick ones together."""
-
-    def is_slow(cell: Cell) -> bool:
-        return bool(cell.inference) or not cell.mechanism
-
-    slow = sorted((cell for cell in cells if is_slow(cell)), key=lambda cell: cell.fit)
-    trials = [[to_plain(cell) for cell in group] for _, group in groupby(slow, lambda c: c.fit)]
+def trials_of_cells(cells: Sequence[Cell], size: int) -> list[list[dict[str, Any]]]:
+    """Return cells by trial, at most ``size`` each; those that take inference stay by fit."""
     # Cells of one fit stand together, so that its weights are read once.
-    quick = sorted((cell for cell in cells if not is_slow(cell)), key=lambda cell: cell.fit)
-    return trials + ([[to_plain(cell) for cell in quick]] if quick else [])
+    ordered = sorted(cells, key=lambda cell: cell.fit)
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for cell in ordered:
+        takes_inference = cell.inference or not cell.mechanism
+        groups.setdefault(cell.fit if takes_inference else "", []).append(to_plain(cell))
+    return [
+        group[start : start + size]
+        for group in groups.values()
+        for start in range(0, len(group), size)
+    ]
 
 
 def run(
@@ -148,7 +149,7 @@ def start_ray(address: str | None, console: Console) -> None:
     paths = os.pathsep.join(p for p in (project, os.environ.get("PYTHONPATH", "")) if p)
     try:
         ray.init(
-            address=address,
+            address=address or "local",
             num_cpus=None if address else available_cpus(),
             include_dashboard=None if address else False,
             logging_level=logging.ERROR,

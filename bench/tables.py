@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench import statistics
+from bench import records
 from bench.files import atomic_file
-from bench.records import REFERENCES
 
-IMPUTATION_METRICS = ("mse", "mpjpe", *(f"change_vs_{name}" for name in REFERENCES))
+IMPUTATION_METRICS = ("mse", "mpjpe", *(f"change_vs_{name}" for name in records.REFERENCES))
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
     "mpjpe": "Mean per joint position error over joints with something hidden, mm",
@@ -21,30 +20,10 @@ CAPTIONS = {
 def imputation(values: pd.DataFrame) -> pd.DataFrame:
     """Return the imputation table from per-window values.
 
-    One row per imputer, mechanism, level and metric: value, low, high (95 %, bootstrap over
-    recordings, seeds averaged within a window first), n windows, seeds.
+    One row per imputer, mechanism, level and metric, seeds taken together.
     """
-    keys = ["model", "inference", "mechanism", "level", "share"]
-    errors = values[values["metric"].isin(["mse", "mpjpe"])]
-    by_window = errors.groupby(
-        [*keys, "metric", "window", "source"], sort=False, as_index=False
-    ).agg(value=("value", "mean"), seeds=("seed", "nunique"))
-    rows = []
-    for labels, group in by_window.groupby([*keys, "metric"], sort=False):
-        columns = np.column_stack([group["value"], np.ones(len(group))])
-        rows.append((*labels, *_estimate(columns, group, statistics.mean)))
-    squared = by_window[by_window["metric"] == "mse"]
-    for _, level in squared.groupby(["mechanism", "level"], sort=False):
-        for reference in REFERENCES:
-            base = level[(level["model"] == reference) & (level["inference"] == "")]
-            base_error = base.set_index("window")["value"]
-            for labels, group in level.groupby(keys, sort=False):
-                if base.empty:
-                    continue
-                columns = np.column_stack([group["value"], base_error.loc[group["window"]]])
-                estimate = _estimate(columns, group, statistics.change)
-                rows.append((*labels, f"change_vs_{reference}", *estimate))
-    return pd.DataFrame(rows, columns=[*keys, "metric", "value", "low", "high", "n", "seeds"])
+    table = records.summarise(values, ["model", "inference", "mechanism", "level"])
+    return table[table["metric"].isin(IMPUTATION_METRICS)].reset_index(drop=True)
 
 
 def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -68,36 +47,26 @@ def write_imputation(table: pd.DataFrame, folder: Path, label: str) -> None:
     with atomic_file(folder / "imputation.csv") as draft:
         table.assign(dataset=label).to_csv(draft, index=False, lineterminator="\n")
     metrics = [metric for metric in IMPUTATION_METRICS if metric in set(table["metric"])]
-    count = f"{table['n'].max()} windows, {table['seeds'].max()} seed(s)"
+    count = "no cell was finished"
+    if not table.empty:
+        count = f"{table['n'].max()} windows, {table['seeds'].max()} seed(s)"
     note = f"Data: {label}; {count}; in brackets the 95 % interval over recordings."
     markdown, latex = [f"# Imputation\n\n{note}\n"], []
     for metric in metrics:
         text = readable(table, metric)
         text.columns.name = text.index.name = None
         markdown.append(f"## {CAPTIONS[metric]}\n\n{text.to_markdown()}\n")
-        latex.append(_latex(text, f"{CAPTIONS[metric]}. {note}", f"tab:{metric}"))
+        caption = _tex(f"{CAPTIONS[metric]}. {note}")
+        latex.append(text.to_latex(caption=caption, label=f"tab:{metric}", escape=True))
     with atomic_file(folder / "imputation.md") as draft:
         draft.write_text("\n".join(markdown), encoding="utf-8")
     with atomic_file(folder / "imputation.tex") as draft:
         draft.write_text("\n".join(latex), encoding="utf-8")
 
 
-def _latex(text: pd.DataFrame, caption: str, label: str) -> str:
-    escaped = text.map(_tex)
-    escaped.index = escaped.index.map(_tex)
-    escaped.columns = escaped.columns.map(_tex)
-    return escaped.to_latex(caption=_tex(caption), label=label, escape=False)
-
-
 def _tex(text: str) -> str:
+    """Escape what captions have of LaTeX's special characters."""
     return text.replace("%", r"\%").replace("_", r"\_").replace("²", r"\textsuperscript{2}")
-
-
-def _estimate(
-    columns: np.ndarray, group: pd.DataFrame, statistic: statistics.Statistic
-) -> tuple[float, float, float, int, int]:
-    interval = statistics.estimate(columns, group["source"].to_numpy(), statistic)
-    return (*interval, len(group), int(group["seeds"].max()))
 
 
 def _text(value: float, low: float, high: float) -> str:

@@ -8,6 +8,11 @@ The paper draws the wiring of a stochastic layer in a figure only. Here, for eac
 top: a block on the path; a prior from a further block, whose output also joins the path; a
 posterior from the path and the bottom-up features of that level; the latent joins the path.
 What joins the path is weighted by a learnable number, 0 at first.
+
+Not in the paper: coefficients are divided by their root mean square over the train set, one
+number per frequency (the likelihood is the same up to a constant), the likelihood's deviation is
+held above a floor, adjacency matrices start near the identity where they are square, and
+posteriors start narrow.
 """
 
 from typing import ClassVar, NamedTuple, cast

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -161,6 +162,38 @@ def test_ray_gives_the_same_tables(finished: Path, tiny: Path, tmp_path: Path) -
     ray = pd.read_csv(tmp_path / "results" / "tiny" / "latest" / "imputation.csv")
     # Another number of threads may add floats in another order.
     pd.testing.assert_frame_equal(local, ray, rtol=1e-3)
+
+
+@pytest.mark.ray
+def test_a_killed_worker_costs_nothing(finished: Path, tiny: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    slow = ("--set", "inference.map.steps=40", "--set", "seeds=[0]")
+    process = subprocess_bench("run", tiny, "--results", results, *slow)
+    cells = results / ".store" / "cells"
+    deadline = time.monotonic() + 120
+    while not list(cells.glob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if any("ImplicitFunc.train" in part for part in child.cmdline())
+    ]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    records = pd.read_parquet(results / "tiny" / "latest" / "records.parquet")
+    assert (records["status"] == "done").all()
+    trivial = records["model"].isin(["mean", "linear", "zero"]) & (records["metric"] == "mse")
+    undisturbed = pd.read_parquet(finished / "tiny" / "latest" / "records.parquet")
+    keys = ["model", "mechanism", "level", "seed", "metric"]
+    pd.testing.assert_series_equal(
+        records[trivial].set_index(keys)["value"].sort_index(),
+        undisturbed.set_index(keys)["value"]
+        .loc[records[trivial].set_index(keys).index]
+        .sort_index(),
+    )
 
 
 def test_it_runs_where_ray_cannot_be_imported(tiny: Path, tmp_path: Path) -> None:
