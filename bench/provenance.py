@@ -30,7 +30,7 @@ def collect() -> dict[str, Any]:
     """Return versions, the commit of this code, the command line and the hardware."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": ["bench", *sys.argv[1:]],
         "commit": commit(),
         "versions": {"python": platform.python_version(), **_versions()},
         "hardware": _hardware(),
