@@ -120,13 +120,26 @@ def _on_ray(
         )
         with _every_second(lambda: display.count(sum(map(workspace.finished, jobs)))):
             results = tuner.fit()
-    told = {
-        plain["key"]: Outcome(**plain)
+    return [
+        outcome
         for result in (results[number] for number in range(len(results)))
-        for plain in (result.metrics or {}).get("outcomes", [])
-    }
-    died = "its worker died"
-    return [told.get(job.key) or Outcome(job.key, job.title, "failed", error=died) for job in jobs]
+        for outcome in _outcomes(result, trials[(result.config or {})["trial"]], workspace)
+    ]
+
+
+def _outcomes(result: Any, jobs: list[dict[str, Any]], workspace: Workspace) -> Iterator[Outcome]:
+    """Yield how each job of a Ray trial ended, also where its worker did not live to tell."""
+    told = {plain["key"]: plain for plain in (result.metrics or {}).get("outcomes", [])}
+    reason = "its worker died"
+    if result.error:
+        reason = str(result.error).strip().splitlines()[-1]
+    for job in map(from_plain, jobs):
+        if job.key in told:
+            yield Outcome(**told[job.key])
+        elif workspace.finished(job):
+            yield Outcome(job.key, job.title, "done")
+        else:
+            yield Outcome(job.key, job.title, "failed", error=reason)
 
 
 def start_ray(address: str | None, console: Console) -> None:
