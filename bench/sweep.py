@@ -8,6 +8,7 @@ is missing, and a trial whose worker died is run again for what it had not finis
 import logging
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -158,6 +159,7 @@ def start_ray(address: str | None, console: Console) -> None:
         raise InputError(
             f"ray cannot be imported ({error}); install it or run with --executor local"
         ) from None
+    _check_reachable(address)
     project = str(Path(__file__).resolve().parent.parent)
     paths = os.pathsep.join(p for p in (project, os.environ.get("PYTHONPATH", "")) if p)
     try:
@@ -173,6 +175,19 @@ def start_ray(address: str | None, console: Console) -> None:
         raise InputError(f"no Ray at {where}: {' '.join(str(error).split())}") from None
     have = ray.cluster_resources()
     console.print(f"Ray: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs")
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise InputError if nothing answers at HOST:PORT; Ray itself takes minutes to say so."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"no Ray at {address} ({error}); start one there with: ray start --head --port={port}"
+        ) from None
 
 
 def check_share(share: Share, what: str) -> None:

@@ -296,6 +296,14 @@ def test_bad_arguments_get_one_line(
     assert not (tmp_path / "results").exists()
 
 
+def test_an_address_without_a_cluster(tiny: Path, tmp_path: Path, bench: Bench) -> None:
+    pytest.importorskip("ray")
+    ended = bench("run", tiny, "--results", tmp_path, "--only", "mean", "--address", "127.0.0.1:1")
+    assert ended.code == 2
+    assert ended.err.startswith("bench: no Ray at 127.0.0.1:1")
+    assert ended.err.count("\n") == 1
+
+
 def test_results_that_are_a_file(tiny: Path, tmp_path: Path, bench: Bench) -> None:
     (tmp_path / "results").write_text("")
     ended = bench("run", tiny, "--results", tmp_path / "results", *LOCAL)
