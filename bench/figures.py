@@ -56,6 +56,7 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
         mean, deviation = -clean["value"].mean(), clean["value"].std()
+        lowest = mean
         axis.axhline(mean, color="0.25", linestyle="--", label="ground truth")
         axis.axhspan(mean - deviation, mean + deviation, color="0.25", alpha=0.15)
         for name, group in hidden.groupby("inference", sort=False):
@@ -66,8 +67,9 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
             axis.fill_between(
                 shares, centre - spread, centre + spread, color=line[0].get_color(), alpha=0.2
             )
+            lowest = min(lowest, float(centre.min()))
         axis.set(xscale="log", title=title, xlabel="features hidden, %")
-        _signed_log(axis, around=abs(mean) + deviation)
+        _signed_log(axis, around=abs(mean) + deviation, lowest=lowest)
         # Bands that reach far above the ground truth only say that the scores are skewed.
         axis.set_ylim(top=mean + 3 * deviation)
     axes[0].set_ylabel("log posterior, nats")
@@ -145,9 +147,14 @@ def _panels(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFr
             yield f"{model}, {mechanism}", clean, group
 
 
-def _signed_log(axis: Axes, around: float) -> None:
-    """Make the y axis linear up to the power of ten above ``around``, logarithmic beyond."""
+def _signed_log(axis: Axes, around: float, lowest: float) -> None:
+    """Make the y axis linear up to the power of ten above ``around``, logarithmic beyond.
+
+    Where nothing lies far beyond, it stays linear.
+    """
     threshold = 10.0 ** np.ceil(np.log10(max(around, 1.0)))
+    if -lowest < 2 * threshold:
+        return
     axis.set_yscale("symlog", linthresh=threshold)
     locator = SymmetricalLogLocator(base=10, linthresh=threshold)
     locator.set_params(numticks=6)
