@@ -12,7 +12,7 @@ from bench import metrics
 from bench.datasets.base import Data, load
 from bench.errors import InputError
 from bench.motion import Windows, dct_matrix
-from bench.motion.occlusion import Level
+from bench.motion.occlusion import Level, Mechanism
 from bench.registry import DATASETS, MECHANISMS, MODELS
 
 COEFFICIENTS = (1, 2, 3, 5, 10, 15, 20)
@@ -108,11 +108,11 @@ def _trivial(found: list[Data]) -> Table:
     return table
 
 
-def _errors(data: Data, mechanism: object) -> dict[str, float]:
+def _errors(data: Data, mechanism: Mechanism) -> dict[str, float]:
     """Return each trivial imputer's RMSE on the test windows, mm."""
     windows = data.splits["test"].thin(WINDOWS)
     truth = windows.tensor()
-    occluded = torch.from_numpy(mechanism.occluded(windows))  # type: ignore[attr-defined]
+    occluded = torch.from_numpy(mechanism.occluded(windows))
     errors = {}
     for name in TRIVIAL:
         model = MODELS.get(name)(windows.spec)

@@ -45,6 +45,17 @@ class Options:
     dry_run: bool = False
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What one execution is about."""
+
+    protocol: Protocol
+    options: Options
+    data: Data
+    plan: plan.Plan
+    store: Store
+
+
 def run(protocol: Protocol, options: Options, console: Console) -> int:
     """Run what is missing of a protocol and write its tables and figures.
 
@@ -62,8 +73,9 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     _print_plan(protocol, data, whole, missing, console)
     if options.dry_run:
         return 0
-    outcomes = _sweep(protocol, data, missing, store, options, console)
-    folder = _write(protocol, data, whole, outcomes, store, options)
+    work = _Work(protocol, options, data, whole, store)
+    outcomes = _sweep(work, missing, console)
+    folder = _write(work, outcomes)
     _print_results(folder, console)
     return _print_failures(outcomes, console)
 
@@ -76,34 +88,27 @@ def check_device(protocol: Protocol) -> None:
         raise InputError("resources.device: cuda asked for, but torch sees no GPU; use auto or cpu")
 
 
-def _sweep(
-    protocol: Protocol,
-    data: Data,
-    missing: plan.Plan,
-    store: Store,
-    options: Options,
-    console: Console,
-) -> list[Outcome]:
+def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
     if not missing.cells:
         return []
-    resources = protocol.resources
+    resources = work.protocol.resources
     workspace = Workspace(
-        protocol=protocol.to_dict(),
-        store=str(store.folder.resolve()),
-        data=data.fingerprint,
-        code=plan.model_code(protocol),
+        protocol=work.protocol.to_dict(),
+        store=str(work.store.folder.resolve()),
+        data=work.data.fingerprint,
+        code=plan.model_code(work.protocol),
         device=resources.device,
     )
-    on_ray = options.executor == "ray"
+    on_ray = work.options.executor == "ray"
     if on_ray:
-        sweep.start_ray(options.address, console)
+        sweep.start_ray(work.options.address, console)
     try:
         if on_ray:
             sweep.check_share(resources.fit, "fit")
             sweep.check_share(resources.evaluate, "evaluate")
-        fits = sweep.trials_of_fits(protocol, missing.fits)
+        fits = sweep.trials_of_fits(work.protocol, missing.fits)
         cells = sweep.trials_of_cells(missing.cells, resources.cells_per_trial)
-        executor = options.executor
+        executor = work.options.executor
         return [
             *sweep.run("fits", workspace, fits, resources.fit, executor, console),
             *sweep.run("cells", workspace, cells, resources.evaluate, executor, console),
@@ -113,42 +118,30 @@ def _sweep(
             sweep.stop_ray()
 
 
-def _write(
-    protocol: Protocol,
-    data: Data,
-    whole: plan.Plan,
-    outcomes: list[Outcome],
-    store: Store,
-    options: Options,
-) -> Path:
+def _write(work: _Work, outcomes: list[Outcome]) -> Path:
     """Write the run's folder, whole or not at all, and point ``latest`` at it."""
-    values = records.windows(whole, store, data.label)
+    label = work.data.label
+    values = records.windows(work.plan, work.store, label)
     table = tables.imputation(values)
-    folder = _new_folder(options.results / protocol.name)
+    folder = _new_folder(work.options.results / work.protocol.name)
     with atomic_folder(folder) as draft:
-        resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
+        resolved = yaml.safe_dump(work.protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / "protocol.yaml").write_text(resolved, encoding="utf-8")
-        facts = _provenance(protocol, data, whole, outcomes, store, options)
+        facts = _provenance(work, outcomes)
         (draft / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         values.to_parquet(draft / "windows.parquet", index=False)
-        cells = records.records(values, whole, outcomes, data.label)
+        cells = records.records(values, work.plan, outcomes, label)
         cells.to_parquet(draft / "records.parquet", index=False)
-        tables.write_imputation(table, draft, data.label)
-        figures.write_all(values, table, draft, data.label)
+        tables.write_imputation(table, draft, label)
+        figures.write_all(values, table, draft, label)
     _point_latest(folder)
     return folder
 
 
-def _provenance(
-    protocol: Protocol,
-    data: Data,
-    whole: plan.Plan,
-    outcomes: list[Outcome],
-    store: Store,
-    options: Options,
-) -> dict[str, Any]:
+def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
+    data, store = work.data, work.store
     return provenance.collect() | {
-        "executor": options.executor,
+        "executor": work.options.executor,
         "data": {
             "name": data.name,
             "synthetic": data.synthetic,
@@ -157,9 +150,9 @@ def _provenance(
             "shorter_than_a_window": data.short,
             "windows": {split: len(windows) for split, windows in data.splits.items()},
         },
-        "seeds": list(protocol.seeds),
+        "seeds": list(work.protocol.seeds),
         "fits": {
-            fit.key: store.fit_summary(fit.key) for fit in whole.fits if store.has_fit(fit.key)
+            fit.key: store.fit_summary(fit.key) for fit in work.plan.fits if store.has_fit(fit.key)
         },
         "failures": [vars(outcome) for outcome in outcomes if outcome.status != "done"],
     }
