@@ -203,7 +203,10 @@ class Workspace:
 def _scores(model: Imputer, motion: torch.Tensor) -> dict[str, np.ndarray]:
     if not isinstance(model, GenerativeImputer):
         return {}
-    return {"nlp": model.score(motion).total.double().cpu().numpy()}
+    total = model.score(motion).total
+    if not torch.isfinite(total).all():
+        raise FloatingPointError(f"{model.name} scored windows with values not finite")
+    return {"nlp": total.double().cpu().numpy()}
 
 
 def available_cpus() -> int:

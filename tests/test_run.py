@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from bench.records import COLUMNS
+from models.hgvae import HGVAE
 from models.linear import Linear
 from tests.conftest import PROJECT, TINY, Bench
 
@@ -258,6 +259,18 @@ def test_one_broken_model_does_not_stop_the_others(
     mended = bench("run", tiny, "--results", tmp_path, *LOCAL, "--only", "mean,linear")
     assert mended.code == 0
     assert "0 fits and 4 cells to do, 4 cells already there" in mended.out
+
+
+def test_a_score_that_is_not_a_number_is_a_failure(
+    tiny: Path, tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HGVAE, "log_posterior", lambda self, motion: motion.sum((2, 3)) * np.nan)
+    ended = bench("run", tiny, "--results", tmp_path, *LOCAL, "--only", "untrained")
+    assert ended.code == 1
+    assert "FloatingPointError: untrained scored windows with values not finite" in ended.out
+    records = pd.read_parquet(tmp_path / "tiny" / "latest" / "records.parquet")
+    assert set(records["status"]) == {"failed"}
+    assert not records["value"].notna().any()
 
 
 def test_a_fit_that_diverges_skips_its_cells(tiny: Path, tmp_path: Path, bench: Bench) -> None:
