@@ -172,7 +172,8 @@ def start_ray(address: str | None, console: Console) -> None:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = address or "this machine"
-        raise InputError(f"no Ray at {where}: {' '.join(str(error).split())}") from None
+        hint = "; if that cluster asks for a token, set RAY_AUTH_MODE=token" if address else ""
+        raise InputError(f"no Ray at {where}: {' '.join(str(error).split())}{hint}") from None
     have = ray.cluster_resources()
     console.print(f"Ray: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs")
 
