@@ -1,6 +1,7 @@
 """The CMU benchmark's files: published numbers, official split, broken files."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -156,11 +157,11 @@ def _long_row(text: bytes) -> bytes:
     ],
 )
 def test_a_damaged_file_is_refused_by_name(
-    real_data: Path, tmp_path: Path, damage: object, message: str
+    real_data: Path, tmp_path: Path, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     source = _some_files(real_data, tmp_path / "data")
     path = source / "train" / "walking" / "walking_1.txt"
-    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=message) as refused:
         load(CMU(), source, tmp_path / "cache")
     assert str(path) in str(refused.value)

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from models.gaussian import Gaussian
-from models.graph import GCB, GCL
+from models.graph import GCB, GCL, Residual
 
 
 def gelu(x: float) -> float:
@@ -55,9 +55,9 @@ def test_the_cheaper_order_is_chosen(nodes: tuple[int, int], features: tuple[int
 
 
 @pytest.mark.parametrize("residual", ["input", "branch"])
-def test_gcb_is_equation_3(residual: str) -> None:
+def test_gcb_is_equation_3(residual: Residual) -> None:
     torch.manual_seed(1)
-    block = GCB(4, 3, residual).double()  # type: ignore[arg-type]
+    block = GCB(4, 3, residual).double()
     assert float(block.alpha.detach()) == 0
     torch.nn.init.constant_(block.alpha, 0.7)
     A = torch.randn(4, 1, 3, dtype=torch.float64)

@@ -13,14 +13,15 @@ from bench.motion.occlusion import Features, Level
 from bench.registry import MODELS
 from models.base import GenerativeImputer, Imputer
 from models.inference import Map
-from tests.conftest import TINY, walk
+from tests.conftest import walk
+from tests.models.test_hgvae import SMALL
 
 TRAIN = walk(20, seed=1)
 
 
 def fitted(name: str, **settings: Any) -> Imputer:
     cls = MODELS.get(name)
-    small = TINY["models"]["hgvae"] if "latents" in cls.Settings.model_fields else {}  # type: ignore[index]
+    small = SMALL if "latents" in cls.Settings.model_fields else {}
     torch.manual_seed(0)
     model = cls(TRAIN.spec, cls.Settings(**{**small, **settings}))
     model.fit(TRAIN, TRAIN)
