@@ -229,6 +229,8 @@ def _inherited(
 def _named(registry: Any, key: str, label: str, raw: dict[str, Any]) -> Any:
     settings = dict(raw)
     name = settings.pop(key, label)
+    if label == "mean" and name != label:
+        raise InputError(f"{key}.mean: this label is the degraded input's own; choose another")
     return _build(_found(registry, name, f"{key}.{label}"), settings, f"{key}.{label}")
 
 

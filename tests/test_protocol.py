@@ -51,6 +51,7 @@ BAD = [
     ("models/mean", {"x": 1}, "models.mean.x: unknown key 'x'"),
     ("models/mean", {"model": 3}, "unknown model '3'"),
     ("inference", {"mpa": {}}, "unknown inference 'mpa' (did you mean 'map'?)"),
+    ("inference", {"mean": {"inference": "map"}}, "inference.mean: this label is the degraded"),
     ("inference/map/steps", 0, "inference.map.steps"),
     ("inference/map/rate", 0, "inference.map.rate"),
     ("occlusion", {}, "occlusion"),
