@@ -86,10 +86,26 @@ def validate(protocol: ProtocolFile, set_: Overrides = None, only: Only = None) 
     typer.echo(yaml.safe_dump(resolved.to_dict(), sort_keys=False, allow_unicode=True), nl=False)
 
 
+@app.command("claims")
+def claims_(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, as results/occlusion/latest.")
+    ],
+) -> None:
+    """Hold the paper's claims against a run; print the verdicts and write them to its folder."""
+    from bench import claims, results
+    from bench.run import print_claims
+
+    found = results.read(run)
+    claims.write(claims.claims(found), run, found.label)
+    print_claims(found, console)
+    console.print(f"written: {run / 'claims.csv'}, {run / 'claims.md'}", soft_wrap=True)
+
+
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="models, inferences, mechanisms, datasets or all.")
+        str, typer.Argument(help="models, inferences, mechanisms, corruptions, datasets or all.")
     ] = "all",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Settings, and parameters at the paper's size.")

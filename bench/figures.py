@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,22 +17,18 @@ from matplotlib.ticker import SymmetricalLogLocator
 
 from bench.files import atomic_file
 from bench.plan import DEGRADED
+from bench.results import Results
 
 
-def write_all(values: pd.DataFrame, table: pd.DataFrame, folder: Path, label: str) -> list[Path]:
-    """Draw every figure that the run has the numbers for; return the PNG files.
-
-    Args:
-        values: per-window values (``records.windows``).
-        table: the imputation table.
-        folder: where to write.
-        label: the data set, as titles call it.
-    """
+def write_all(found: Results, folder: Path) -> list[Path]:
+    """Draw every figure that the run has the numbers for; return the PNG files."""
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     drawn = {
-        "fig4_posterior": posterior(values, label),
-        "fig5_posterior_change": posterior_change(values, label),
-        "fig6_mse_change": mse_change(table, label),
+        "fig4_posterior": posterior(found.values, found.label),
+        "fig5_posterior_change": posterior_change(found.values, found.label),
+        "fig6_mse_change": mse_change(found.imputation, found.label),
+        "auroc": auroc(found.detection, found.label),
+        "comparisons": comparisons(found.comparisons, found.label),
     }
     written = []
     for name, figure in drawn.items():
@@ -52,8 +49,7 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
     panels = list(_panels(values))
     if not panels:
         return None
-    figure = Figure(figsize=(3.6 * len(panels), 3.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    figure, axes = _grid(len(panels))
     for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
         mean, deviation = -clean["value"].mean(), clean["value"].std()
         lowest = mean
@@ -86,8 +82,7 @@ def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
     panels = list(_panels(values))
     if not panels:
         return None
-    figure = Figure(figsize=(3.6 * len(panels), 3.4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    figure, axes = _grid(len(panels))
     for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
         reference = clean["value"].mean()
         for name, group in hidden.groupby("inference", sort=False):
@@ -121,13 +116,7 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     for axis, mechanism in zip(axes, mechanisms, strict=True):
         here = chosen[chosen["mechanism"] == mechanism]
         for (model, inference), group in here.groupby(["model", "inference"], sort=False):
-            ordered = group.sort_values("share")
-            name = f"{model} ({inference})" if inference else str(model)
-            shares = 100 * ordered["share"]
-            (line,) = axis.plot(shares, ordered["value"], marker="o", markersize=3, label=name)
-            axis.fill_between(
-                shares, ordered["low"], ordered["high"], color=line.get_color(), alpha=0.2
-            )
+            _line(axis, group, f"{model} ({inference})" if inference else str(model))
         axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
         axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
@@ -137,10 +126,67 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     return _titled(figure, f"Imputation error on {label}; negative is better")
 
 
+def auroc(table: pd.DataFrame, label: str) -> Figure | None:
+    """How well each score tells degraded windows from clean ones, by share hidden."""
+    whole = ~table["score"].str.match(r"nlp_z\d")
+    chosen = table[(table["metric"] == "auroc") & whole & (table["share"] > 0)]
+    if chosen.empty:
+        return None
+    mechanisms = list(chosen["mechanism"].unique())
+    figure = Figure(figsize=(4.6 * len(mechanisms) + 1.6, 3.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
+    for axis, mechanism in zip(axes, mechanisms, strict=True):
+        here = chosen[chosen["mechanism"] == mechanism]
+        for (model, score), group in here.groupby(["model", "score"], sort=False):
+            style = {"distance": ":", "negative_elbo": "--"}.get(str(score), "-")
+            _line(axis, group, f"{model} ({score})", linestyle=style)
+        axis.axhline(0.5, color="0.25", linewidth=1, label="chance")
+        axis.set(xscale="log", title=mechanism, xlabel="features hidden, %", ylim=(0, 1.02))
+    axes[0].set_ylabel("AUROC, clean against degraded")
+    axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return _titled(figure, f"Detection of hidden features on {label}")
+
+
+def comparisons(table: pd.DataFrame, label: str) -> Figure | None:
+    """The protocol's comparisons: change of MSE of one imputer against another."""
+    if table.empty:
+        return None
+    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
+    axis = figure.subplots()
+    for name, group in table.groupby("comparison", sort=False):
+        _line(axis, group, str(name))
+    axis.axhline(0, color="0.25", linewidth=1)
+    axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
+    axis.set(xscale="log", xlabel="features hidden, %", ylabel="change of MSE, %")
+    axis.set_yscale("symlog", linthresh=100)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return _titled(figure, f"Change of MSE on {label}; negative is better")
+
+
+def _line(axis: Axes, group: pd.DataFrame, name: str, **style: Any) -> None:
+    """Draw values over the share hidden, with their intervals."""
+    ordered = group.sort_values("share")
+    shares = 100 * ordered["share"]
+    (line,) = axis.plot(shares, ordered["value"], marker="o", markersize=3, label=name, **style)
+    low, high = ordered["low"].astype(float), ordered["high"].astype(float)
+    axis.fill_between(shares, low, high, color=line.get_color(), alpha=0.2)
+
+
+def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``count`` panels, four in a row."""
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.4 * rows), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
 def _panels(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
     """Yield, per scoring model and mechanism: a title, its clean scores, its other scores."""
     scores = values[values["metric"] == "nlp"]
-    hidden = scores[scores["mechanism"] != ""]
+    hidden = scores[(scores["share"] > 0) & (scores["inference"] != "")]
     for (model, mechanism), group in hidden.groupby(["model", "mechanism"], sort=False):
         clean = scores[(scores["model"] == model) & (scores["mechanism"] == "")]
         if not clean.empty:

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from bench.datasets.synthetic import SKELETON
 from bench.motion import MotionSpec
-from bench.registry import DATASETS, INFERENCES, MECHANISMS, MODELS, Registry, summary
+from bench.registry import CORRUPTIONS, DATASETS, INFERENCES, MECHANISMS, MODELS, Registry, summary
 from bench.run import parameters
-from models.base import GenerativeImputer
+from models.base import GenerativeImputer, Imputer
 
 PAPER_SPEC = MotionSpec(50, 25.0, SKELETON)
 """The paper's windows: 50 frames of 18 joints."""
@@ -22,6 +22,7 @@ def sections() -> dict[str, Callable[[bool], Table]]:
         "models": _models,
         "inferences": functools.partial(_plain, "inferences", INFERENCES),
         "mechanisms": functools.partial(_plain, "mechanisms", MECHANISMS),
+        "corruptions": functools.partial(_plain, "corruptions", CORRUPTIONS),
         "datasets": functools.partial(_plain, "data sets", DATASETS),
     }
 
@@ -32,16 +33,20 @@ def _models(verbose: bool) -> Table:
         table.add_column("parameters")
         table.add_column("settings")
     for name, cls in MODELS.all().items():
-        kind = "control" if cls.control else "baseline"
-        if not cls.control and issubclass(cls, GenerativeImputer):
-            kind = "generative"
+        kind = "control" if cls.control else _kind(cls)
         row = [name, kind, summary(cls)]
         if verbose:
-            row += [_size(name, cls), _settings(cls.Settings)]
+            row += [_size(name, cls), _settings(cls.Settings) + _presets(cls)]
         table.add_row(*row)
     for name, reason in MODELS.broken.items():
         table.add_row(name, "unusable", reason)
     return table
+
+
+def _kind(cls: Any) -> str:
+    if issubclass(cls, GenerativeImputer):
+        return "generative"
+    return "baseline" if issubclass(cls, Imputer) else "detector"
 
 
 def _size(name: str, cls: Any) -> str:
@@ -58,7 +63,8 @@ def _plain(title: str, registry: Registry[Any], verbose: bool) -> Table:
     if verbose:
         table.add_column("settings")
     for name, cls in registry.all().items():
-        table.add_row(name, summary(cls), *([_settings(cls)] if verbose else []))
+        details = [_settings(cls) + _presets(cls)] if verbose else []
+        table.add_row(name, summary(cls), *details)
     for name, reason in registry.broken.items():
         table.add_row(name, f"unusable: {reason}")
     return table
@@ -71,3 +77,13 @@ def _settings(cls: Any) -> str:
         default = "required" if field.is_required() else str(field.default)
         lines.append(f"{name}: {default}")
     return "\n".join(lines)
+
+
+def _presets(cls: Any) -> str:
+    """Return what each preset of a class sets, one a line."""
+    presets: dict[str, dict[str, Any]] = getattr(cls, "presets", {})
+    told = (
+        f"\npreset {name}: {', '.join(f'{key}: {value}' for key, value in chosen.items())}"
+        for name, chosen in presets.items()
+    )
+    return "".join(told)

@@ -1,7 +1,15 @@
-"""Errors of completed windows, one value per window."""
+"""Errors of completed and drawn windows, one value per window."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
+
+Bones = Sequence[tuple[int, int]]
+NEIGHBOURS = 5
 
 
 def mse(completed: Tensor, truth: Tensor, occluded: Tensor) -> Tensor:
@@ -30,6 +38,77 @@ def mpjpe(completed: Tensor, truth: Tensor, occluded: Tensor) -> Tensor:
     """
     distance = torch.linalg.vector_norm((completed - truth).double(), dim=-1)
     return _mean_where(distance.flatten(1), occluded.any(dim=-1).flatten(1))
+
+
+def bone_error(completed: Tensor, truth: Tensor, occluded: Tensor, bones: Bones) -> Tensor:
+    """Return the mean absolute error of bone lengths over bones with something hidden.
+
+    The first three arguments are those of ``mse``; ``bones`` are (parent, child) joint numbers. A
+    bone counts in every frame in which a coordinate of either end is hidden.
+
+    Returns:
+        ``(window,)`` mm; nan for a window without such a bone.
+    """
+    error = (bone_lengths(completed, bones) - bone_lengths(truth, bones)).abs()
+    hidden = occluded.any(dim=-1)
+    parents, children = map(list, zip(*bones, strict=True))
+    touched = hidden[:, :, parents] | hidden[:, :, children]
+    return _mean_where(error.flatten(1), touched.flatten(1))
+
+
+def acceleration_error(completed: Tensor, truth: Tensor, occluded: Tensor, fps: float) -> Tensor:
+    """Return the mean error of acceleration over joints and frames that something hidden touches.
+
+    The first three arguments are those of ``mse``. Acceleration is the second difference of three
+    neighbouring frames; it counts where any of the joint's coordinates in them is hidden.
+
+    Returns:
+        ``(window,)`` m/s^2; nan for a window with nothing hidden or of fewer than three frames.
+    """
+    second = torch.diff((completed - truth).double(), n=2, dim=1) * fps**2 / 1000
+    hidden = occluded.any(dim=-1)
+    touched = hidden[:, 2:] | hidden[:, 1:-1] | hidden[:, :-2]
+    return _mean_where(torch.linalg.vector_norm(second, dim=-1).flatten(1), touched.flatten(1))
+
+
+def bone_lengths(motion: Tensor, bones: Bones) -> Tensor:
+    """Return ``(window, frame, bone)`` lengths, mm."""
+    parents, children = map(list, zip(*bones, strict=True))
+    between = motion[:, :, children].double() - motion[:, :, parents].double()
+    return torch.linalg.vector_norm(between, dim=-1)
+
+
+def bones_in_range(lengths: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Compare bone lengths with the range that each bone has in real motion.
+
+    Args:
+        lengths: ``(window, frame, bone)`` mm, as of samples.
+        real: the same of real windows; each bone's range is its least to its largest length there.
+
+    Returns:
+        ``(window,)`` share of frames in which every bone is in its range, and ``(window,)`` how
+        far a bone is out of it on average, mm.
+    """
+    low, high = real.flatten(0, 1).amin(dim=0), real.flatten(0, 1).amax(dim=0)
+    # Lengths of one rigid bone differ by rounding alone; that must not count.
+    slack = 1e-2
+    excess = torch.maximum(low - lengths, lengths - high).clamp(min=0)
+    return (excess <= slack).all(dim=-1).double().mean(dim=1), excess.mean(dim=(1, 2))
+
+
+def action_correct(
+    train: Tensor, train_actions: Sequence[str], test: Tensor, test_actions: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return 1.0 for each test window whose action its neighbours in a latent space tell.
+
+    ``train`` and ``test`` are ``(window, feature)``; features are put on one scale first. The
+    action is that of most of the five nearest train windows.
+    """
+    origin, scale = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
+    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(train)))
+    nearest.fit(((train - origin) / scale).cpu().numpy(), np.asarray(train_actions))
+    told = nearest.predict(((test - origin) / scale).cpu().numpy())
+    return (told == np.asarray(test_actions)).astype(np.float64)
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:

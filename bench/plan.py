@@ -1,25 +1,31 @@
 """What a protocol asks for, and what of it is already there.
 
-A fit is one model under one seed. A cell is one imputer, mechanism, level and seed; for a
-generative model there is also one cell on clean windows, whose mechanism is empty, and one per
-level that scores the degraded input as it is (inference ``mean``).
+A fit is one model under one seed. A cell is the unit of result: one fitted model and one task on
+windows, see ``Task``.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bench import metrics
 from bench.code import code_version
 from bench.datasets.base import Data
-from bench.motion.occlusion import Level
-from bench.protocol import Protocol
-from bench.registry import INFERENCES, MECHANISMS, MODELS
+from bench.protocol import ModelEntry, Protocol
+from bench.registry import CORRUPTIONS, INFERENCES, MECHANISMS, MODELS
 from bench.store import Store, key_of
-from models.base import GenerativeImputer
+from models.base import Detector, GenerativeImputer, Imputer
 
 DEGRADED = "mean"
 """The inference that leaves a degraded window as it is."""
+
+UNSEEN = "unseen actions"
+"""What stands for a mechanism where windows of actions that a model was not fitted on are scored"""
+
+Task = Literal["clean", "impute", "corrupt", "foreign", "unseen", "sample"]
+"""What a cell does: score and reconstruct clean test windows; complete (or leave degraded) and
+score occluded ones; score corrupted ones, those of another data set, those of unseen actions; or
+draw windows from the model."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +44,27 @@ class Fit:
 
 @dataclass(frozen=True)
 class Cell:
-    """One imputer, mechanism, level and seed; the last three strings are empty on clean windows."""
+    """One fitted model and one task.
+
+    ``mechanism`` is the label of what was done to the windows, of a mechanism, a corruption or a
+    foreign data set, and empty on clean ones. ``level`` and ``inference`` are empty where they do
+    not apply.
+    """
 
     key: str
     fit: str
     model: str
     seed: int
-    inference: str
-    mechanism: str
-    level: str
+    task: Task
+    inference: str = ""
+    mechanism: str = ""
+    level: str = ""
 
     @property
     def title(self) -> str:
         """A name for messages."""
-        parts = [self.model, self.inference, self.mechanism, self.level, f"seed {self.seed}"]
+        what = self.mechanism or self.task
+        parts = [self.model, self.inference, what, self.level, f"seed {self.seed}"]
         return " ".join(part for part in parts if part)
 
 
@@ -70,13 +83,18 @@ class Plan:
         return Plan(fits, cells)
 
 
-def make(protocol: Protocol, data: Data) -> Plan:
-    """Return every fit and cell, each with the key of all that influences its outcome."""
+def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
+    """Return every fit and cell, each with the key of all that influences its outcome.
+
+    Args:
+        protocol: what to do.
+        data: on which windows.
+        foreign: fingerprint of each foreign data set, by label.
+    """
     fits, cells = [], []
     code = model_code(protocol)
     for seed in protocol.seeds:
         for label, entry in protocol.models.items():
-            cls = MODELS.get(entry.model)
             fit = Fit(
                 key_of(
                     model=entry.model,
@@ -85,14 +103,17 @@ def make(protocol: Protocol, data: Data) -> Plan:
                     data=data.fingerprint,
                     train=protocol.scale.train,
                     valid=protocol.scale.valid,
+                    train_on=entry.train_on,
                     seed=seed,
                 ),
                 label,
                 seed,
             )
             fits.append(fit)
-            generative = issubclass(cls, GenerativeImputer)
-            cells += list(_cells(protocol, fit, generative))
+            cells += [
+                _cell(protocol, fit, task, parts, **labels)
+                for task, parts, labels in _tasks(protocol, entry, seed, foreign)
+            ]
     return Plan(fits, cells)
 
 
@@ -103,33 +124,70 @@ def model_code(protocol: Protocol) -> dict[str, str]:
     }
 
 
-def _cells(protocol: Protocol, fit: Fit, generative: bool) -> Iterator[Cell]:
-    def cell(inference: str, mechanism: str, level: Level | None, **parts: Any) -> Cell:
-        key = key_of(
-            fit=fit.key,
-            test=protocol.scale.test,
-            code=code_version(metrics),
-            seed=fit.seed,
-            **parts,
-        )
-        stated = "" if level is None else str(level)
-        return Cell(key, fit.key, fit.model, fit.seed, inference, mechanism, stated)
+_Asked = tuple[Task, dict[str, Any], dict[str, str]]
+"""A task, what its outcome hangs on beside fit and test windows, and a cell's labels."""
 
-    if generative:
-        yield cell("", "", None)
-        inferences = [DEGRADED, *(label for label in protocol.inference if label != DEGRADED)]
-    else:
-        inferences = [""]
-    for label, entry in protocol.occlusion.items():
-        code = code_version(MECHANISMS.get(entry.mechanism))
-        for level in entry.levels:
-            hidden = {
-                "name": entry.mechanism,
-                **entry.at(level, fit.seed).model_dump(mode="json"),
-            }
-            for inference in inferences:
-                how = describe_inference(protocol, inference)
-                yield cell(inference, label, level, hidden=hidden, how=how, mechanism_code=code)
+
+def _tasks(
+    protocol: Protocol, entry: ModelEntry, seed: int, foreign: dict[str, str]
+) -> Iterator[_Asked]:
+    cls = MODELS.get(entry.model)
+    if issubclass(cls, Detector):
+        yield "clean", {}, {}
+    if entry.train_on:
+        yield "unseen", {"actions": entry.train_on}, {"mechanism": UNSEEN}
+        return
+    if issubclass(cls, GenerativeImputer):
+        yield "sample", {"samples": protocol.scale.samples}, {}
+    yield from _occluded(protocol, entry, seed)
+    if issubclass(cls, Detector):
+        yield from _corrupted(protocol, seed)
+        for label, fingerprint in foreign.items():
+            yield "foreign", {"foreign": fingerprint}, {"mechanism": label}
+
+
+def _occluded(protocol: Protocol, entry: ModelEntry, seed: int) -> Iterator[_Asked]:
+    for inference in _inferences(protocol, entry):
+        how = describe_inference(protocol, inference)
+        for label, occlusion in protocol.occlusion.items():
+            code = code_version(MECHANISMS.get(occlusion.mechanism))
+            for level in occlusion.levels:
+                at = occlusion.at(level, seed).model_dump(mode="json")
+                hidden = {"name": occlusion.mechanism, "code": code, **at}
+                labels = {"inference": inference, "mechanism": label, "level": str(level)}
+                yield "impute", {"hidden": hidden, "how": how}, labels
+
+
+def _corrupted(protocol: Protocol, seed: int) -> Iterator[_Asked]:
+    for label, corruption in protocol.corruption.items():
+        cls = CORRUPTIONS.get(corruption.corruption)
+        for level in corruption.levels:
+            at = corruption.at(level, seed).model_dump(mode="json")
+            done = {"name": corruption.corruption, "code": code_version(cls), **at}
+            yield "corrupt", {"done": done}, {"mechanism": label, "level": corruption.label(level)}
+
+
+def _inferences(protocol: Protocol, entry: ModelEntry) -> list[str]:
+    """Return the labels of what completes with a model; one without a choice has an empty one."""
+    cls = MODELS.get(entry.model)
+    if issubclass(cls, GenerativeImputer):
+        chosen = protocol.inference if entry.inference is None else entry.inference
+        return [DEGRADED, *(label for label in chosen if label != DEGRADED)]
+    if issubclass(cls, Imputer):
+        return [""]
+    return [DEGRADED]
+
+
+def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **labels: str) -> Cell:
+    key = key_of(
+        fit=fit.key,
+        task=task,
+        test=protocol.scale.test,
+        code=code_version(metrics),
+        seed=fit.seed,
+        **parts,
+    )
+    return Cell(key, fit.key, fit.model, fit.seed, task, **labels)
 
 
 def describe_inference(protocol: Protocol, label: str) -> dict[str, Any] | None:

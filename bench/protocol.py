@@ -1,9 +1,10 @@
 """A protocol file to a validated, fully resolved Protocol.
 
-An entry of ``models``, ``inference`` or ``occlusion`` has a label of the user's choice. What it
-is comes from its key ``model``, ``inference`` or ``mechanism``, or else from the label; the other
-keys are that thing's own settings. A model entry may say ``like: LABEL`` to start from the
-settings of another entry.
+An entry of ``models``, ``inference``, ``occlusion`` or ``corruption`` has a label of the user's
+choice. What it is comes from its key ``model``, ``inference``, ``mechanism`` or ``corruption``, or
+else from the label; the other keys are that thing's own settings. An entry may say ``preset: NAME``
+to start from settings that its class has under that name, and a model entry ``like: LABEL`` to
+start from those of another entry.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,15 @@ from pydantic import BaseModel, Field, ValidationError
 from bench.datasets.base import Dataset
 from bench.errors import InputError, did_you_mean
 from bench.motion import MotionSpec
+from bench.motion.corruption import Corruption
 from bench.motion.occlusion import Level, Mechanism
-from bench.registry import DATASETS, INFERENCES, MECHANISMS, MODELS
+from bench.registry import CORRUPTIONS, DATASETS, INFERENCES, MECHANISMS, MODELS
 from bench.settings import Settings
 from models.inference import Inference
 
 Built = TypeVar("Built", bound=BaseModel)
+REFERENCES = ("mean", "linear")
+"""Models that the others' error is stated against unless a protocol names others."""
 
 
 class Scale(Settings):
@@ -31,6 +35,7 @@ class Scale(Settings):
     train: int | None = Field(None, ge=1)
     valid: int | None = Field(None, ge=1)
     test: int | None = Field(None, ge=1)
+    samples: int = Field(200, ge=1, description="windows to draw from each generative model")
 
 
 class Share(Settings):
@@ -55,6 +60,14 @@ def _map_alone() -> dict[str, dict[str, Any] | None]:
     return {"map": None}
 
 
+class Comparison(Settings):
+    """One line of a run's comparisons: an imputer's error against that of another."""
+
+    model: str
+    inference: str = ""
+    against: str
+
+
 class _Head(Settings):
     """The parts of a protocol that need no registry; the others are only shaped here."""
 
@@ -64,6 +77,10 @@ class _Head(Settings):
     models: dict[str, dict[str, Any] | None] = Field(min_length=1)
     inference: dict[str, dict[str, Any] | None] = Field(default_factory=_map_alone)
     occlusion: dict[str, dict[str, Any]] = Field(min_length=1)
+    corruption: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
+    foreign: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
+    references: list[str] | None = None
+    comparisons: dict[str, Comparison] = Field(default_factory=dict)
     seeds: list[int] = Field([0], min_length=1)
     scale: Scale = Scale()
     resources: Resources = Resources()
@@ -71,10 +88,20 @@ class _Head(Settings):
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model with its settings, under a label."""
+    """A model with its settings, under a label.
+
+    Attributes:
+        model: its name.
+        settings: its settings.
+        inference: labels of the inferences that complete with it; None for all.
+        train_on: the actions that it is fitted on, and that are then not asked of it: such a model
+            only scores, test windows of these actions against all others. None for no such thing.
+    """
 
     model: str
     settings: Any
+    inference: tuple[str, ...] | None = None
+    train_on: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +118,27 @@ class OcclusionEntry:
 
 
 @dataclass(frozen=True)
+class CorruptionEntry:
+    """A corruption with its settings and the levels to try, under a label."""
+
+    corruption: str
+    levels: tuple[Any, ...]
+    settings: Mapping[str, Any]
+
+    def label(self, level: Any) -> str:
+        """Return a level as tables state it, with its unit; empty if there are no levels."""
+        if level is None:
+            return ""
+        number = f"{level:g}" if isinstance(level, float) else str(level)
+        return f"{number} {CORRUPTIONS.get(self.corruption).unit}".strip()
+
+    def at(self, level: Any, seed: int) -> Corruption:
+        """Return the corruption at one level under one seed."""
+        stated = {} if level is None else {"level": level}
+        return CORRUPTIONS.get(self.corruption)(seed=seed, **stated, **self.settings)
+
+
+@dataclass(frozen=True)
 class Protocol:
     """An experiment, every setting of it stated."""
 
@@ -100,6 +148,10 @@ class Protocol:
     models: Mapping[str, ModelEntry]
     inference: Mapping[str, Inference]
     occlusion: Mapping[str, OcclusionEntry]
+    corruption: Mapping[str, CorruptionEntry]
+    foreign: Mapping[str, Dataset]
+    references: tuple[str, ...]
+    comparisons: Mapping[str, Comparison]
     seeds: tuple[int, ...]
     scale: Scale
     resources: Resources
@@ -116,7 +168,12 @@ class Protocol:
             "description": self.description,
             "dataset": {"name": self.dataset.name, **self.dataset.model_dump(mode="json")},
             "models": {
-                label: {"model": entry.model, **entry.settings.model_dump(mode="json")}
+                label: {
+                    "model": entry.model,
+                    **({"inference": list(entry.inference)} if entry.inference is not None else {}),
+                    **({"train_on": list(entry.train_on)} if entry.train_on else {}),
+                    **entry.settings.model_dump(mode="json"),
+                }
                 for label, entry in self.models.items()
             },
             "inference": {
@@ -133,6 +190,22 @@ class Protocol:
                 }
                 for label, entry in self.occlusion.items()
             },
+            "corruption": {
+                label: {
+                    "corruption": entry.corruption,
+                    **({} if entry.levels == (None,) else {"levels": list(entry.levels)}),
+                    **entry.settings,
+                }
+                for label, entry in self.corruption.items()
+            },
+            "foreign": {
+                label: {"name": dataset.name, **dataset.model_dump(mode="json")}
+                for label, dataset in self.foreign.items()
+            },
+            "references": list(self.references),
+            "comparisons": {
+                label: comparison.model_dump() for label, comparison in self.comparisons.items()
+            },
             "seeds": list(self.seeds),
             "scale": self.scale.model_dump(mode="json"),
             "resources": self.resources.model_dump(mode="json"),
@@ -143,8 +216,16 @@ class Protocol:
         for label in labels:
             if label not in self.models:
                 raise InputError(f"--only: no model '{label}'{did_you_mean(label, self.models)}")
-        chosen = {label: entry for label, entry in self.models.items() if label in labels}
-        return replace(self, models=chosen)
+        return replace(
+            self,
+            models={label: entry for label, entry in self.models.items() if label in labels},
+            references=tuple(label for label in self.references if label in labels),
+            comparisons={
+                label: comparison
+                for label, comparison in self.comparisons.items()
+                if {comparison.model, comparison.against} <= set(labels)
+            },
+        )
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
@@ -175,36 +256,104 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
     head = _build(_Head, raw, "")
     dataset = _dataset(head.dataset)
     spec = MotionSpec(dataset.frames, dataset.fps, dataset.skeleton)
+    for label in {*head.corruption, *head.foreign} & set(head.occlusion):
+        raise InputError(
+            f"{label}: a label of occlusion, corruption or foreign is one of them only"
+        )
     return Protocol(
         name=head.name,
         description=head.description,
         dataset=dataset,
-        models={label: _model(head.models, label) for label in head.models},
+        models={label: _model(head, label) for label in head.models},
         inference={
             label: _named(INFERENCES, "inference", label, entry or {})
             for label, entry in head.inference.items()
         },
         occlusion={label: _occlusion(label, e, spec) for label, e in head.occlusion.items()},
+        corruption={
+            label: _corruption(label, e or {}, spec) for label, e in head.corruption.items()
+        },
+        foreign={label: _foreign(label, e or {}, spec) for label, e in head.foreign.items()},
+        references=_references(head),
+        comparisons={label: _comparison(head, label) for label in head.comparisons},
         seeds=_distinct(head.seeds, "seeds"),
         scale=head.scale,
         resources=head.resources,
     )
 
 
-def _dataset(raw: dict[str, Any]) -> Dataset:
+def _dataset(raw: dict[str, Any], where: str = "dataset") -> Dataset:
     settings = dict(raw)
     name = settings.pop("name", None)
     if not isinstance(name, str):
-        raise InputError(f"dataset.name: say which{did_you_mean('', DATASETS.all())}")
-    return _build(_found(DATASETS, name, "dataset.name"), settings, "dataset")
+        raise InputError(f"{where}.name: say which{did_you_mean('', DATASETS.all())}")
+    return _build(_found(DATASETS, name, f"{where}.name"), settings, where)
 
 
-def _model(entries: Mapping[str, dict[str, Any] | None], label: str) -> ModelEntry:
+def _foreign(label: str, raw: dict[str, Any], spec: MotionSpec) -> Dataset:
+    where = f"foreign.{label}"
+    shape = {"frames": spec.frames, "fps": spec.fps}
+    dataset = _dataset({"name": label, **shape, **raw}, where)
+    if (dataset.frames, dataset.fps) != (spec.frames, spec.fps):
+        raise InputError(f"{where}: its windows must have the {spec.frames} frames and the rate")
+    if len(dataset.skeleton) != len(spec.skeleton):
+        joints = f"{len(dataset.skeleton)} joints, not {len(spec.skeleton)}"
+        raise InputError(f"{where}: it has {joints}; choose a data set of the same joints")
+    return dataset
+
+
+def _references(head: _Head) -> tuple[str, ...]:
+    """Return whom errors are stated against: as asked, or the usual ones that take part."""
+    if head.references is None:
+        return tuple(label for label in REFERENCES if label in head.models)
+    for label in head.references:
+        _check_label(label, head.models, "references")
+    return _distinct(head.references, "references")
+
+
+def _comparison(head: _Head, label: str) -> Comparison:
+    where, comparison = f"comparisons.{label}", head.comparisons[label]
+    _check_label(comparison.model, head.models, f"{where}.model")
+    _check_label(comparison.against, head.models, f"{where}.against")
+    if comparison.inference:
+        _check_label(comparison.inference, head.inference, f"{where}.inference")
+    return comparison
+
+
+def _check_label(label: object, known: Mapping[str, Any], where: str) -> None:
+    if label not in known:
+        raise InputError(f"{where}: no entry '{label}'{did_you_mean(str(label), known)}")
+
+
+def _model(head: _Head, label: str) -> ModelEntry:
     where = f"models.{label}"
-    settings = _inherited(entries, label, ())
+    settings = _inherited(head.models, label, ())
     name = settings.pop("model", label)
+    inference, train_on = settings.pop("inference", None), settings.pop("train_on", None)
     cls = _found(MODELS, name, where)
-    return ModelEntry(name, _build(cls.Settings, settings, where))
+    for key, labels in (("inference", inference), ("train_on", train_on)):
+        if labels is not None and not (isinstance(labels, list) and all(map(str, labels))):
+            raise InputError(f"{where}.{key}: give a list")
+    for other in inference or ():
+        _check_label(other, head.inference, f"{where}.inference")
+    return ModelEntry(
+        name,
+        _build(cls.Settings, _with_preset(cls, settings, where), where),
+        None if inference is None else tuple(inference),
+        tuple(train_on) if train_on else None,
+    )
+
+
+def _with_preset(cls: Any, settings: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return settings over those of the preset that they name."""
+    settings = dict(settings)
+    name = settings.pop("preset", None)
+    if name is None:
+        return settings
+    presets = getattr(cls, "presets", {})
+    if name not in presets:
+        raise InputError(f"{where}.preset: no preset '{name}'{did_you_mean(str(name), presets)}")
+    return presets[name] | settings
 
 
 def _inherited(
@@ -231,7 +380,9 @@ def _named(registry: Any, key: str, label: str, raw: dict[str, Any]) -> Any:
     name = settings.pop(key, label)
     if label == "mean" and name != label:
         raise InputError(f"{key}.mean: this label is the degraded input's own; choose another")
-    return _build(_found(registry, name, f"{key}.{label}"), settings, f"{key}.{label}")
+    where = f"{key}.{label}"
+    cls = _found(registry, name, where)
+    return _build(cls, _with_preset(cls, settings, where), where)
 
 
 def _occlusion(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEntry:
@@ -239,11 +390,8 @@ def _occlusion(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEn
     settings = dict(raw)
     name = settings.pop("mechanism", label)
     cls = _found(MECHANISMS, name, where)
-    levels = settings.pop("levels", None)
-    if not isinstance(levels, list) or not levels:
-        raise InputError(f"{where}.levels: give a list such as [27, 10%, 50%]")
-    for reserved in {"level", "seed"} & set(settings):
-        raise InputError(f"{where}.{reserved}: set levels here and seeds at the top")
+    settings = _with_preset(cls, settings, where)
+    levels = _levels(settings, where, "[27, 10%, 50%]")
     parsed = []
     for level in levels:
         try:
@@ -262,6 +410,37 @@ def _occlusion(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEn
             )
     kept = built.model_dump(mode="json", exclude={"level", "seed"})
     return OcclusionEntry(name, _distinct(parsed, f"{where}.levels"), kept)
+
+
+def _corruption(label: str, raw: dict[str, Any], spec: MotionSpec) -> CorruptionEntry:
+    where = f"corruption.{label}"
+    settings = dict(raw)
+    name = settings.pop("corruption", label)
+    cls = _found(CORRUPTIONS, name, where)
+    settings = _with_preset(cls, settings, where)
+    if not cls.levelled and "levels" in settings:
+        raise InputError(f"{where}.levels: {name} has no levels; leave them out")
+    levels = _levels(settings, where, "[5, 20]") if cls.levelled else [None]
+    stated = []
+    for level in levels:
+        built = _build(cls, {**settings, **({} if level is None else {"level": level})}, where)
+        try:
+            built.check(spec)
+        except ValueError as error:
+            raise InputError(f"{where}.levels: {error}") from None
+        stated.append(built.model_dump(mode="json")["level"])
+    kept = built.model_dump(mode="json", exclude={"level", "seed"})
+    return CorruptionEntry(name, _distinct(stated, f"{where}.levels"), kept)
+
+
+def _levels(settings: dict[str, Any], where: str, example: str) -> list[Any]:
+    """Take the levels out of an entry's settings."""
+    levels = settings.pop("levels", None)
+    if not isinstance(levels, list) or not levels:
+        raise InputError(f"{where}.levels: give a list such as {example}")
+    for reserved in {"level", "seed"} & set(settings):
+        raise InputError(f"{where}.{reserved}: set levels here and seeds at the top")
+    return levels
 
 
 def _found(registry: Any, name: object, where: str) -> Any:

@@ -4,11 +4,15 @@
 95 % interval over recordings. Their columns are a public interface.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench import statistics
 from bench.plan import Cell, Plan
+from bench.protocol import Comparison
 from bench.store import Store
 from bench.trials import Outcome
 
@@ -27,8 +31,8 @@ COLUMNS = [
 ]
 WINDOW_COLUMNS = [*CELL[:-1], "share", "seed", "window", "source", "metric", "value"]
 SUMMARY = ["share", "value", "low", "high", "n", "seeds"]
-REFERENCES = ("mean", "linear")
-"""Imputers that the others' error is stated against, where they ran."""
+CONDITION = ["mechanism", "level"]
+IMPUTER = ["model", "inference"]
 
 
 def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
@@ -48,10 +52,14 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
 
 
 def records(
-    values: pd.DataFrame, plan: Plan, outcomes: list[Outcome], dataset: str
+    values: pd.DataFrame,
+    plan: Plan,
+    outcomes: list[Outcome],
+    dataset: str,
+    references: Sequence[str],
 ) -> pd.DataFrame:
     """Return one row per cell and metric, and one per cell that has no values."""
-    done = summarise(values, CELL).assign(status="done")
+    done = summarise(values, CELL, references).assign(status="done")
     unfinished = pd.DataFrame(_unfinished(plan, outcomes, values, dataset))
     table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
     for column in ("share", "horizon_ms", "value", "low", "high"):
@@ -59,38 +67,98 @@ def records(
     return table.astype({"n": np.int64, "seed": np.int64})
 
 
-def summarise(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def summarise(
+    values: pd.DataFrame, keys: list[str], references: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return the mean of each metric over windows, with an interval over recordings.
 
     Args:
         values: one row per cell, window and metric, as ``windows`` returns it.
         keys: the columns that tell one row of the result from another. Where ``seed`` is not
             among them, a window's values are averaged over seeds first.
+        references: imputers to state the others' error against.
 
     Returns:
         ``keys``, metric, share, value, low, high, n (windows), seeds. Beside the metrics of
-        ``values`` there is the per-cent change of MSE against each of ``REFERENCES`` that ran,
-        paired by window.
+        ``values`` there is the per-cent change of MSE against each reference that ran, paired by
+        window.
     """
-    by_window = values.groupby(
-        [*keys, "metric", "window", "source"], sort=False, as_index=False
-    ).agg(value=("value", "mean"), share=("share", "mean"), seeds=("seed", "nunique"))
+    averaged = by_window(values, keys)
     rows = []
-    for labels, group in by_window.groupby([*keys, "metric"], sort=False):
+    for labels, group in averaged.groupby([*keys, "metric"], sort=False):
         rows.append((*labels, *_row(group, np.ones(len(group)), statistics.mean)))
-    errors = by_window[by_window["metric"] == "mse"]
-    condition = [key for key in keys if key in ("mechanism", "level", "seed")]
+    errors = averaged[averaged["metric"] == "mse"]
+    condition = [key for key in keys if key in (*CONDITION, "seed")]
     for _, level in errors.groupby(condition, sort=False):
-        for reference in REFERENCES:
+        for reference in references:
             base = level[(level["model"] == reference) & (level["inference"] == "")]
             if base.empty:
                 continue
-            base_error = base.set_index("window")["value"]
             for labels, group in level.groupby(keys, sort=False):
-                paired = base_error.loc[group["window"]].to_numpy()
-                row = _row(group, paired, statistics.change)
+                row = _row(group, aligned(base, group), statistics.change)
                 rows.append((*labels, f"change_vs_{reference}", *row))
     return pd.DataFrame(rows, columns=[*keys, "metric", *SUMMARY])
+
+
+def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return values by window, averaged over what ``keys`` do not tell apart, such as seeds."""
+    return values.groupby([*keys, "metric", "window", "source"], sort=False, as_index=False).agg(
+        value=("value", "mean"), share=("share", "mean"), seeds=("seed", "nunique")
+    )
+
+
+def aligned(base: pd.DataFrame, group: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the values of ``base`` for the windows of ``group``, in their order."""
+    return base.set_index("window")["value"].loc[group["window"]].to_numpy(dtype=np.float64)
+
+
+def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
+    """Return the per-cent change of MSE of one imputer against another, by condition.
+
+    Returns:
+        mechanism, level, share, value, low, high, n, seeds.
+    """
+    errors = values[values["metric"] == "mse"]
+    rows = []
+    for labels, level in by_window(errors, [*IMPUTER, *CONDITION]).groupby(CONDITION, sort=False):
+        one, other = (
+            level[(level["model"] == model) & (level["inference"] == inference)]
+            for model, inference in (
+                (comparison.model, comparison.inference),
+                (comparison.against, ""),
+            )
+        )
+        if not one.empty and not other.empty:
+            rows.append((*labels, *_row(one, aligned(other, one), statistics.change)))
+    return pd.DataFrame(rows, columns=[*CONDITION, *SUMMARY])
+
+
+def paired_tests(values: pd.DataFrame, baselines: Sequence[str]) -> pd.DataFrame:
+    """Test each imputer's MSE against the best baseline's at each mechanism and level.
+
+    The best baseline is the one of lowest MSE there. The test is paired by recording
+    (``statistics.sign_flip_p``) and two-sided; p is corrected over all rows by Holm's method.
+
+    Returns:
+        model, inference, mechanism, level, best_baseline, p, p_holm.
+    """
+    errors = values[values["metric"] == "mse"]
+    rows = []
+    for condition, level in by_window(errors, [*IMPUTER, *CONDITION]).groupby(
+        CONDITION, sort=False
+    ):
+        simple = level[level["model"].isin(baselines) & (level["inference"] == "")]
+        if simple.empty:
+            continue
+        best = str(simple.groupby("model")["value"].mean().idxmin())
+        base = simple[simple["model"] == best]
+        for imputer, group in level.groupby(IMPUTER, sort=False):
+            if imputer[0] not in baselines:
+                difference = group["value"].to_numpy() - aligned(base, group)
+                p = statistics.sign_flip_p(difference, group["source"].to_numpy())
+                rows.append((*imputer, *condition, best, p))
+    table = pd.DataFrame(rows, columns=[*IMPUTER, *CONDITION, "best_baseline", "p"])
+    return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
 
 
 def _row(
@@ -119,11 +187,11 @@ def _unfinished(
 def _labels(cell: Cell, dataset: str) -> dict[str, str | int]:
     return {
         "dataset": dataset,
-        "split": "test",
+        "split": "sample" if cell.task == "sample" else "test",
         "model": cell.model,
         "inference": cell.inference,
         "predictor": "",
         "mechanism": cell.mechanism,
-        "level": cell.level or "0",
+        "level": cell.level or ("" if cell.mechanism else "0"),
         "seed": cell.seed,
     }

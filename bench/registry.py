@@ -1,8 +1,9 @@
-"""Names to models, predictors, data sets, mechanisms and inferences.
+"""Names to models, predictors, data sets, mechanisms, corruptions and inferences.
 
 What is built in is found by looking: every concrete subclass, with a ``name``, in the modules of
 a package. What is installed from outside comes by entry points, in the groups ``bench.models``,
-``bench.predictors``, ``bench.datasets``, ``bench.mechanisms`` and ``bench.inferences``.
+``bench.predictors``, ``bench.datasets``, ``bench.mechanisms``, ``bench.corruptions`` and
+``bench.inferences``.
 """
 
 import importlib
@@ -90,9 +91,12 @@ def summary(thing: type) -> str:
     return (inspect.getdoc(thing) or "").split("\n", 1)[0]
 
 
-MODELS: Registry[Any] = Registry("model", "models", "models.base:Imputer")
+MODELS: Registry[Any] = Registry("model", "models", "models.base:Model")
 INFERENCES: Registry[Any] = Registry("inference", "models.inference", "models.inference:Inference")
 DATASETS: Registry[Any] = Registry("data set", "bench.datasets", "bench.datasets.base:Dataset")
+CORRUPTIONS: Registry[Any] = Registry(
+    "corruption", "bench.motion.corruption", "bench.motion.corruption:Corruption"
+)
 MECHANISMS: Registry[Any] = Registry(
     "mechanism", "bench.motion.occlusion", "bench.motion.occlusion:Mechanism"
 )

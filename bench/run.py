@@ -7,18 +7,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import figures, plan, provenance, records, sweep, tables
+from bench import claims, figures, plan, provenance, records, results, sweep, tables
 from bench.datasets.base import Data, load
-from bench.errors import InputError
+from bench.errors import InputError, did_you_mean
 from bench.files import atomic_folder
 from bench.motion import MotionSpec
 from bench.protocol import Protocol
 from bench.registry import MODELS
+from bench.results import Results
 from bench.store import Store
 from bench.trials import Outcome, Workspace
 
@@ -52,6 +54,7 @@ class _Work:
     protocol: Protocol
     options: Options
     data: Data
+    foreign: dict[str, str]
     plan: plan.Plan
     store: Store
 
@@ -68,15 +71,21 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     store = Store(options.results / ".store")
     check_device(protocol)
     data = load(protocol.dataset, options.data_root, store.windows)
-    whole = plan.make(protocol, data)
+    foreign = {
+        label: load(dataset, options.data_root, store.windows).fingerprint
+        for label, dataset in protocol.foreign.items()
+    }
+    _check_actions(protocol, data)
+    whole = plan.make(protocol, data, foreign)
     missing = whole.missing(store)
     _print_plan(protocol, data, whole, missing, console)
     if options.dry_run:
         return 0
-    work = _Work(protocol, options, data, whole, store)
+    work = _Work(protocol, options, data, foreign, whole, store)
     outcomes = _sweep(work, missing, console)
-    folder = _write(work, outcomes)
-    _print_results(folder, console)
+    folder, found = _write(work, outcomes)
+    _print_results(found, console)
+    console.print(f"tables and figures: {folder}", soft_wrap=True)
     return _print_failures(outcomes, console)
 
 
@@ -88,6 +97,16 @@ def check_device(protocol: Protocol) -> None:
         raise InputError("resources.device: cuda asked for, but torch sees no GPU; use auto or cpu")
 
 
+def _check_actions(protocol: Protocol, data: Data) -> None:
+    """Raise InputError if a model is to be fitted on an action that no train window has."""
+    known = set(data.splits["train"].index["action"])
+    for label, entry in protocol.models.items():
+        for action in entry.train_on or ():
+            if action not in known:
+                near = did_you_mean(action, known)
+                raise InputError(f"models.{label}.train_on: no train window of '{action}'{near}")
+
+
 def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
     if not missing.cells:
         return []
@@ -97,6 +116,7 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
         store=str(work.store.folder.resolve()),
         data=work.data.fingerprint,
         code=plan.model_code(work.protocol),
+        foreign=work.foreign,
         device=resources.device,
     )
     on_ray = work.options.executor == "ray"
@@ -107,7 +127,7 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
             sweep.check_share(resources.fit, "fit")
             sweep.check_share(resources.evaluate, "evaluate")
         fits = sweep.trials_of_fits(work.protocol, missing.fits)
-        cells = sweep.trials_of_cells(missing.cells, resources.cells_per_trial)
+        cells = sweep.trials_of_cells(work.protocol, missing.cells, resources.cells_per_trial)
         executor = work.options.executor
         return [
             *sweep.run("fits", workspace, fits, resources.fit, executor, console),
@@ -118,24 +138,25 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
             sweep.stop_ray()
 
 
-def _write(work: _Work, outcomes: list[Outcome]) -> Path:
+def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
     """Write the run's folder, whole or not at all, and point ``latest`` at it."""
     label = work.data.label
     values = records.windows(work.plan, work.store, label)
-    table = tables.imputation(values)
+    facts = _provenance(work, outcomes)
+    found = results.build(values, work.protocol, facts["fits"].values(), label)
     folder = _new_folder(work.options.results / work.protocol.name)
     with atomic_folder(folder) as draft:
         resolved = yaml.safe_dump(work.protocol.to_dict(), sort_keys=False, allow_unicode=True)
-        (draft / "protocol.yaml").write_text(resolved, encoding="utf-8")
-        facts = _provenance(work, outcomes)
-        (draft / "provenance.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        values.to_parquet(draft / "windows.parquet", index=False)
-        cells = records.records(values, work.plan, outcomes, label)
+        (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
+        (draft / results.PROVENANCE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        values.to_parquet(draft / results.VALUES, index=False)
+        cells = records.records(values, work.plan, outcomes, label, work.protocol.references)
         cells.to_parquet(draft / "records.parquet", index=False)
-        tables.write_imputation(table, draft, label)
-        figures.write_all(values, table, draft, label)
+        results.write(found, draft)
+        claims.write(claims.claims(found), draft, label)
+        figures.write_all(found, draft)
     _point_latest(folder)
-    return folder
+    return folder, found
 
 
 def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
@@ -144,8 +165,10 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
         "executor": work.options.executor,
         "data": {
             "name": data.name,
+            "label": data.label,
             "synthetic": data.synthetic,
             "fingerprint": data.fingerprint,
+            "foreign": work.foreign,
             "absent_files": data.absent,
             "shorter_than_a_window": data.short,
             "windows": {split: len(windows) for split, windows in data.splits.items()},
@@ -210,22 +233,43 @@ def parameters(name: str, spec: MotionSpec, settings: Any) -> int:
         return MODELS.get(name)(spec, settings).parameter_count()
 
 
-def _print_results(folder: Path, console: Console) -> None:
-    import pandas as pd
+def _print_results(found: Results, console: Console) -> None:
+    shown = {
+        "mse": found.imputation,
+        "change_vs_mean": found.imputation,
+        "auroc": found.detection[~found.detection["score"].str.match(r"nlp_z\d")],
+    }
+    for metric, table in shown.items():
+        if metric in set(table["metric"]):
+            title = f"{tables.caption(metric)} - {found.label}"
+            print_text(tables.readable(table, metric), title, console)
+    if not found.quality.empty:
+        (section,) = tables.quality_sections(found.quality)
+        print_text(section.text, f"{section.caption} - {found.label}", console)
+    if not found.comparisons.empty:
+        (section,) = tables.comparison_sections(found.comparisons)
+        print_text(section.text, f"{section.caption} - {found.label}", console)
+    print_claims(found, console)
 
-    table = pd.read_csv(folder / "imputation.csv", keep_default_na=False)
-    for metric in ("mse", "change_vs_mean"):
-        if metric not in set(table["metric"]):
-            continue
-        text = tables.readable(table, metric)
-        shown = Table(title=f"{tables.CAPTIONS[metric]} - {table['dataset'].iloc[0]}")
-        shown.add_column("imputer")
-        for column in text.columns:
-            shown.add_column(str(column), justify="right")
-        for name, row in text.iterrows():
-            shown.add_row(str(name), *(cell.split(" [")[0] for cell in row))
-        console.print(shown)
-    console.print(f"tables and figures: {folder}", soft_wrap=True)
+
+def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
+    """Print a table of text, without the intervals."""
+    shown = Table(title=title)
+    shown.add_column("")
+    for column in text.columns:
+        shown.add_column(str(column), justify="right")
+    for name, row in text.iterrows():
+        shown.add_row(str(name), *(str(cell).split(" [")[0] for cell in row))
+    console.print(shown)
+
+
+def print_claims(found: Results, console: Console) -> None:
+    """Print the paper's claims and what became of each."""
+    shown = Table("claim", "paper", "ours", "verdict", "control", title="The paper's claims")
+    for claim in claims.claims(found):
+        row = (claim.statement, claim.paper, claim.ours, claim.verdict, claim.control)
+        shown.add_row(*map(escape, row), end_section=True)
+    console.print(shown)
 
 
 def _print_failures(outcomes: list[Outcome], console: Console) -> int:

@@ -5,8 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import permutation_test
 
 DRAWS = 2000
+FLIPS = 9999
+"""Sign flips of a test; where there are fewer in all, it takes them all."""
 COVERAGE = 0.95
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -38,19 +41,59 @@ def estimate(
     Returns:
         value, low, high; low and high are nan with fewer than two recordings.
     """
-    names, group = np.unique(recordings.astype(str), return_inverse=True)
-    sums = np.zeros((len(names), columns.shape[1]))
-    np.add.at(sums, group, columns)
+    names, sums = by_recording(columns, recordings)
     value = float(statistic(sums.sum(axis=0)))
     if len(names) < 2:
         return value, np.nan, np.nan
     tail = 100 * (1 - COVERAGE) / 2
-    low, high = np.nanpercentile(statistic(_resamples(len(names)) @ sums), [tail, 100 - tail])
+    low, high = np.nanpercentile(statistic(resamples(len(names)) @ sums), [tail, 100 - tail])
     return value, float(low), float(high)
 
 
+def by_recording(
+    columns: NDArray[np.float64], recordings: NDArray[np.object_]
+) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+    """Return the recordings' names and ``(recording, column)`` sums over their windows."""
+    names, group = np.unique(recordings.astype(str), return_inverse=True)
+    sums = np.zeros((len(names), columns.shape[1]))
+    np.add.at(sums, group, columns)
+    return names, sums
+
+
+def sign_flip_p(difference: NDArray[np.float64], recordings: NDArray[np.object_]) -> float:
+    """Return the two-sided p of a paired permutation test that flips whole recordings.
+
+    With R recordings the least p that can be had is 2 ** (1 - R): five allow 0.0625, no less.
+
+    Args:
+        difference: ``(window,)`` of two imputers' errors.
+        recordings: ``(window,)`` the recording of each window.
+    """
+    _, sums = by_recording(difference[:, None], recordings)
+    if len(sums) < 2 or not sums.any():
+        return 1.0
+    result = permutation_test(
+        (sums[:, 0],),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=FLIPS,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return p-values corrected for their number by Holm's step-down method."""
+    order = np.argsort(p)
+    scaled = p[order] * np.arange(len(p), 0, -1)
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return corrected
+
+
 @lru_cache(maxsize=8)
-def _resamples(recordings: int) -> NDArray[np.int64]:
+def resamples(recordings: int) -> NDArray[np.int64]:
     """Return ``(DRAWS, recordings)`` how often each resample has each recording.
 
     The same for everyone, so that comparisons between models see the same resamples.

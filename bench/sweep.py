@@ -28,7 +28,8 @@ from bench.plan import Cell, Fit, from_plain, to_plain
 from bench.protocol import Protocol, Share
 from bench.registry import MODELS
 from bench.training import Progress
-from bench.trials import Outcome, Workspace, available_cpus
+from bench.trials import Outcome, Workspace, available_cpus, batches
+from models.base import GenerativeImputer
 
 Executor = Literal["ray", "local"]
 WORKER_DEATHS = 2
@@ -42,19 +43,28 @@ def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[st
     return [[to_plain(fit)] for fit in trained] + ([quick] if quick else [])
 
 
-def trials_of_cells(cells: Sequence[Cell], size: int) -> list[list[dict[str, Any]]]:
-    """Return cells by trial, at most ``size`` each; those that take inference stay by fit."""
-    # Cells of one fit stand together, so that its weights are read once.
-    ordered = sorted(cells, key=lambda cell: cell.fit)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for cell in ordered:
-        takes_inference = cell.inference or not cell.mechanism
-        groups.setdefault(cell.fit if takes_inference else "", []).append(to_plain(cell))
-    return [
-        group[start : start + size]
-        for group in groups.values()
-        for start in range(0, len(group), size)
-    ]
+def trials_of_cells(
+    protocol: Protocol, cells: Sequence[Cell], size: int
+) -> list[list[dict[str, Any]]]:
+    """Return cells by trial, at most ``size`` each.
+
+    Cells of one generative fit share trials, so that its weights are read once, and those that
+    are done together stay together where they are not more than ``size``.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        generative = issubclass(MODELS.get(protocol.models[cell.model].model), GenerativeImputer)
+        groups.setdefault(cell.fit if generative else "", []).append(cell)
+    trials: list[list[dict[str, Any]]] = []
+    for group in groups.values():
+        trials.append([])
+        for batch in batches(group):
+            for start in range(0, len(batch), size):
+                part = [to_plain(cell) for cell in batch[start : start + size]]
+                if trials[-1] and len(trials[-1]) + len(part) > size:
+                    trials.append([])
+                trials[-1] += part
+    return trials
 
 
 def run(

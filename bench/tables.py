@@ -1,80 +1,266 @@
 """Tables of a run: tidy CSV to compute with, Markdown and LaTeX to read."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench import records
 from bench.files import atomic_file
+from bench.protocol import Protocol
+from bench.registry import MODELS
+from models.base import GenerativeImputer, Imputer
 
-IMPUTATION_METRICS = ("mse", "mpjpe", *(f"change_vs_{name}" for name in records.REFERENCES))
+ERRORS = ("mse", "mpjpe", "bone_error", "acceleration_error")
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
     "mpjpe": "Mean per joint position error over joints with something hidden, mm",
-    "change_vs_mean": "Change of MSE against mean imputation, per cent (negative is better)",
-    "change_vs_linear": "Change of MSE against linear interpolation, per cent (negative is better)",
+    "bone_error": "Mean error of bone length over bones with something hidden, mm",
+    "acceleration_error": "Mean error of acceleration where something hidden touches it, m/s²",
+    "auroc": "AUROC of clean against degraded windows (0.5: no better than chance)",
+    "aupr": "Area under precision and recall, degraded windows positive",
+    "fpr95": "Degraded windows taken for clean where 95 per cent of clean ones are (FPR@95)",
+    "shift_sd": "Shift of the mean score from clean windows, in their standard deviations",
+}
+QUALITY = {
+    "parameters": "parameters",
+    "fit_seconds": "fit, s",
+    "elbo_per_dimension": "ELBO, nats per dimension",
+    "reconstruction_rmse": "reconstruction RMSE, mm",
+    "action_accuracy": "actions told from z0, %",
+    "bones_in_range": "sampled frames with all bones in the test range, %",
+    "bone_excess": "sampled bones out of the test range by, mm",
 }
 
 
-def imputation(values: pd.DataFrame) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Section:
+    """One part of a table as it is read: a caption, and text in rows and columns."""
+
+    name: str
+    caption: str
+    text: pd.DataFrame
+
+
+def caption(metric: str) -> str:
+    """Return what a metric is, in words."""
+    if metric.startswith("change_vs_"):
+        reference = {"mean": "mean imputation", "linear": "linear interpolation"}
+        name = metric.removeprefix("change_vs_")
+        return f"Change of MSE against {reference.get(name, name)}, per cent (negative is better)"
+    return CAPTIONS[metric]
+
+
+def baselines(protocol: Protocol) -> list[str]:
+    """Return the labels of what imputes without a density and is no control."""
+    return [
+        label
+        for label, entry in protocol.models.items()
+        if issubclass(cls := MODELS.get(entry.model), Imputer)
+        and not issubclass(cls, GenerativeImputer)
+        and not cls.control
+        # A mean that is wrong on purpose is nobody's baseline.
+        and entry.settings == cls.Settings()
+    ]
+
+
+def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Return the imputation table from per-window values.
 
-    One row per imputer, mechanism, level and metric, seeds taken together.
+    One row per imputer, mechanism, level and metric, seeds taken together. Rows of ``mse`` also
+    have ``best_baseline`` and the paired test's ``p`` and ``p_holm`` (``records.paired_tests``).
     """
-    table = records.summarise(values, ["model", "inference", "mechanism", "level"])
-    return table[table["metric"].isin(IMPUTATION_METRICS)].reset_index(drop=True)
+    metrics = (*ERRORS, *(f"change_vs_{name}" for name in protocol.references))
+    keys = [*records.IMPUTER, *records.CONDITION]
+    errors = values[values["metric"].isin(ERRORS)]
+    table = records.summarise(errors, keys, protocol.references)
+    table = table[table["metric"].isin(metrics)].reset_index(drop=True)
+    tests = records.paired_tests(values, baselines(protocol)).assign(metric="mse")
+    return table.merge(tests, how="left", on=[*keys, "metric"])
+
+
+def quality(
+    values: pd.DataFrame, protocol: Protocol, fits: Iterable[dict[str, Any]]
+) -> pd.DataFrame:
+    """Return, for each generative model, how well it fits clean test windows, and its samples.
+
+    Args:
+        values: per-window values.
+        protocol: what ran.
+        fits: summary of every finished fit.
+
+    Returns:
+        model, metric (a key of ``QUALITY``), value, low, high, n, seeds.
+    """
+    chosen = values[
+        values["metric"].isin(
+            ("elbo", "reconstruction_mse", "action_correct", "bones_in_range", "bone_excess")
+        )
+        & (values["mechanism"] == "")
+    ]
+    table = records.summarise(chosen, ["model"]).drop(columns="share")
+    numbers, metric = ["value", "low", "high"], table["metric"]
+    table.loc[metric == "elbo", numbers] /= protocol.spec.features
+    table.loc[metric == "reconstruction_mse", numbers] **= 0.5
+    table.loc[metric.isin(("action_correct", "bones_in_range")), numbers] *= 100
+    table["metric"] = metric.replace(
+        {
+            "elbo": "elbo_per_dimension",
+            "reconstruction_mse": "reconstruction_rmse",
+            "action_correct": "action_accuracy",
+        }
+    )
+    facts = pd.DataFrame(list(fits), columns=["model", "parameters", "seconds"])
+    facts = facts[facts["model"].isin(table["model"])].rename(columns={"seconds": "fit_seconds"})
+    means = facts.groupby("model", sort=False).mean().reset_index()
+    return pd.concat([means.melt("model", var_name="metric"), table], ignore_index=True)
+
+
+def comparisons(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """Return the protocol's comparisons: one row each per mechanism and level."""
+    tables = [
+        records.compare(values, comparison).assign(comparison=label, **comparison.model_dump())
+        for label, comparison in protocol.comparisons.items()
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return one metric as text: a row per imputer, a column per mechanism and level."""
-    chosen = table[table["metric"] == metric].copy()
-    chosen["imputer"] = [
-        f"{model} ({inference})" if inference else model
-        for model, inference in zip(chosen["model"], chosen["inference"], strict=True)
+    """Return one metric as text: a row per imputer or score, a column per mechanism and level."""
+    chosen = table[table["metric"] == metric]
+    detail = chosen["inference"] if "inference" in chosen else chosen["score"]
+    rows = [
+        f"{model} ({named})" if named else model
+        for model, named in zip(chosen["model"], detail, strict=True)
     ]
-    chosen["text"] = [
-        _text(*row) for row in chosen[["value", "low", "high"]].itertuples(index=False)
-    ]
-    columns = (chosen["mechanism"] + " " + chosen["level"]).unique()
-    chosen["column"] = chosen["mechanism"] + " " + chosen["level"]
-    wide = chosen.pivot(index="imputer", columns="column", values="text")
-    return wide.loc[chosen["imputer"].unique(), columns].fillna("")
+    return _wide(chosen, rows, _conditions(chosen))
 
 
-def write_imputation(table: pd.DataFrame, folder: Path, label: str) -> None:
-    """Write ``imputation.csv``, ``.md`` and ``.tex``."""
-    with atomic_file(folder / "imputation.csv") as draft:
+def imputation_sections(table: pd.DataFrame) -> list[Section]:
+    """Return a section per metric, and one of the paired tests."""
+    sections = [
+        Section(metric, caption(metric), readable(table, metric))
+        for metric in table["metric"].unique()
+    ]
+    tested = table[table["p_holm"].notna()]
+    if not tested.empty:
+        rows = [
+            f"{model} ({inference})" if inference else model
+            for model, inference in zip(tested["model"], tested["inference"], strict=True)
+        ]
+        told = [
+            f"{p:.2g} vs {best}"
+            for p, best in zip(tested["p_holm"], tested["best_baseline"], strict=True)
+        ]
+        text = _pivot(rows, _conditions(tested), told)
+        note = "Paired test of MSE against the best baseline, p after Holm (recordings flipped)"
+        sections.append(Section("p_holm", note, text))
+    return sections
+
+
+def quality_sections(table: pd.DataFrame) -> list[Section]:
+    """Return one section: a row per model."""
+    text = _wide(table, table["model"], table["metric"])
+    columns = [name for name in QUALITY if name in text.columns]
+    text = text[columns].rename(columns=QUALITY)
+    return [Section("models", "Models on clean test windows, and windows drawn from them", text)]
+
+
+def ood_sections(table: pd.DataFrame, levels: pd.DataFrame) -> list[Section]:
+    """Return a section per metric of the sums and of the detectors, and the detection levels."""
+    whole = table[~table["score"].str.match(r"nlp_z\d")]
+    sections = [
+        Section(metric, caption(metric), readable(whole, metric))
+        for metric in table["metric"].unique()
+    ]
+    if not levels.empty:
+        text = levels.set_index(["model", "score", "mechanism"])[["level", "direction", "auroc"]]
+        told = text.assign(
+            level=text["level"].replace("", "none tried"), auroc=text["auroc"].map(number)
+        )
+        note = "Detection level: the smallest whose mean score leaves that of clean windows +-1 sd"
+        sections.append(Section("detection_level", note, told.reset_index().set_index("model")))
+    return sections
+
+
+def comparison_sections(table: pd.DataFrame) -> list[Section]:
+    """Return one section: a row per comparison."""
+    text = _wide(table, table["comparison"], _conditions(table))
+    note = "Change of MSE of one imputer against another, per cent (negative is better)"
+    return [Section("comparisons", note, text)]
+
+
+def write(
+    table: pd.DataFrame, sections: Sequence[Section], folder: Path, name: str, note: str, label: str
+) -> None:
+    """Write a table as ``name.csv``, and its sections as ``name.md`` and ``name.tex``.
+
+    Args:
+        table: tidy; gets a column ``dataset``.
+        sections: what readers see of it.
+        folder: where to write.
+        name: of the files.
+        note: what stands under every caption: the data, how many windows and seeds.
+        label: the data set.
+    """
+    with atomic_file(folder / f"{name}.csv") as draft:
         table.assign(dataset=label).to_csv(draft, index=False, lineterminator="\n")
-    metrics = [metric for metric in IMPUTATION_METRICS if metric in set(table["metric"])]
+    markdown, latex = [f"# {name.replace('_', ' ').capitalize()}\n\n{note}\n"], []
+    for section in sections:
+        markdown.append(f"## {section.caption}\n\n{section.text.to_markdown()}\n")
+        title = _tex(f"{section.caption}. {note}")
+        latex.append(section.text.to_latex(caption=title, label=f"tab:{section.name}", escape=True))
+    with atomic_file(folder / f"{name}.md") as draft:
+        draft.write_text("\n".join(markdown), encoding="utf-8")
+    with atomic_file(folder / f"{name}.tex") as draft:
+        draft.write_text("\n".join(latex), encoding="utf-8")
+
+
+def note(table: pd.DataFrame, label: str) -> str:
+    """Return what a reader must know of a table's numbers."""
     count = "no cell was finished"
     if not table.empty:
-        count = f"{table['n'].max()} windows, {table['seeds'].max()} seed(s)"
-    note = f"Data: {label}; {count}; in brackets the 95 % interval over recordings."
-    markdown, latex = [f"# Imputation\n\n{note}\n"], []
-    for metric in metrics:
-        text = readable(table, metric)
-        text.columns.name = text.index.name = None
-        markdown.append(f"## {CAPTIONS[metric]}\n\n{text.to_markdown()}\n")
-        caption = _tex(f"{CAPTIONS[metric]}. {note}")
-        latex.append(text.to_latex(caption=caption, label=f"tab:{metric}", escape=True))
-    with atomic_file(folder / "imputation.md") as draft:
-        draft.write_text("\n".join(markdown), encoding="utf-8")
-    with atomic_file(folder / "imputation.tex") as draft:
-        draft.write_text("\n".join(latex), encoding="utf-8")
+        count = f"{table['n'].max():.0f} windows, {table['seeds'].max():.0f} seed(s)"
+    return f"Data: {label}; {count}; in brackets the 95 % interval over recordings."
+
+
+def number(value: float) -> str:
+    """Return three significant digits, or whole numbers from 100 on."""
+    if np.isnan(value):
+        return ""
+    if abs(value) >= 1e6:
+        return f"{value:.2e}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Return a value with its interval, if it has one."""
+    if np.isnan(low):
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def _conditions(table: pd.DataFrame) -> "pd.Series[str]":
+    return (table["mechanism"] + " " + table["level"]).str.strip()
+
+
+def _wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
+    """Return values with their intervals as text, rows and columns in order of appearance."""
+    numbers = table[["value", "low", "high"]].astype(float)
+    return _pivot(rows, columns, [interval(*row) for row in numbers.itertuples(index=False)])
+
+
+def _pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> pd.DataFrame:
+    long = pd.DataFrame({"row": list(rows), "column": list(columns), "text": text})
+    wide = long.pivot(index="row", columns="column", values="text")
+    wide = wide.loc[long["row"].unique(), long["column"].unique()].fillna("")
+    wide.columns.name = wide.index.name = None
+    return wide
 
 
 def _tex(text: str) -> str:
     """Escape what captions have of LaTeX's special characters."""
     return text.replace("%", r"\%").replace("_", r"\_").replace("²", r"\textsuperscript{2}")
-
-
-def _text(value: float, low: float, high: float) -> str:
-    if np.isnan(low):
-        return _number(value)
-    return f"{_number(value)} [{_number(low)}, {_number(high)}]"
-
-
-def _number(value: float) -> str:
-    """Return three significant digits, or whole numbers from 100 on."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,5 +1,6 @@
-"""One fit loop for every trainable thing: Adam, clipping, KL warm-up, validation, checkpoints."""
+"""One fit loop for every trainable thing: Adam, KL warm-up, averaging, validation, checkpoints."""
 
+import copy
 import csv
 import json
 import math
@@ -36,6 +37,17 @@ class TrainSettings(Settings):
     gradient_clip: float = Field(100.0, gt=0, description="largest norm of the whole gradient")
     micro_batch: int = Field(
         200, ge=1, description="windows at a time within a batch; their gradients add up"
+    )
+    weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="decay of the running average of weights that is kept; 0: none"
+    )
+    skip_gradient: float | None = Field(
+        None, gt=0, description="a step whose gradient's norm is above this is not taken"
+    )
+    beta: float = Field(1.0, ge=0, description="weight of the KL terms once warm-up has ended")
+    free_bits: float = Field(
+        0.0, ge=0, description="nats of each latent level that training does not charge for"
     )
     kl_start: float = Field(0.001, ge=0, description="weight of the KL terms in epoch 0")
     kl_warmup: int = Field(200, ge=0, description="epochs until that weight is 1, linearly")
@@ -96,7 +108,7 @@ def train(
     try:
         while state.epoch < settings.epochs:
             row = _epoch(module, data, settings, context, state)
-            row |= _validate(module, valid, context)
+            row |= _validate(state.averaged, valid, context)
             row["seconds"] = time.monotonic() - begun
             state.finish_epoch(row)
             done = state.epoch - first_epoch
@@ -128,7 +140,7 @@ def _epoch(
     kl_weight = warmup(epoch, settings)
     order = torch.randperm(len(data), device=data.device)
     totals: dict[str, Tensor] = {}
-    for number, rows in enumerate(order.split(settings.batch_size)):
+    for number, rows in enumerate(_parts(order, settings.batch_size)):
         state.optimizer.zero_grad(set_to_none=True)
         losses = accumulate(module, data[rows], kl_weight, settings.micro_batch)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
@@ -137,7 +149,10 @@ def _epoch(
                 f"the loss or its gradient is not finite in epoch {epoch + 1}, batch {number + 1}; "
                 f"a lower learning_rate than {settings.learning_rate:g} may help"
             )
-        state.optimizer.step()
+        if settings.skip_gradient is not None:
+            losses["skipped"] = (norm > settings.skip_gradient).to(norm)
+        if not losses.get("skipped"):
+            state.step()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value * len(rows)
     means = {name: float(total) / len(data) for name, total in totals.items()}
@@ -153,13 +168,21 @@ def accumulate(module: Any, batch: Tensor, kl_weight: float, micro_batch: int) -
         Each loss, averaged over the batch, without a graph.
     """
     totals: dict[str, Tensor] = {}
-    for part in batch.split(micro_batch):
+    for part in _parts(batch, micro_batch):
         share = len(part) / len(batch)
         losses = module.losses(part, kl_weight)
         (losses["loss"] * share).backward()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() * share
     return totals
+
+
+def _parts(rows: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Return parts of at most ``size`` rows and as nearly as can be of one size.
+
+    A last part of a few rows would have a noisy gradient, and no batch statistics.
+    """
+    return rows.tensor_split(math.ceil(len(rows) / size))
 
 
 def warmup(epoch: int, settings: TrainSettings) -> float:
@@ -172,13 +195,14 @@ def warmup(epoch: int, settings: TrainSettings) -> float:
 @torch.no_grad()
 def _validate(module: Any, valid: Tensor, context: FitContext) -> dict[str, float]:
     """Return each loss at full KL weight over the validation windows, the same draws every time."""
+    training = module.training
     module.eval()
     _seed_draws(context, "valid")
     totals: dict[str, float] = {}
     for batch in valid.split(VALIDATION_BATCH):
         for name, value in module.losses(batch, 1.0).items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
-    module.train()
+    module.train(training)
     return {f"valid_{name}": total / len(valid) for name, total in totals.items()}
 
 
@@ -191,7 +215,11 @@ class _State:
 
     def __init__(self, module: nn.Module, settings: TrainSettings, context: FitContext) -> None:
         self.module, self.context = module, context
-        self.optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        # Without averaging these are the same weights.
+        self.averaged = copy.deepcopy(module) if settings.ema else module
         self.epoch = 0
         self.best_loss = math.inf
         self.best = _copy(module)
@@ -201,19 +229,32 @@ class _State:
     def path(self) -> Path | None:
         return self.context.folder and self.context.folder / "checkpoint.safetensors"
 
+    def step(self) -> None:
+        """Take an optimiser's step, and let the averaged weights follow."""
+        self.optimizer.step()
+        if self.averaged is self.module:
+            return
+        with torch.no_grad():
+            pairs = zip(self.averaged.parameters(), self.module.parameters(), strict=True)
+            for average, parameter in pairs:
+                average.lerp_(parameter, 1 - self.settings.ema)
+            for kept, buffer in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
+                kept.copy_(buffer)
+
     def finish_epoch(self, row: dict[str, float]) -> None:
         self.epoch += 1
         self.context.history.append(row)
         if not math.isfinite(row["valid_loss"]):
             raise TrainingError(f"the validation loss is not finite after epoch {self.epoch}")
         if row["valid_loss"] < self.best_loss:
-            self.best_loss, self.best = row["valid_loss"], _copy(self.module)
+            self.best_loss, self.best = row["valid_loss"], _copy(self.averaged)
 
     def save(self) -> None:
         if self.path is None:
             return
         tensors = {f"module.{name}": value for name, value in _copy(self.module).items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        tensors |= {f"average.{name}": value for name, value in _copy(self.averaged).items()}
         for number, slots in self.optimizer.state_dict()["state"].items():
             for slot, value in slots.items():
                 tensors[f"adam.{number}.{slot}"] = value
@@ -224,13 +265,14 @@ class _State:
     def resume(self) -> None:
         if self.path is None or not self.path.exists():
             return
-        parts: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "adam": {}}
+        parts: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "average": {}, "adam": {}}
         with safe_open(self.path, "pt", device=self.context.device) as file:
             note = json.loads(file.metadata()["state"])
             for key in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 part, name = key.split(".", 1)
                 parts[part][name] = file.get_tensor(key)
         self.module.load_state_dict(parts["module"])
+        self.averaged.load_state_dict(parts["average"])
         self.best = parts["best"]
         self.epoch, self.best_loss = note["epoch"], note["best_loss"]
         self.context.history[:] = note["history"]

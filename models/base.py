@@ -1,7 +1,7 @@
-"""What an imputer is.
+"""What a model is: something that completes windows, tells odd ones from usual ones, or both.
 
-A new one is a new file in this folder with a subclass of ``Imputer`` (or of
-``GenerativeImputer``) that has a ``name``; nothing else has to know of it.
+A new one is a new file in this folder with a subclass of ``Imputer``, ``GenerativeImputer`` or
+``Detector`` that has a ``name``; nothing else has to know of it.
 """
 
 from abc import ABC, abstractmethod
@@ -32,40 +32,27 @@ class Imputation:
     motion: Tensor
 
 
-@dataclass(frozen=True)
-class Score:
-    """How improbable a generative model finds each window.
+class Model(nn.Module, ABC):
+    """What learns from windows of motion of one shape.
 
-    Attributes:
-        nlp: ``(window, level)`` negative log posterior of each latent level, nats.
-    """
-
-    nlp: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """``(window,)`` sum over the levels."""
-        return self.nlp.sum(dim=1)
-
-
-class Imputer(nn.Module, ABC):
-    """Completes windows of motion of one shape.
-
-    A subclass sets ``name``, may nest a ``Settings`` class for what a protocol may set, and
-    implements ``complete``. What it must remember are parameters and buffers: they are kept as
-    safetensors. Its docstring's first line is its description in ``bench list``.
+    A subclass sets ``name`` and may nest a ``Settings`` class for what a protocol may set. What it
+    must remember are parameters and buffers: they are kept as safetensors. Its docstring's first
+    line is its description in ``bench list``.
 
     Attributes:
         name: what protocols call it.
         control: whether it must not look good; if it does, the protocol is broken.
         trained: whether ``fit`` takes long enough to deserve a trial of its own.
         mean: buffer ``(frame, joint, 3)``, the train mean of every feature, mm.
+        deviation: buffer ``(frame, joint, 3)``, its standard deviation over the train set, mm,
+            one where a feature does not move.
     """
 
     name: ClassVar[str]
     control: ClassVar[bool] = False
     trained: ClassVar[bool] = False
     mean: Tensor
+    deviation: Tensor
 
     class Settings(Settings):
         """Nothing to set."""
@@ -75,10 +62,22 @@ class Imputer(nn.Module, ABC):
         self.spec = spec
         self.settings = self.Settings() if settings is None else settings
         self.register_buffer("mean", torch.zeros(spec.frames, len(spec.skeleton), 3))
+        self.register_buffer("deviation", torch.ones(spec.frames, len(spec.skeleton), 3))
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
-        """Learn from the train windows; here, the mean of every feature."""
-        self.mean.copy_(train.tensor().double().mean(dim=0))
+        """Learn from the train windows; here, mean and deviation of every feature."""
+        motion = train.tensor().double()
+        deviation = motion.std(dim=0, correction=0)
+        self.mean.copy_(motion.mean(dim=0))
+        self.deviation.copy_(torch.where(deviation > 1e-3, deviation, 1.0))
+
+    def parameter_count(self) -> int:
+        """Return the number of learnable values."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class Imputer(Model):
+    """Completes windows; a subclass implements ``complete``."""
 
     def impute(self, motion: Tensor, occluded: Tensor) -> Imputation:
         """Complete a batch.
@@ -104,17 +103,28 @@ class Imputer(nn.Module, ABC):
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Return ``motion`` completed; hidden entries arrive holding the train mean."""
 
-    def parameter_count(self) -> int:
-        """Return the number of learnable values."""
-        return sum(parameter.numel() for parameter in self.parameters())
+
+class Detector(Model):
+    """Tells windows unlike the train windows; a subclass implements ``score``."""
+
+    @abstractmethod
+    def score(self, motion: Tensor) -> dict[str, Tensor]:
+        """Return ``(window,)`` scores by name; the larger, the less like the train windows.
+
+        A window's scores depend on no other window of ``motion``, ``(window, frame, joint, 3)``.
+        """
+
+    def embed(self, motion: Tensor) -> Tensor | None:
+        """Return ``(window, feature)`` what stands for a whole window; None where nothing does."""
+        return None
 
 
-class GenerativeImputer(Imputer):
+class GenerativeImputer(Imputer, Detector):
     """An imputer with a density over windows: it also scores and samples.
 
-    A subclass implements ``log_posterior`` and ``sample``. Completion is left to ``inference``,
-    which varies independently of the model and is to be set before ``impute`` is called, as in
-    ``model.inference = Map(steps=10)``.
+    A subclass implements ``log_posterior``, ``elbo``, ``reconstruct`` and ``sample``. Completion
+    is left to ``inference``, which varies independently of the model and is to be set before
+    ``impute`` is called, as in ``model.inference = Map(steps=10)``.
     """
 
     map_rate: ClassVar[float] = 1.0
@@ -133,11 +143,27 @@ class GenerativeImputer(Imputer):
         """Return ``(window, level)`` log posterior densities in nats, with gradients."""
 
     @abstractmethod
+    def elbo(self, motion: Tensor) -> Tensor:
+        """Return ``(window,)`` lower bounds of the log density of motion in mm, with gradients.
+
+        In nats, so that models that scale their input differently can be compared. The same
+        window has the same bound whatever it is batched with and whenever it is asked for.
+        """
+
+    @abstractmethod
+    def reconstruct(self, motion: Tensor) -> Tensor:
+        """Return the motion that the latents inferred from ``motion`` stand for, mm."""
+
+    @abstractmethod
     def sample(self, count: int) -> Tensor:
         """Return ``(count, frame, joint, 3)`` windows drawn from the model, mm."""
 
     @torch.no_grad()
-    def score(self, motion: Tensor) -> Score:
-        """Return the negative log posterior of each window; no window depends on another."""
-        parts = [self.log_posterior(batch) for batch in motion.split(SCORE_BATCH)]
-        return Score(-torch.cat(parts))
+    def score(self, motion: Tensor) -> dict[str, Tensor]:
+        """Return the negative log posterior, in sum and by level, and the negative ELBO, nats."""
+        batches = motion.split(SCORE_BATCH)
+        levels = -torch.cat([self.log_posterior(batch) for batch in batches])
+        scores = {"nlp": levels.sum(dim=1)}
+        if levels.shape[1] > 1:
+            scores |= {f"nlp_z{number}": level for number, level in enumerate(levels.T)}
+        return scores | {"negative_elbo": -torch.cat([self.elbo(batch) for batch in batches])}

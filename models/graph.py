@@ -6,46 +6,78 @@ one with nodes and windows as rows: no batched small products and no copies.
 """
 
 import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-# Which term of eq. 3 alpha weights: the input, as the paper writes it, or the branch, as in ReZero,
-# which the paper cites for it and its published code does.
 Residual = Literal["input", "branch"]
+Bias = Literal["node", "feature"]
+
+# Log variances that start far from nought put terms of e to their power into the first losses.
+LOG_VAR_GAIN = 0.01
 
 # A gelu of N(0, 1) has second moment 0.425; without this gain a deep stack loses its signal.
 GELU_GAIN = 0.425**-0.5
 
 
+@dataclass(frozen=True)
+class Style:
+    """What can be read in more than one way about eqs. 2 and 3; the defaults are as written.
+
+    Attributes:
+        residual: which term of eq. 3 alpha weights: the input, as the paper writes it, or the
+            branch, as in ReZero, which the paper cites and its published code does.
+        bias: one number per node and feature (the paper's shape of b), or per feature.
+        activation: whether a layer outside a block has the gelu of eq. 2.
+    """
+
+    residual: Residual = "input"
+    bias: Bias = "node"
+    activation: bool = True
+
+
+PAPER = Style()
+
+
 class GCL(nn.Module):
-    """Graph convolutional layer: ``gelu(S A W + b)``, or ``S A W + b`` as a linear head (eq. 2).
+    """Graph convolutional layer: ``gelu(S A W + b)``, or ``S A W + b`` without the gelu (eq. 2).
 
     Args:
         nodes: (in, out) number of nodes.
         features: (in, out) number of features of a node.
-        activation: whether to apply the gelu; heads of a distribution must not.
+        style: how to read the equation.
+        head: whether it gives a distribution's means and log variances, which no gelu may bound.
+        S: ``(out, in)`` fixed adjacency in place of a learnt one, such as pooling by limbs.
     """
 
+    S: Tensor
+
     def __init__(
-        self, nodes: tuple[int, int], features: tuple[int, int], activation: bool = True
+        self,
+        nodes: tuple[int, int],
+        features: tuple[int, int],
+        style: Style = PAPER,
+        head: bool = False,
+        S: Tensor | None = None,
     ) -> None:
         super().__init__()
         nodes_in, nodes_out = nodes
         features_in, features_out = features
-        S = torch.randn(nodes_out, nodes_in) / math.sqrt(nodes_in)
-        if nodes_in == nodes_out:
-            # A joint's own features come first; what its neighbours add is learnt from there.
-            S = torch.eye(nodes_in) + 0.1 * S
-        self.S = nn.Parameter(S)
-        gain = GELU_GAIN if activation else 1.0
-        self.W = nn.Parameter(
-            gain * torch.randn(features_in, features_out) / math.sqrt(features_in)
-        )
-        self.b = nn.Parameter(torch.zeros(nodes_out, features_out))
-        self.activation = activation
+        self.activation = style.activation and not head
+        if S is None:
+            self.S = nn.Parameter(_initial_adjacency(nodes_in, nodes_out))
+        else:
+            self.register_buffer("S", S, persistent=False)
+        gain = GELU_GAIN if self.activation else 1.0
+        W = gain * torch.randn(features_in, features_out) / math.sqrt(features_in)
+        if head:
+            W[:, features_out // 2 :] *= LOG_VAR_GAIN
+        self.W = nn.Parameter(W)
+        rows = nodes_out if style.bias == "node" else 1
+        self.b = nn.Parameter(torch.zeros(rows, features_out))
         # The smaller of the two possible middle results makes the cheaper order of products.
         self.nodes_first = nodes_out * features_in * (nodes_in + features_out) <= (
             nodes_in * features_out * (features_in + nodes_out)
@@ -64,15 +96,16 @@ class GCL(nn.Module):
 class GCB(nn.Module):
     """Graph convolutional block of two layers and a residual connection (eq. 3).
 
-    ``gelu(S2 gelu(S1 A W1 + b1) W2 + b2) + alpha A`` with a learnable alpha, 0 at first; or, with
-    ``residual="branch"``, ``alpha gelu(...) + A``, which is the identity at first.
+    ``gelu(S2 gelu(S1 A W1 + b1) W2 + b2) + alpha A`` with a learnable alpha, 0 at first; or, where
+    the style puts alpha on the branch, ``alpha gelu(...) + A``, which is the identity at first.
     """
 
-    def __init__(self, nodes: int, features: int, residual: Residual = "input") -> None:
+    def __init__(self, nodes: int, features: int, style: Style = PAPER) -> None:
         super().__init__()
-        self.residual = residual
-        self.first = GCL((nodes, nodes), (features, features))
-        self.second = GCL((nodes, nodes), (features, features))
+        self.residual = style.residual
+        inner = replace(style, activation=True)
+        self.first = GCL((nodes, nodes), (features, features), inner)
+        self.second = GCL((nodes, nodes), (features, features), inner)
         self.alpha = nn.Parameter(torch.zeros(()))
 
     def forward(self, A: Tensor) -> Tensor:
@@ -81,6 +114,14 @@ class GCB(nn.Module):
         if self.residual == "input":
             return torch.addcmul(branch, self.alpha, A)
         return torch.addcmul(A, self.alpha, branch)
+
+
+def _initial_adjacency(nodes_in: int, nodes_out: int) -> Tensor:
+    S = torch.randn(nodes_out, nodes_in) / math.sqrt(nodes_in)
+    if nodes_in == nodes_out:
+        # A joint's own features come first; what its neighbours add is learnt from there.
+        return torch.eye(nodes_in) + 0.1 * S
+    return S
 
 
 def _over_nodes(S: Tensor, A: Tensor) -> Tensor:

@@ -4,18 +4,21 @@ A window is 54 nodes, each with the DCT coefficients of one coordinate's traject
 pass shrinks the graph level by level; a top-down pass draws z0 (one node: the whole motion) to z3
 (54 nodes) along a deterministic path of 54 nodes that every latent joins.
 
-The paper draws the wiring of a stochastic layer in a figure only. Here, for each level below the
-top: a block on the path; a prior from a further block, whose output also joins the path; a
-posterior from the path and the bottom-up features of that level; the latent joins the path.
-What joins the path is weighted by a learnable number, 0 at first.
+The paper draws the wiring of a stochastic layer in a figure only. Here, for each level: a
+posterior block and head on the path and the bottom-up features of that level (the top has no path
+yet), a prior block and head on the path, whose output also joins the path; the latent joins the
+path, and a block ends the layer. The likelihood has a block and a head of its own. What joins the
+path is weighted by a learnable number, 0 at first. ``docs/hgvae.md`` counts the parameters of this
+and of other readings.
 
-Not in the paper: coefficients are divided by their root mean square over the train set, one
-number per frequency (the likelihood is the same up to a constant), the likelihood's deviation is
-held above a floor, adjacency matrices start near the identity where they are square, and
-posteriors start narrow.
+Not in the paper, and each a setting: coefficients are taken about the train mean and divided by
+their root mean square over the train set, one number per frequency; the likelihood's deviation is
+held above a floor; posteriors start narrow. Adjacency matrices start near the identity where they
+are square.
 """
 
-from typing import ClassVar, NamedTuple, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -24,12 +27,10 @@ from torch import Tensor, nn
 from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
 from bench.training import FitContext, TrainSettings, train
 from models.base import GenerativeImputer
-from models.gaussian import Gaussian
-from models.graph import GCB, GCL, Residual
+from models.gaussian import Gaussian, SharedNoise
+from models.graph import GCB, GCL, Bias, Residual, Style
 
-# A posterior that starts narrow lets the decoder find the latents useful before the KL pulls
-# them to the prior.
-POSTERIOR_LOG_VAR = -4.0
+Draw = Callable[[Gaussian], Tensor]
 
 
 class HGVAE(GenerativeImputer):
@@ -37,7 +38,7 @@ class HGVAE(GenerativeImputer):
 
     name: ClassVar[str] = "hgvae"
     trained: ClassVar[bool] = True
-    paper_parameters: ClassVar[float] = 3.21e6
+    paper_parameters: ClassVar[float | None] = 3.21e6
 
     class Settings(TrainSettings):
         """Latent graphs from the top down, the path's width, and how to fit."""
@@ -48,9 +49,28 @@ class HGVAE(GenerativeImputer):
             description="(nodes, features) of each latent, top first",
         )
         width: int = Field(256, ge=1, description="features of the deterministic path")
-        residual: Residual = "input"
+        residual: Residual = Field("input", description="which term of eq. 3 alpha weights")
+        bias: Bias = Field("node", description="b per node and feature, or per feature")
+        activation: bool = Field(True, description="whether GCLs outside blocks have the gelu")
+        layout: Literal["transposed", "scrambled"] = Field(
+            "transposed", description="scrambled reshapes frames and coordinates into each other"
+        )
+        dct: Literal["forward", "inverse"] = Field(
+            "forward", description="inverse applies the matrix of the DCT the wrong way round"
+        )
+        normalise: Literal["frequency", "none"] = Field(
+            "frequency", description="scale coefficients about the mean, or take them as they are"
+        )
         sigma_floor: float = Field(
-            1.0, gt=0, description="smallest standard deviation of a coefficient, mm"
+            1.0, ge=0, description="smallest standard deviation of a coefficient, mm"
+        )
+        sigma_floor_share: float = Field(
+            1.0,
+            gt=0,
+            description="or this share of its frequency's root mean square, where that is less",
+        )
+        posterior_log_var: float = Field(
+            -4.0, description="log variance of posteriors before training"
         )
 
         @model_validator(mode="after")
@@ -58,6 +78,22 @@ class HGVAE(GenerativeImputer):
             if any(size < 1 for latent in self.latents for size in latent):
                 raise ValueError("latents need at least one node and one feature each")
             return self
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper_recipe": {"normalise": "none", "sigma_floor": 0.0, "posterior_log_var": 0.0},
+        "published_code": {
+            "normalise": "none",
+            "sigma_floor": 0.0,
+            "posterior_log_var": 0.0,
+            "layout": "scrambled",
+            "dct": "inverse",
+            "bias": "feature",
+            "activation": False,
+            "residual": "branch",
+            "weight_decay": 1e-4,
+            "kl_start": 1e-4,
+        },
+    }
 
     settings: Settings
     scale: Tensor
@@ -69,18 +105,35 @@ class HGVAE(GenerativeImputer):
         self.register_buffer("scale", torch.ones(spec.frames))
         basis = torch.tensor(dct_matrix(spec.frames), dtype=torch.float32)
         self.register_buffer("dct", basis, persistent=False)
-        bottom_up = self.settings.latents[::-1]
+        options = self.settings
+        style = Style(options.residual, options.bias, options.activation)
+        bottom_up = options.latents[::-1]
         sizes = zip(((spec.nodes, spec.frames), *bottom_up[:-1]), bottom_up, strict=True)
-        width, residual = self.settings.width, self.settings.residual
-        self.encoder = nn.ModuleList(_Encoder(below, above, residual) for below, above in sizes)
-        (nodes, features), *lower = self.settings.latents
-        self.top = _posterior_head(nodes, features, features)
-        self.join_top = GCL((nodes, spec.nodes), (features, width))
-        self.lower = nn.ModuleList(
-            _StochasticLayer(latent, spec.nodes, width, residual) for latent in lower
+        self.encoder = nn.ModuleList(
+            _Encoder(below, above, style, self.adjacency(below[0], above[0]))
+            for below, above in sizes
         )
-        self.last = GCB(spec.nodes, width, residual)
-        self.output = GCL((spec.nodes, spec.nodes), (width, 2 * spec.frames), activation=False)
+        (nodes, features), *lower = options.latents
+        self.top_block = GCB(nodes, features, style)
+        self.top = _posterior_head(nodes, features, features, style, options.posterior_log_var)
+        self.join_top = GCL(
+            (nodes, spec.nodes),
+            (features, options.width),
+            style,
+            S=self.adjacency(nodes, spec.nodes),
+        )
+        self.block_top = GCB(spec.nodes, options.width, style)
+        self.lower = nn.ModuleList(
+            _StochasticLayer(self, latent, spec.nodes, style) for latent in lower
+        )
+        self.output_block = GCB(spec.nodes, options.width, style)
+        self.output = GCL(
+            (spec.nodes, spec.nodes), (options.width, 2 * spec.frames), style, head=True
+        )
+
+    def adjacency(self, nodes_in: int, nodes_out: int) -> Tensor | None:
+        """Return ``(out, in)`` the fixed S of a layer that changes the graph; None to learn it."""
+        return None
 
     @property
     def layers(self) -> "list[_StochasticLayer]":
@@ -97,18 +150,21 @@ class HGVAE(GenerativeImputer):
     def measure(self, train_windows: Windows, valid: Windows) -> None:
         """Take the train set's mean and the scale of each frequency."""
         super().fit(train_windows, valid)
-        coefficients = self._coefficients(train_windows.tensor())
-        self.scale.copy_(coefficients.square().mean(dim=(0, 1)).sqrt().clamp(min=1e-3))
+        if self.settings.normalise == "frequency":
+            coefficients = self._coefficients(train_windows.tensor())
+            self.scale.copy_(coefficients.square().mean(dim=(0, 1)).sqrt().clamp(min=1e-3))
 
     def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
         """Return the negative ELBO and its parts in nats per window (eq. 1), averaged."""
-        x = self._coefficients(motion) / self.scale
-        path, posteriors, priors = self._descend(self._ascend(x), draw=True)
+        x = self._scaled(motion)
+        path, posteriors, priors = self._descend(self._ascend(x), Gaussian.sample)
         distortion = -self._likelihood(path).log_prob(x).mean()
         rates = [q.kl(p).mean() for q, p in zip(posteriors, priors, strict=True)]
-        rate = torch.stack(rates).sum()
+        charged = [rate.clamp(min=self.settings.free_bits) for rate in rates]
+        rate = torch.stack(charged if self.training else rates).sum()
         parts = {f"kl_z{level}": value for level, value in enumerate(rates)}
-        return {"loss": distortion + kl_weight * rate, "distortion": distortion, **parts}
+        loss = distortion + self.settings.beta * kl_weight * rate
+        return {"loss": loss, "distortion": distortion, **parts}
 
     def log_posterior(self, motion: Tensor) -> Tensor:
         """Return, per latent level, the log density of the posterior's mean under the prior.
@@ -117,42 +173,75 @@ class HGVAE(GenerativeImputer):
         computes, with two differences: all levels count, and each latent on the way down is its
         posterior's mean rather than a draw, so that a window's score is one number.
         """
-        x = self._coefficients(motion) / self.scale
-        _, posteriors, priors = self._descend(self._ascend(x), draw=False, to_end=False)
+        features = self._ascend(self._scaled(motion))
+        _, posteriors, priors = self._descend(features, Gaussian.centre, to_end=False)
         levels = [p.log_prob(q.mean) for q, p in zip(posteriors, priors, strict=True)]
         return torch.stack(levels, dim=1)
+
+    def elbo(self, motion: Tensor) -> Tensor:
+        """Return the ELBO (eq. 1) with one draw of the latents, its noise the same for all."""
+        x = self._scaled(motion)
+        path, posteriors, priors = self._descend(self._ascend(x), SharedNoise())
+        rates = [q.kl(p) for q, p in zip(posteriors, priors, strict=True)]
+        likelihood = self._likelihood(path).log_prob(x)
+        # The DCT keeps volumes; dividing by the scale does not.
+        volume = self.spec.nodes * torch.log(self.scale).sum()
+        return likelihood - torch.stack(rates).sum(dim=0) - volume
 
     @torch.no_grad()
     def reconstruct(self, motion: Tensor) -> Tensor:
         """Return the decoder's mean for the posteriors' means, of the shape of ``motion``, mm."""
-        x = self._coefficients(motion) / self.scale
-        path, _, _ = self._descend(self._ascend(x), draw=False)
+        path, _, _ = self._descend(self._ascend(self._scaled(motion)), Gaussian.centre)
         return self._motion(self._likelihood(path).mean)
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
         """Return windows drawn top down from the prior, with the decoder's mean, mm."""
         nodes, features = self.settings.latents[0]
-        path = self.join_top(torch.randn(nodes, count, features, device=self.mean.device))
+        path = self._begin(torch.randn(nodes, count, features, device=self.mean.device))
         for layer in self.layers:
             step = layer(path, None)
             path = layer.join_path(step, step.prior.sample())
         return self._motion(self._likelihood(path).mean)
+
+    @torch.no_grad()
+    def embed(self, motion: Tensor) -> Tensor:
+        """Return the mean of z0's posterior, ``(window, node * feature)``."""
+        mean = self._top(self._ascend(self._scaled(motion))[0]).mean
+        return mean.permute(1, 0, 2).flatten(1)
 
     def latent_shapes(self) -> list[tuple[int, int]]:
         """Return (nodes, features) of z0, z1, ... as the network computes them."""
         blank = torch.zeros(
             1, self.spec.frames, len(self.spec.skeleton), 3, device=self.mean.device
         )
-        _, posteriors, _ = self._descend(self._ascend(self._coefficients(blank)), draw=False)
+        _, posteriors, _ = self._descend(self._ascend(self._scaled(blank)), Gaussian.centre)
         return [(q.mean.shape[0], q.mean.shape[2]) for q in posteriors]
 
-    def _coefficients(self, motion: Tensor) -> Tensor:
-        """Return DCT coefficients of motion about the mean, mm: ``(node, window, frequency)``."""
-        return to_nodes(motion - self.mean) @ self.dct.T
+    def _scaled(self, motion: Tensor) -> Tensor:
+        """Return what the network sees: ``(node, window, frequency)``."""
+        return self._coefficients(motion) / self.scale
 
-    def _motion(self, coefficients: Tensor) -> Tensor:
-        return from_nodes(coefficients * self.scale @ self.dct) + self.mean
+    def _coefficients(self, motion: Tensor) -> Tensor:
+        """Return DCT coefficients of motion, mm: ``(node, window, frequency)``."""
+        centred = motion - self._origin
+        basis = self.dct.T if self.settings.dct == "forward" else self.dct
+        if self.settings.layout == "scrambled":
+            shape = (len(motion), self.spec.nodes, self.spec.frames)
+            return centred.reshape(shape).transpose(0, 1) @ basis
+        return to_nodes(centred) @ basis
+
+    def _motion(self, scaled: Tensor) -> Tensor:
+        """Undo ``_scaled``."""
+        basis = self.dct if self.settings.dct == "forward" else self.dct.T
+        nodes = scaled * self.scale @ basis
+        if self.settings.layout == "scrambled":
+            return nodes.transpose(0, 1).reshape(-1, *self.mean.shape) + self._origin
+        return from_nodes(nodes) + self._origin
+
+    @property
+    def _origin(self) -> Tensor | float:
+        return self.mean if self.settings.normalise == "frequency" else 0.0
 
     def _ascend(self, x: Tensor) -> list[Tensor]:
         """Return the bottom-up features of every level, top first."""
@@ -162,71 +251,81 @@ class HGVAE(GenerativeImputer):
             features.append(x)
         return features[::-1]
 
+    def _top(self, feature: Tensor) -> Gaussian:
+        """Return z0's posterior."""
+        return Gaussian.from_head(self.top(self.top_block(feature)))
+
+    def _begin(self, z: Tensor) -> Tensor:
+        """Return the path that z0 begins."""
+        return self.block_top(self.join_top(z))
+
     def _descend(
-        self, features: list[Tensor], draw: bool, to_end: bool = True
+        self, features: list[Tensor], draw: Draw, to_end: bool = True
     ) -> tuple[Tensor, list[Gaussian], list[Gaussian]]:
         """Return the path's end and every level's posterior and prior.
 
-        ``draw`` tells whether latents are drawn from the posterior or are its mean; ``to_end``
-        whether the lowest latent need join the path, which a posterior does not depend on.
+        ``draw`` takes each latent from its posterior; ``to_end`` tells whether the lowest latent
+        need join the path, which a posterior does not depend on.
         """
-        posterior = Gaussian.from_head(self.top(features[0]))
+        posterior = self._top(features[0])
         posteriors, priors = [posterior], [Gaussian.standard(posterior.mean)]
-        path = self.join_top(posterior.sample() if draw else posterior.mean)
+        path = self._begin(draw(posterior))
         for number, (layer, feature) in enumerate(zip(self.layers, features[1:], strict=True), 1):
             step = layer(path, feature)
             posteriors.append(step.posterior)
             priors.append(step.prior)
             if to_end or number < len(self.layers):
-                z = step.posterior.sample() if draw else step.posterior.mean
-                path = layer.join_path(step, z)
+                path = layer.join_path(step, draw(step.posterior))
         return path, posteriors, priors
 
     def _likelihood(self, path: Tensor) -> Gaussian:
         """Return p(x | z) over scaled coefficients, its deviation held above the floor."""
-        free = Gaussian.from_head(self.output(self.last(path)))
-        floor = 2 * torch.log(self.settings.sigma_floor / self.scale)
-        return Gaussian(free.mean, torch.logaddexp(free.log_var, floor))
+        floor = (self.settings.sigma_floor / self.scale).clamp(max=self.settings.sigma_floor_share)
+        return Gaussian.likelihood(self.output(self.output_block(path)), floor)
 
 
-def _posterior_head(nodes: int, width: int, features: int) -> GCL:
-    """Return a fused head for mean and log variance, the latter low at first."""
-    head = GCL((nodes, nodes), (width, 2 * features), activation=False)
-    nn.init.constant_(head.b[:, features:], POSTERIOR_LOG_VAR)
+def _posterior_head(nodes: int, width: int, features: int, style: Style, log_var: float) -> GCL:
+    """Return a fused head for mean and log variance, the latter ``log_var`` at first."""
+    head = GCL((nodes, nodes), (width, 2 * features), style, head=True)
+    nn.init.constant_(head.b[:, features:], log_var)
     return head
 
 
 class _Encoder(nn.Module):
     """One bottom-up step: change the graph's size, then a block."""
 
-    def __init__(self, below: tuple[int, int], above: tuple[int, int], residual: Residual) -> None:
+    def __init__(
+        self, below: tuple[int, int], above: tuple[int, int], style: Style, S: Tensor | None
+    ) -> None:
         super().__init__()
-        self.resize = GCL((below[0], above[0]), (below[1], above[1]))
-        self.block = GCB(*above, residual)
+        self.resize = GCL((below[0], above[0]), (below[1], above[1]), style, S=S)
+        self.block = GCB(*above, style)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(self.resize(x))
 
 
 class _StochasticLayer(nn.Module):
-    """One stochastic layer of the top-down pass (the paper's Fig. 2)."""
+    """One stochastic layer of the top-down pass below the top (the paper's Fig. 2)."""
 
-    def __init__(self, latent: tuple[int, int], nodes: int, width: int, residual: Residual) -> None:
+    def __init__(self, model: HGVAE, latent: tuple[int, int], nodes: int, style: Style) -> None:
         super().__init__()
         inner, features = latent
-        self.block = GCB(nodes, width, residual)
-        self.prior_block = GCB(nodes, width, residual)
-        self.prior = GCL((nodes, inner), (width, 2 * features), activation=False)
-        self.reduce = GCL((nodes, inner), (width, features))
-        self.posterior_block = GCB(inner, 2 * features, residual)
-        self.posterior = _posterior_head(inner, 2 * features, features)
-        self.join = GCL((inner, nodes), (features, width))
+        width = model.settings.width
+        smaller, larger = model.adjacency(nodes, inner), model.adjacency(inner, nodes)
+        self.prior_block = GCB(nodes, width, style)
+        self.prior = GCL((nodes, inner), (width, 2 * features), style, head=True, S=smaller)
+        self.reduce = GCL((nodes, inner), (width, features), style, S=smaller)
+        self.posterior_block = GCB(inner, 2 * features, style)
+        log_var = model.settings.posterior_log_var
+        self.posterior = _posterior_head(inner, 2 * features, features, style, log_var)
+        self.join = GCL((inner, nodes), (features, width), style, S=larger)
+        self.block = GCB(nodes, width, style)
         self.prior_weight = nn.Parameter(torch.zeros(()))
         self.latent_weight = nn.Parameter(torch.zeros(()))
 
     def forward(self, path: Tensor, feature: Tensor | None) -> "_Step":
         """Return this level's prior and posterior; without bottom-up features, the prior twice."""
-        path = self.block(path)
         context = self.prior_block(path)
         prior = posterior = Gaussian.from_head(self.prior(context))
         if feature is not None:
@@ -237,7 +336,7 @@ class _StochasticLayer(nn.Module):
     def join_path(self, step: "_Step", z: Tensor) -> Tensor:
         """Return the path with the prior's features and the latent on it."""
         path = torch.addcmul(step.path, self.prior_weight, step.context)
-        return torch.addcmul(path, self.latent_weight, self.join(z))
+        return self.block(torch.addcmul(path, self.latent_weight, self.join(z)))
 
 
 class _Step(NamedTuple):

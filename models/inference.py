@@ -1,10 +1,11 @@
 """How a generative model turns the observed part of a window into a completed window.
 
-Any inference serves any generative model.
+Any inference serves any generative model. Windows of a batch never influence each other, so a
+batch may mix windows of many levels.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,11 +16,15 @@ from bench.settings import Settings
 if TYPE_CHECKING:
     from models.base import GenerativeImputer
 
+DEVIATIONS = 0.1
+"""The rate where its unit is the deviation and the protocol gives none."""
+
 
 class Inference(Settings, ABC):
     """A way of completing; a subclass sets ``name`` and implements ``complete``."""
 
     name: ClassVar[str]
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
     @abstractmethod
     def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
@@ -37,37 +42,94 @@ class Mean(Inference):
 
 
 class Map(Inference):
-    """Maximum a posteriori: Adam on the negative log posterior over hidden entries (sec. 6.3).
+    """Maximum a posteriori: Adam on an objective over hidden entries, best step kept (sec. 6.3).
 
     The start and the outcome of every step are evaluated, and for each window the one of highest
-    posterior is kept. The windows of a batch do not influence each other.
+    objective is kept.
     """
 
     name = "map"
 
     steps: int = Field(10, ge=1)
-    rate: float | None = Field(None, gt=0, description="Adam's step, mm; None: the model's own")
+    rate: float | None = Field(
+        None, gt=0, description="Adam's step; None: the model's own in mm, or 0.1 deviations"
+    )
+    unit: Literal["mm", "deviation"] = Field(
+        "mm", description="of the rate: millimetres, or deviations of the feature over train"
+    )
+    objective: Literal["posterior", "elbo"] = Field(
+        "posterior", description="what ascends: the paper's log posterior, or the ELBO"
+    )
+    start: Literal["mean", "normal"] = Field(
+        "mean", description="hidden entries at first: the train mean, or draws of N(0, 1) in mm"
+    )
+    accumulate: bool = Field(False, description="never clear the gradient from step to step")
     batch: int = Field(200, ge=1, description="windows at a time; no influence on the outcome")
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "published_code": {"start": "normal", "accumulate": True}
+    }
 
     def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
         """Return the best completion that ``steps`` steps of ascent meet."""
+        if self.start == "normal":
+            motion = torch.where(occluded, torch.randn_like(motion), motion)
         pairs = zip(motion.split(self.batch), occluded.split(self.batch), strict=True)
         return torch.cat([self._ascend(model, *pair) for pair in pairs])
 
     def _ascend(self, model: "GenerativeImputer", start: Tensor, occluded: Tensor) -> Tensor:
         rows = torch.nonzero(occluded.flatten(), as_tuple=True)[0]
-        hidden = start.flatten()[rows].requires_grad_(True)
-        optimizer = torch.optim.Adam([hidden], lr=self.rate or model.map_rate)
+        scale = self._scale(model, start, rows)
+        # Only hidden entries are variables, so only they get gradients.
+        hidden = (start.flatten()[rows] / scale).requires_grad_(True)
+        optimizer = torch.optim.Adam([hidden], lr=self._rate(model))
         best = start.clone()
         highest = torch.full((len(start),), -torch.inf, device=start.device)
         for step in range(self.steps + 1):
-            motion = start.flatten().index_copy(0, rows, hidden).view_as(start)
-            posterior = model.log_posterior(motion).sum(dim=1)
-            better = (posterior.detach() > highest)[:, None, None, None]
+            motion = start.flatten().index_copy(0, rows, hidden * scale).view_as(start)
+            value = self._objective(model, motion)
+            better = (value.detach() > highest)[:, None, None, None]
             best = torch.where(better, motion.detach(), best)
-            highest = torch.maximum(highest, posterior.detach())
+            highest = torch.maximum(highest, value.detach())
             if step < self.steps:
                 # A sum, not a mean: a window's path must not depend on how many share its batch.
-                (hidden.grad,) = torch.autograd.grad(-posterior.sum(), hidden)
+                (gradient,) = torch.autograd.grad(-value.sum(), hidden)
+                if self.accumulate and hidden.grad is not None:
+                    gradient += hidden.grad
+                hidden.grad = gradient
                 optimizer.step()
         return best
+
+    def _objective(self, model: "GenerativeImputer", motion: Tensor) -> Tensor:
+        """Return what is to be raised, ``(window,)``."""
+        if self.objective == "elbo":
+            return model.elbo(motion)
+        return model.log_posterior(motion).sum(dim=1)
+
+    def _rate(self, model: "GenerativeImputer") -> float:
+        if self.rate is not None:
+            return self.rate
+        return model.map_rate if self.unit == "mm" else DEVIATIONS
+
+    def _scale(self, model: "GenerativeImputer", motion: Tensor, rows: Tensor) -> Tensor:
+        """Return the length in mm of one unit of the rate, for each hidden entry."""
+        if self.unit == "mm":
+            return torch.ones(len(rows), device=motion.device, dtype=motion.dtype)
+        return model.deviation.expand_as(motion).flatten()[rows]
+
+
+class Reconstruct(Inference):
+    """Puts the model's reconstruction where values are hidden, again and again.
+
+    The pseudo-Gibbs sampler of Rezende et al. (2014, appendix F) with means in place of draws.
+    """
+
+    name = "reconstruct"
+
+    steps: int = Field(10, ge=1)
+
+    def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
+        """Return the hidden entries after ``steps`` reconstructions."""
+        for _ in range(self.steps):
+            motion = torch.where(occluded, model.reconstruct(motion), motion)
+        return motion

@@ -31,11 +31,18 @@ TINY = {
         },
         "zero": {},
         "untrained": {"like": "hgvae"},
+        "vae": {"hidden": [16, 8], "latent": 4, "epochs": 2, "batch_size": 8},
+        "pca_error": {"components": 4},
+        "walking": {"model": "pca_error", "components": 4, "train_on": ["walk"]},
+        "wrong_mean": {"model": "mean", "preset": "published_code"},
     },
     "inference": {"map": {"steps": 2}},
-    "occlusion": {"features": {"levels": [3, "10%"]}},
+    "occlusion": {"features": {"levels": [3, "10%", "50%"]}},
+    "corruption": {"noise": {"levels": [5, 50]}, "time_reversal": {}},
+    "foreign": {"others": {"name": "synthetic", "seed": 7, "subjects": 4, "seconds": 2.5}},
+    "comparisons": {"zeros": {"model": "zero", "against": "wrong_mean"}},
     "seeds": [0, 1],
-    "scale": {"train": 16, "valid": 8, "test": 12},
+    "scale": {"train": 40, "valid": 8, "test": 12, "samples": 6},
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import GetCoreSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from bench.motion.seeds import derive_seed
@@ -82,6 +82,7 @@ class Mechanism(Settings, ABC):
     """
 
     name: ClassVar[str]
+    presets: ClassVar[dict[str, dict[str, Any]]] = {}
 
     level: Level
     seed: int = 0
@@ -108,6 +109,17 @@ class Features(Mechanism):
     """Single coordinates, exactly as many as the level says, without replacement (sec. 6.3)."""
 
     name = "features"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"published_code": {"shared": True}}
+
+    shared: bool = Field(False, description="the same entries of every window")
+
+    def occluded(self, windows: Windows) -> NDArray[np.bool_]:
+        """Return bool of the shape of ``windows.motion``, True where a value is hidden."""
+        if not self.shared:
+            return super().occluded(windows)
+        seed = derive_seed("occlusion", self.name, self.level, self.seed)
+        one = self.hide(windows.spec, np.random.default_rng(seed))
+        return np.tile(one, (len(windows), 1, 1, 1))
 
     def hide(self, spec: MotionSpec, generator: np.random.Generator) -> NDArray[np.bool_]:
         """Hide ``level`` of the window's features, all equally likely."""

@@ -76,7 +76,10 @@ class Windows:
         """Return at most ``count`` windows, evenly spaced over all; all of them for None."""
         if count is None or count >= len(self):
             return self
-        rows = np.linspace(0, len(self) - 1, count).round().astype(np.int64)
+        return self.take(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
+
+    def take(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Windows":
+        """Return some windows; those of a slice stay a memory map."""
         index = self.index.iloc[rows].reset_index(drop=True)
         return Windows(self.motion[rows], index, self.fps, self.skeleton)
 

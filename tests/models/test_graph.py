@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from models.gaussian import Gaussian
-from models.graph import GCB, GCL, Residual
+from models.graph import GCB, GCL, Residual, Style
 
 
 def gelu(x: float) -> float:
@@ -35,7 +35,7 @@ def test_gcl_is_equation_2(
     nodes: tuple[int, int], features: tuple[int, int], activation: bool
 ) -> None:
     torch.manual_seed(0)
-    layer = GCL(nodes, features, activation).double()
+    layer = GCL(nodes, features, Style(activation=activation)).double()
     torch.nn.init.normal_(layer.b)
     A = torch.randn(nodes[0], 2, features[0], dtype=torch.float64)
     for first in (True, False):  # both orders of the two products
@@ -57,7 +57,7 @@ def test_the_cheaper_order_is_chosen(nodes: tuple[int, int], features: tuple[int
 @pytest.mark.parametrize("residual", ["input", "branch"])
 def test_gcb_is_equation_3(residual: Residual) -> None:
     torch.manual_seed(1)
-    block = GCB(4, 3, residual).double()
+    block = GCB(4, 3, Style(residual)).double()
     assert float(block.alpha.detach()) == 0
     torch.nn.init.constant_(block.alpha, 0.7)
     A = torch.randn(4, 1, 3, dtype=torch.float64)
@@ -68,7 +68,7 @@ def test_gcb_is_equation_3(residual: Residual) -> None:
 
 def test_the_rezero_block_starts_as_the_identity() -> None:
     A = torch.randn(4, 2, 3)
-    assert torch.equal(GCB(4, 3, "branch")(A), A)
+    assert torch.equal(GCB(4, 3, Style("branch"))(A), A)
 
 
 def test_log_density_and_kl_match_torch_distributions() -> None:

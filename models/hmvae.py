@@ -1,0 +1,59 @@
+"""HM-VAE as the HG-VAE paper reads it (its sec. 6.2, after Li et al. 2021).
+
+Two graph latents: one of the limbs, one of the joints. The graph changes size by pooling the
+joints of a limb, which is not learnt. The KL terms weigh 0.003. All else is HG-VAE's. The
+published HM-VAE of Li et al. is another model: temporal convolutions on joint rotations, completed
+by optimising latents.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from models.hgvae import HGVAE
+
+
+class HMVAE(HGVAE):
+    """HM-VAE as the paper reads it: latents of limbs and of joints, joints pooled by limb."""
+
+    name = "hmvae"
+    paper_parameters: ClassVar[float | None] = None
+
+    class Settings(HGVAE.Settings):
+        """Those of HG-VAE with other defaults; the nodes are the skeleton's."""
+
+        latents: tuple[tuple[int, int], ...] = Field(
+            ((18, 256), (54, 128)),
+            min_length=2,
+            max_length=2,
+            description="(nodes, features) of the latents of limbs and of joints",
+        )
+        beta: float = Field(0.003, ge=0, description="weight of the KL terms")
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper_recipe": HGVAE.presets["paper_recipe"],
+    }
+
+    def adjacency(self, nodes_in: int, nodes_out: int) -> Tensor | None:
+        """Return the pooling of joints by limb, or its undoing, which copies a limb's features.
+
+        Raises:
+            ValueError: the latents' nodes are neither the limbs' coordinates nor the joints'.
+        """
+        pool = _pooling(self.spec.skeleton.names, dict(self.spec.skeleton.limbs))
+        limbs, joints = pool.shape
+        known = {(joints, joints): None, (joints, limbs): pool, (limbs, joints): (pool.T > 0) * 1.0}
+        if (nodes_in, nodes_out) not in known:
+            raise ValueError(
+                f"hmvae's latents have {limbs} nodes (coordinates of limbs) and {joints} "
+                f"(coordinates of joints), not {nodes_in} and {nodes_out}"
+            )
+        return known[nodes_in, nodes_out]
+
+
+def _pooling(names: tuple[str, ...], limbs: dict[str, tuple[str, ...]]) -> Tensor:
+    """Return ``(limb * 3, joint * 3)``, the mean of each coordinate over a limb's joints."""
+    member = torch.tensor([[float(name in joints) for name in names] for joints in limbs.values()])
+    return torch.kron(member / member.sum(dim=1, keepdim=True), torch.eye(3))

@@ -1,0 +1,46 @@
+"""Distance to remembered train windows."""
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.motion import MotionSpec, Windows
+from bench.training import FitContext
+from models.principal import PrincipalDetector
+
+
+class Nearest(PrincipalDetector):
+    """Distance to the k-th nearest train window in the leading principal components."""
+
+    name = "nearest"
+
+    class Settings(PrincipalDetector.Settings):
+        """How many components, and which neighbour among how many windows."""
+
+        neighbours: int = Field(5, ge=1, description="k: 1 for the nearest train window")
+        memory: int = Field(
+            4000, ge=1, description="train windows to remember at most, evenly spaced"
+        )
+
+    settings: Settings
+    memory: Tensor
+
+    def __init__(self, spec: MotionSpec, settings: Settings | None = None) -> None:
+        super().__init__(spec, settings)
+        # Buffers are of a size known before the fit; rows without a train window are infinite.
+        shape = self.settings.memory, self.settings.components
+        self.register_buffer("memory", torch.full(shape, torch.inf))
+
+    def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
+        """Find the components and remember train windows; ValueError for fewer than two."""
+        super().fit(train, valid)
+        kept = train.thin(self.settings.memory).tensor().to(self.memory)
+        self.memory.fill_(torch.inf)[: len(kept)] = self.principal.project(kept.flatten(1))
+
+    def distance(self, flat: Tensor) -> Tensor:
+        """Return the distance to the k-th nearest, or to the farthest of fewer, ``(window,)``."""
+        known = self.memory[self.memory.isfinite().all(dim=1)]
+        # The other modes cancel, and by how much depends on the batch.
+        exact = "donot_use_mm_for_euclid_dist"
+        distances = torch.cdist(self.principal.project(flat), known, compute_mode=exact)
+        return distances.kthvalue(min(self.settings.neighbours, len(known)), dim=1).values

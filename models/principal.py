@@ -1,0 +1,106 @@
+"""Principal components of the train windows, and what detectors that stand on them share."""
+
+from abc import abstractmethod
+
+import torch
+from pydantic import Field
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from bench.motion import MotionSpec, Windows
+from bench.settings import Settings
+from bench.training import FitContext
+from models.base import Detector
+
+# Deviations a hundred thousand times smaller than the largest are near what float32 rounds off.
+SMALLEST_VARIANCE = 1e-10
+"""Variance along a component, as a share of that along the first, that counts as none."""
+
+
+class Principal(nn.Module):
+    """The leading principal components of vectors.
+
+    Where the data have fewer components than asked for, the others are zero with variance one:
+    nothing lies along them.
+
+    Args:
+        features: length of a vector.
+        count: how many components to keep.
+
+    Attributes:
+        origin: buffer ``(feature,)``, the mean.
+        components: buffer ``(component, feature)``, orthonormal, that of largest variance first.
+        variance: buffer ``(component,)``, that of the data along each, with n - 1 degrees of
+            freedom.
+    """
+
+    origin: Tensor
+    components: Tensor
+    variance: Tensor
+
+    def __init__(self, features: int, count: int) -> None:
+        super().__init__()
+        self.register_buffer("origin", torch.zeros(features))
+        self.register_buffer("components", torch.zeros(count, features))
+        self.register_buffer("variance", torch.ones(count))
+
+    def fit(self, flat: Tensor) -> None:
+        """Find the components of ``(vector, feature)``; ValueError for fewer than two vectors."""
+        if len(flat) < 2:
+            raise ValueError(f"principal components need two windows or more, not {len(flat)}")
+        count = min(len(self.components), *flat.shape)
+        pca = PCA(count, svd_solver="randomized", random_state=0)
+        pca.fit(flat.double().numpy(force=True))
+        variance = torch.from_numpy(pca.explained_variance_)
+        kept = int((variance > SMALLEST_VARIANCE * variance[0]).sum())
+        self.origin.copy_(torch.from_numpy(pca.mean_))
+        self.components.zero_()[:kept] = torch.from_numpy(pca.components_[:kept])
+        self.variance.fill_(1)[:kept] = variance[:kept]
+
+    def project(self, flat: Tensor) -> Tensor:
+        """Return the coordinates ``(vector, component)`` of ``(vector, feature)``."""
+        return (flat - self.origin) @ self.components.T
+
+    def residual(self, flat: Tensor) -> Tensor:
+        """Return what of ``(vector, feature)`` about the origin lies along none of them."""
+        around = flat - self.origin
+        return around - around @ self.components.T @ self.components
+
+
+class PrincipalDetector(Detector):
+    """Scores a window by where it lies among principal components of the train windows.
+
+    A subclass implements ``distance``.
+    """
+
+    class Settings(Settings):
+        """How many components."""
+
+        components: int = Field(
+            64, ge=1, description="leading principal components of the train windows"
+        )
+
+    settings: Settings
+
+    def __init__(self, spec: MotionSpec, settings: Settings | None = None) -> None:
+        super().__init__(spec, settings)
+        self.principal = Principal(spec.features, self.settings.components)
+
+    def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
+        """Find the components; raises ValueError for fewer than two train windows."""
+        super().fit(train, valid)
+        self.principal.fit(train.tensor().flatten(1))
+        self.eval()
+
+    @torch.no_grad()
+    def score(self, motion: Tensor) -> dict[str, Tensor]:
+        """Return the ``(window,)`` distance of ``(window, frame, joint, 3)`` motion."""
+        return {"distance": self.distance(motion.flatten(1))}
+
+    def embed(self, motion: Tensor) -> Tensor:
+        """Return a window's coordinates along the components, ``(window, component)``."""
+        return self.principal.project(motion.flatten(1))
+
+    @abstractmethod
+    def distance(self, flat: Tensor) -> Tensor:
+        """Return how far ``(window, feature)`` lie from the train windows, ``(window,)``."""
