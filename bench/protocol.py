@@ -338,7 +338,7 @@ def _model(head: _Head, label: str) -> ModelEntry:
         _check_label(other, head.inference, f"{where}.inference")
     return ModelEntry(
         name,
-        _build(cls.Settings, _with_preset(cls, settings, where), where),
+        _build(cls.Settings, settings, where),
         None if inference is None else tuple(inference),
         tuple(train_on) if train_on else None,
     )
@@ -359,9 +359,16 @@ def _with_preset(cls: Any, settings: dict[str, Any], where: str) -> dict[str, An
 def _inherited(
     entries: Mapping[str, dict[str, Any] | None], label: str, seen: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return an entry's keys over those of the entry it is like, which keeps its own model."""
+    """Return an entry's keys over those of its preset, over those of the entry it is like.
+
+    What the other entry is, the model itself, stays its own.
+    """
     settings = dict(entries[label] or {})
     other = settings.pop("like", None)
+    if "preset" in settings:
+        where = f"models.{label}"
+        cls = _found(MODELS, settings.get("model", label), where)
+        settings = _with_preset(cls, settings, where)
     if other is None:
         return settings
     if other not in entries:

@@ -65,7 +65,7 @@ class HGVAE(GenerativeImputer):
             1.0, ge=0, description="smallest standard deviation of a coefficient, mm"
         )
         sigma_floor_share: float = Field(
-            1.0,
+            2.0,
             gt=0,
             description="or this share of its frequency's root mean square, where that is less",
         )
