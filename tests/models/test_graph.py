@@ -1,30 +1,31 @@
 """Equations 2 and 3 against loops; Gaussians against torch.distributions."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
 from models.gaussian import Gaussian
-from models.graph import GCB, GCL, Residual, Style
+from models.graph import GCB, GCL, Bias, Residual, Style
 
 
 def gelu(x: float) -> float:
     return 0.5 * x * (1 + math.erf(x / math.sqrt(2)))
 
 
-def looped(layer: GCL, A: torch.Tensor) -> torch.Tensor:
+def looped(layer: GCL, A: torch.Tensor, activation: bool = True) -> torch.Tensor:
     """Eq. 2 entry by entry for one window: ``A`` is (node, feature)."""
     S, W, b = (parameter.detach() for parameter in (layer.S, layer.W, layer.b))
     result = torch.zeros(S.shape[0], W.shape[1], dtype=A.dtype)
     for i in range(S.shape[0]):
         for k in range(W.shape[1]):
-            total = float(b[i, k])
+            total = float(b[i, k] if len(b) == S.shape[0] else b[0, k])
             for n in range(A.shape[0]):
                 for f in range(A.shape[1]):
                     total += float(S[i, n] * A[n, f] * W[f, k])
-            result[i, k] = gelu(total) if layer.activation else total
+            result[i, k] = gelu(total) if activation else total
     return result
 
 
@@ -43,7 +44,70 @@ def test_gcl_is_equation_2(
         out = layer(A)
         assert out.shape == (nodes[1], 2, features[1])
         for window in range(2):
-            torch.testing.assert_close(out[:, window], looped(layer, A[:, window]))
+            expected = looped(layer, A[:, window], activation)
+            torch.testing.assert_close(out[:, window], expected)
+
+
+def test_a_bias_per_feature_is_one_row_for_all_nodes() -> None:
+    torch.manual_seed(6)
+    layer = GCL((3, 5), (4, 2), Style(bias="feature")).double()
+    assert layer.b.shape == (1, 2)
+    assert GCL((3, 5), (4, 2)).b.shape == (5, 2)
+    torch.nn.init.normal_(layer.b)
+    A = torch.randn(3, 1, 4, dtype=torch.float64)
+    torch.testing.assert_close(layer(A)[:, 0], looped(layer, A[:, 0]))
+    # The gradient of a shared row is the sum over all who share it.
+    out = layer(A).sum()
+    (slope,) = torch.autograd.grad(out, layer.b)
+    with torch.no_grad():
+        layer.b[0, 1] += 1e-6
+    assert float((layer(A).sum() - out).detach()) / 1e-6 == pytest.approx(float(slope[0, 1]), 1e-4)
+
+
+@pytest.mark.parametrize("bias", ["node", "feature"])
+@pytest.mark.parametrize("residual", ["input", "branch"])
+def test_blocks_keep_their_gelu_where_other_layers_have_none(
+    residual: Residual, bias: Bias
+) -> None:
+    style = Style(residual, bias, activation=False)
+    torch.manual_seed(7)
+    block = GCB(4, 3, style).double()
+    torch.nn.init.constant_(block.alpha, 0.7)
+    for layer in (block.first, block.second):
+        torch.nn.init.normal_(layer.b)
+    A = torch.randn(4, 1, 3, dtype=torch.float64)
+    branch = looped(block.second, looped(block.first, A[:, 0]))
+    weights = (1, 0.7) if residual == "input" else (0.7, 1)
+    torch.testing.assert_close(block(A)[:, 0], weights[0] * branch + weights[1] * A[:, 0])
+    usual = GCB(4, 3, replace(style, activation=True)).double()
+    usual.load_state_dict(block.state_dict())
+    assert torch.equal(usual(A), block(A))
+
+
+@pytest.mark.parametrize("activation", [True, False])
+def test_heads_are_unbounded_and_start_with_small_log_variances(activation: bool) -> None:
+    torch.manual_seed(8)
+    head = GCL((54, 54), (64, 2 * 32), Style(activation=activation), head=True).double()
+    A = torch.randn(54, 3, 64, dtype=torch.float64)
+    out = head(A)
+    torch.testing.assert_close(out[:, 0], looped(head, A[:, 0], activation=False))
+    mean, log_var = out.detach().chunk(2, dim=-1)
+    assert float(mean.std()) == pytest.approx(1, rel=0.2)
+    assert float(mean.min()) < -1
+    assert float(log_var.std()) == pytest.approx(0.01, rel=0.2)
+
+
+def test_a_given_adjacency_is_not_learnt() -> None:
+    torch.manual_seed(9)
+    S = torch.rand(2, 3)
+    layer = GCL((3, 2), (4, 5), S=S.clone())
+    assert sorted(name for name, _ in layer.named_parameters()) == ["W", "b"]
+    assert sorted(layer.state_dict()) == ["W", "b"]
+    A = torch.randn(3, 1, 4)
+    layer(A).sum().backward()
+    assert layer.S.grad is None
+    torch.testing.assert_close(layer(A)[:, 0], looped(layer, A[:, 0]))
+    assert torch.equal(layer.S, S)
 
 
 @pytest.mark.parametrize("nodes", [(54, 1), (1, 54), (54, 24)])
