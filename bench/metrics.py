@@ -1,6 +1,6 @@
 """Errors of completed and drawn windows, one value per window."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def bones_in_range(lengths: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def action_correct(
-    train: Tensor, train_actions: Sequence[str], test: Tensor, test_actions: Sequence[str]
+    train: Tensor, train_actions: Iterable[str], test: Tensor, test_actions: Iterable[str]
 ) -> NDArray[np.float64]:
     """Return 1.0 for each test window whose action its neighbours in a latent space tell.
 
@@ -106,9 +106,9 @@ def action_correct(
     """
     origin, scale = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
     nearest = KNeighborsClassifier(min(NEIGHBOURS, len(train)))
-    nearest.fit(((train - origin) / scale).cpu().numpy(), np.asarray(train_actions))
+    nearest.fit(((train - origin) / scale).cpu().numpy(), np.asarray(list(train_actions)))
     told = nearest.predict(((test - origin) / scale).cpu().numpy())
-    return (told == np.asarray(test_actions)).astype(np.float64)
+    return (told == np.asarray(list(test_actions))).astype(np.float64)
 
 
 def _mean_where(values: Tensor, chosen: Tensor) -> Tensor:

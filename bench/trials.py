@@ -7,30 +7,24 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
 
-from bench import metrics
+from bench.cells import Evaluator
 from bench.code import code_version
 from bench.datasets.base import open_windows
 from bench.motion import Windows, derive_seed
-from bench.motion.occlusion import Level
-from bench.plan import DEGRADED, Cell, Fit, from_plain
+from bench.plan import Cell, Fit, from_plain
 from bench.protocol import Protocol, resolve
-from bench.registry import INFERENCES, MODELS
+from bench.registry import MODELS
 from bench.store import Store
 from bench.training import FitContext, Progress, write_history
-from models.base import Detector, GenerativeImputer, Imputer, Model
-
-BATCH = 1600
-"""Windows that are completed at a time, over all levels; inference may take them in parts."""
+from models.base import Model
 
 Reporter = Callable[[str, Progress], None]
 
@@ -138,144 +132,29 @@ class Workspace:
         }
         self._store.save_fit(fit.key, model.cpu(), summary)
 
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        protocol = self._protocol
+        foreign = {
+            label: open_windows(self._store.windows / key, "test", protocol.foreign[label])
+            for label, key in self.foreign.items()
+        }
+        return Evaluator(
+            protocol,
+            self.windows("train"),
+            self.windows("test"),
+            {label: windows.thin(protocol.scale.test) for label, windows in foreign.items()},
+            self._device,
+        )
+
     def evaluate(self, cells: list[Cell], model: Model) -> None:
-        """Compute cells of one model and inference on the test windows and keep them."""
+        """Compute cells that are done together and keep them."""
         begun = time.monotonic()
-        tables = self._impute(cells, model) if cells[0].task == "impute" else []
-        for cell in cells[len(tables) :]:
-            tables.append(self._other(cell, model))
+        tables = self._evaluator.evaluate(cells, model)
         # The time of a window is its part of that of all cells here.
         seconds = (time.monotonic() - begun) / max(sum(map(len, tables)), 1)
         for cell, table in zip(cells, tables, strict=True):
             self._store.save_cell(cell.key, table.assign(seconds=seconds))
-
-    def _other(self, cell: Cell, model: Model) -> pd.DataFrame:
-        """Compute a cell of any task but to impute."""
-        if cell.task == "sample":
-            return self._sample(cell, model)
-        windows = self._windows_of(cell)
-        motion = self._corrupted(cell, windows)
-        values = _scores(model, motion)
-        if cell.task == "clean":
-            values |= self._clean(cell, model, windows, motion)
-        return _table(windows, **values)
-
-    def _windows_of(self, cell: Cell) -> Windows:
-        """Return the windows that a cell is about; those of actions fitted on, or all others."""
-        if cell.task == "foreign":
-            dataset = self._protocol.foreign[cell.mechanism]
-            folder = self._store.windows / self.foreign[cell.mechanism]
-            foreign = open_windows(folder, "test", dataset).thin(self._protocol.scale.test)
-            # A recording there may have the name of one here.
-            source = cell.mechanism + "/" + foreign.index["source"].astype(str)
-            return replace(foreign, index=foreign.index.assign(source=source))
-        windows = self.windows("test")
-        actions = self._protocol.models[cell.model].train_on
-        if not actions:
-            return windows
-        seen = windows.index["action"].isin(actions).to_numpy()
-        return windows.take(~seen if cell.task == "unseen" else seen)
-
-    def _corrupted(self, cell: Cell, windows: Windows) -> torch.Tensor:
-        if cell.task != "corrupt":
-            return windows.tensor().to(self._device)
-        entry = self._protocol.corruption[cell.mechanism]
-        (level,) = (level for level in entry.levels if entry.label(level) == cell.level)
-        return torch.from_numpy(entry.at(level, cell.seed).apply(windows)).to(self._device)
-
-    def _clean(
-        self, cell: Cell, model: Model, windows: Windows, motion: torch.Tensor
-    ) -> dict[str, Any]:
-        """Return how well a generative model reconstructs, and how well its latents tell actions"""
-        values: dict[str, Any] = {}
-        if isinstance(model, GenerativeImputer):
-            error = (model.reconstruct(motion) - motion).double().square()
-            values["reconstruction_mse"] = error.flatten(1).mean(dim=1).cpu().numpy()
-        if isinstance(model, Detector) and not self._protocol.models[cell.model].train_on:
-            train = self.windows("train")
-            latents = model.embed(train.tensor().to(self._device))
-            if latents is not None:
-                values["action_correct"] = metrics.action_correct(
-                    latents,
-                    list(train.index["action"]),
-                    cast(torch.Tensor, model.embed(motion)),
-                    list(windows.index["action"]),
-                )
-        return values
-
-    def _sample(self, cell: Cell, model: Model) -> pd.DataFrame:
-        """Draw windows from a model and hold their bones against those of the test windows."""
-        assert isinstance(model, GenerativeImputer)
-        count, bones = self._protocol.scale.samples, self._protocol.spec.skeleton.bones
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed("sample", cell.seed))
-            drawn = model.sample(count)
-        real = metrics.bone_lengths(self.windows("test").tensor().to(self._device), bones)
-        share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
-        if not torch.isfinite(excess).all():
-            raise FloatingPointError(f"{model.name} drew windows with values not finite")
-        names = [f"sample@{number}" for number in range(count)]
-        return pd.DataFrame(
-            {
-                "window": names,
-                "source": names,
-                "share": 0.0,
-                "bones_in_range": share.cpu().numpy(),
-                "bone_excess": excess.cpu().numpy(),
-            }
-        )
-
-    def _impute(self, cells: list[Cell], model: Model) -> list[pd.DataFrame]:
-        """Compute cells that impute, all their levels in one batch, a part of the windows a time"""
-        windows = self.windows("test")
-        parts: list[list[pd.DataFrame]] = [[] for _ in cells]
-        size = max(1, BATCH // len(cells))
-        for start in range(0, len(windows), size):
-            some = windows.take(slice(start, start + size))
-            for done, table in zip(parts, self._impute_some(cells, model, some), strict=True):
-                done.append(table)
-        return [pd.concat(done, ignore_index=True) for done in parts]
-
-    def _impute_some(
-        self, cells: list[Cell], model: Model, windows: Windows
-    ) -> Iterator[pd.DataFrame]:
-        one = windows.tensor().to(self._device)
-        masks = [self._occluded(cell, windows).to(self._device) for cell in cells]
-        truth, occluded = one.repeat(len(cells), 1, 1, 1), torch.cat(masks)
-        cell = cells[0]
-        if isinstance(model, GenerativeImputer):
-            chosen = self._protocol.inference.get(cell.inference)
-            model.inference = chosen or INFERENCES.get(cell.inference)()
-        if isinstance(model, Imputer):
-            with torch.random.fork_rng():
-                torch.manual_seed(derive_seed("impute", cell.inference, cell.seed, *windows.names))
-                completed = model.impute(truth, occluded).motion
-        else:
-            completed = torch.where(occluded, model.mean, truth)
-        values = {"share": occluded.flatten(1).double().mean(dim=1).cpu().numpy()}
-        values |= _scores(model, completed)
-        if cell.inference != DEGRADED:
-            values |= self._errors(completed, truth, occluded)
-        for number in range(len(cells)):
-            rows = slice(number * len(windows), (number + 1) * len(windows))
-            yield _table(windows, **{name: column[rows] for name, column in values.items()})
-
-    def _occluded(self, cell: Cell, windows: Windows) -> torch.Tensor:
-        entry = self._protocol.occlusion[cell.mechanism]
-        return torch.from_numpy(entry.at(Level.parse(cell.level), cell.seed).occluded(windows))
-
-    def _errors(
-        self, completed: torch.Tensor, truth: torch.Tensor, occluded: torch.Tensor
-    ) -> dict[str, Any]:
-        spec = self._protocol.spec
-        given = completed, truth, occluded
-        errors = {
-            "mse": metrics.mse(*given),
-            "mpjpe": metrics.mpjpe(*given),
-            "bone_error": metrics.bone_error(*given, spec.skeleton.bones),
-            "acceleration_error": metrics.acceleration_error(*given, spec.fps),
-        }
-        return {name: error.cpu().numpy() for name, error in errors.items()}
 
     def load(self, fit_key: str, label: str, seed: int) -> Model:
         """Return a fitted model, ready to complete."""
@@ -360,24 +239,6 @@ def batches(items: Sequence[Fit | Cell]) -> Iterator[list[Any]]:
 
     for _, group in groupby(items, key=together):
         yield list(group)
-
-
-def _table(windows: Windows, share: Any = 0.0, **values: Any) -> pd.DataFrame:
-    """Return values by window, ``(window,)`` each, as a cell's table."""
-    named = {"window": windows.names, "source": windows.index["source"], "share": share}
-    return pd.DataFrame({**named, **values})
-
-
-def _scores(model: Model, motion: torch.Tensor) -> dict[str, np.ndarray]:
-    if not isinstance(model, Detector):
-        return {}
-    scores = model.score(motion)
-    for name, score in scores.items():
-        if not torch.isfinite(score).all():
-            raise FloatingPointError(f"{model.name}: {name} of some windows is not finite")
-    if "negative_elbo" in scores:
-        scores["elbo"] = -scores.pop("negative_elbo")
-    return {name: score.double().cpu().numpy() for name, score in scores.items()}
 
 
 def available_cpus() -> int:

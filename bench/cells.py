@@ -1,0 +1,200 @@
+"""What the cells of a protocol compute: one row of values per window."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench import metrics
+from bench.motion import Windows, derive_seed
+from bench.motion.occlusion import Level
+from bench.plan import DEGRADED, Cell
+from bench.protocol import Protocol
+from bench.registry import INFERENCES
+from models.base import Detector, GenerativeImputer, Imputer, Model
+
+BATCH = 1600
+"""Windows that are taken at a time, over all levels; inference may take them in parts."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Computes cells on one data set.
+
+    Attributes:
+        protocol: what the cells' labels mean.
+        train: windows that models were fitted on.
+        test: windows to judge by.
+        foreign: test windows of other data sets, by label.
+        device: where to compute.
+    """
+
+    protocol: Protocol
+    train: Windows
+    test: Windows
+    foreign: dict[str, Windows]
+    device: str
+
+    def evaluate(self, cells: list[Cell], model: Model) -> list[pd.DataFrame]:
+        """Return the values of cells of one fitted model that are done together.
+
+        Raises:
+            FloatingPointError: a completion or a score is not finite.
+        """
+        if cells[0].task == "impute":
+            return self._impute(cells, model)
+        return [self._other(cell, model) for cell in cells]
+
+    def _other(self, cell: Cell, model: Model) -> pd.DataFrame:
+        """Compute a cell of any task but to impute."""
+        if cell.task == "sample":
+            return self._sample(cell, model)
+        windows = self._windows_of(cell)
+        motion = self._corrupted(cell, windows)
+        values = _scores(model, motion)
+        if cell.task == "clean":
+            values |= self._clean(cell, model, windows, motion)
+        return _table(windows, **values)
+
+    def _windows_of(self, cell: Cell) -> Windows:
+        """Return the windows that a cell is about; those of actions fitted on, or all others."""
+        if cell.task == "foreign":
+            windows = self.foreign[cell.mechanism]
+            # A recording there may have the name of one here.
+            source = cell.mechanism + "/" + windows.index["source"].astype(str)
+            return replace(windows, index=windows.index.assign(source=source))
+        actions = self.protocol.models[cell.model].train_on
+        if not actions:
+            return self.test
+        seen = self.test.index["action"].isin(actions).to_numpy()
+        return self.test.take(~seen if cell.task == "unseen" else seen)
+
+    def _corrupted(self, cell: Cell, windows: Windows) -> torch.Tensor:
+        if cell.task != "corrupt":
+            return windows.tensor().to(self.device)
+        entry = self.protocol.corruption[cell.mechanism]
+        (level,) = (level for level in entry.levels if entry.label(level) == cell.level)
+        return torch.from_numpy(entry.at(level, cell.seed).apply(windows)).to(self.device)
+
+    def _clean(
+        self, cell: Cell, model: Model, windows: Windows, motion: torch.Tensor
+    ) -> dict[str, Any]:
+        """Return how well a generative model reconstructs, and how well its latents tell actions"""
+        values: dict[str, Any] = {}
+        if isinstance(model, GenerativeImputer):
+            error = (_batched(model.reconstruct, motion) - motion).double().square()
+            values["reconstruction_mse"] = error.flatten(1).mean(dim=1).cpu().numpy()
+        if isinstance(model, Detector) and not self.protocol.models[cell.model].train_on:
+            latents = self._latents(model, windows)
+            if latents is not None:
+                known = self._latents(model, self.train)
+                values["action_correct"] = metrics.action_correct(
+                    known, self.train.index["action"], latents, windows.index["action"]
+                )
+        return values
+
+    def _latents(self, model: Detector, windows: Windows) -> Any:
+        """Return ``(window, feature)`` latents on the CPU; None if the model has none."""
+        motion = windows.tensor().to(self.device)
+        if model.embed(motion[:1]) is None:
+            return None
+        return _batched(model.embed, motion).cpu()
+
+    def _sample(self, cell: Cell, model: Model) -> pd.DataFrame:
+        """Draw windows from a model and hold their bones against those of the test windows."""
+        assert isinstance(model, GenerativeImputer)
+        count, bones = self.protocol.scale.samples, self.protocol.spec.skeleton.bones
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed("sample", cell.seed))
+            drawn = model.sample(count)
+        real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
+        share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
+        if not torch.isfinite(excess).all():
+            raise FloatingPointError(f"{model.name} drew windows with values not finite")
+        names = [f"sample@{number}" for number in range(count)]
+        return pd.DataFrame(
+            {
+                "window": names,
+                "source": names,
+                "share": 0.0,
+                "bones_in_range": share.cpu().numpy(),
+                "bone_excess": excess.cpu().numpy(),
+            }
+        )
+
+    def _impute(self, cells: list[Cell], model: Model) -> list[pd.DataFrame]:
+        """Compute cells that impute, all their levels in one batch, a part of the windows a time"""
+        parts: list[list[pd.DataFrame]] = [[] for _ in cells]
+        size = max(1, BATCH // len(cells))
+        for start in range(0, len(self.test), size):
+            some = self.test.take(slice(start, start + size))
+            for done, table in zip(parts, self._impute_some(cells, model, some), strict=True):
+                done.append(table)
+        return [pd.concat(done, ignore_index=True) for done in parts]
+
+    def _impute_some(
+        self, cells: list[Cell], model: Model, windows: Windows
+    ) -> Iterator[pd.DataFrame]:
+        one = windows.tensor().to(self.device)
+        masks = [self._occluded(cell, windows).to(self.device) for cell in cells]
+        truth, occluded = one.repeat(len(cells), 1, 1, 1), torch.cat(masks)
+        cell = cells[0]
+        if isinstance(model, GenerativeImputer):
+            chosen = self.protocol.inference.get(cell.inference)
+            model.inference = chosen or INFERENCES.get(cell.inference)()
+        if isinstance(model, Imputer):
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed("impute", cell.inference, cell.seed, *windows.names))
+                completed = model.impute(truth, occluded).motion
+        else:
+            completed = torch.where(occluded, model.mean, truth)
+        values = {"share": occluded.flatten(1).double().mean(dim=1).cpu().numpy()}
+        values |= _scores(model, completed)
+        if cell.inference != DEGRADED:
+            values |= self._errors(completed, truth, occluded)
+        for number in range(len(cells)):
+            rows = slice(number * len(windows), (number + 1) * len(windows))
+            yield _table(windows, **{name: column[rows] for name, column in values.items()})
+
+    def _occluded(self, cell: Cell, windows: Windows) -> torch.Tensor:
+        entry = self.protocol.occlusion[cell.mechanism]
+        return torch.from_numpy(entry.at(Level.parse(cell.level), cell.seed).occluded(windows))
+
+    def _errors(
+        self, completed: torch.Tensor, truth: torch.Tensor, occluded: torch.Tensor
+    ) -> dict[str, Any]:
+        spec = self.protocol.spec
+        given = completed, truth, occluded
+        errors = {
+            "mse": metrics.mse(*given),
+            "mpjpe": metrics.mpjpe(*given),
+            "bone_error": metrics.bone_error(*given, spec.skeleton.bones),
+            "acceleration_error": metrics.acceleration_error(*given, spec.fps),
+        }
+        return {name: error.cpu().numpy() for name, error in errors.items()}
+
+
+def _table(windows: Windows, share: Any = 0.0, **values: Any) -> pd.DataFrame:
+    """Return values by window, ``(window,)`` each, as a cell's table."""
+    named = {"window": windows.names, "source": windows.index["source"], "share": share}
+    return pd.DataFrame({**named, **values})
+
+
+def _scores(model: Model, motion: torch.Tensor) -> dict[str, np.ndarray]:
+    if not isinstance(model, Detector):
+        return {}
+    scores = model.score(motion)
+    for name, score in scores.items():
+        if not torch.isfinite(score).all():
+            raise FloatingPointError(f"{model.name}: {name} of some windows is not finite")
+    if "negative_elbo" in scores:
+        scores["elbo"] = -scores.pop("negative_elbo")
+    return {name: score.double().cpu().numpy() for name, score in scores.items()}
+
+
+def _batched(function: Callable[[torch.Tensor], Any], motion: torch.Tensor) -> torch.Tensor:
+    """Return what a function makes of every window, a batch at a time."""
+    return torch.cat([function(part) for part in motion.split(BATCH)])
