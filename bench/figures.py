@@ -133,13 +133,15 @@ def auroc(table: pd.DataFrame, label: str) -> Figure | None:
     if chosen.empty:
         return None
     mechanisms = list(chosen["mechanism"].unique())
+    models = chosen["model"].unique()
+    colours = dict(zip(models, sns.color_palette(n_colors=len(models)), strict=True))
     figure = Figure(figsize=(4.6 * len(mechanisms) + 1.6, 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
     for axis, mechanism in zip(axes, mechanisms, strict=True):
         here = chosen[chosen["mechanism"] == mechanism]
         for (model, score), group in here.groupby(["model", "score"], sort=False):
             style = {"distance": ":", "negative_elbo": "--"}.get(str(score), "-")
-            _line(axis, group, f"{model} ({score})", linestyle=style)
+            _line(axis, group, f"{model} ({score})", linestyle=style, color=colours[model])
         axis.axhline(0.5, color="0.25", linewidth=1, label="chance")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %", ylim=(0, 1.02))
     axes[0].set_ylabel("AUROC, clean against degraded")
@@ -148,19 +150,33 @@ def auroc(table: pd.DataFrame, label: str) -> Figure | None:
 
 
 def comparisons(table: pd.DataFrame, label: str) -> Figure | None:
-    """The protocol's comparisons: change of MSE of one imputer against another."""
+    """The protocol's comparisons: change of MSE of one imputer against another, level by level."""
     if table.empty:
         return None
-    figure = Figure(figsize=(8.4, 4.0), layout="constrained")
-    axis = figure.subplots()
-    for name, group in table.groupby("comparison", sort=False):
-        _line(axis, group, str(name))
-    axis.axhline(0, color="0.25", linewidth=1)
-    axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
-    axis.set(xscale="log", xlabel="features hidden, %", ylabel="change of MSE, %")
-    axis.set_yscale("symlog", linthresh=100)
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
-    return _titled(figure, f"Change of MSE on {label}; negative is better")
+    columns = (table["mechanism"] + " " + table["level"]).str.strip()
+    long = table.assign(column=columns)
+    wide = long.pivot(index="comparison", columns="column", values="value")
+    wide = wide.loc[long["comparison"].unique(), columns.unique()].astype(float)
+    size = (0.75 * len(wide.columns) + 4.5, 0.3 * len(wide) + 1.6)
+    figure = Figure(figsize=size, layout="constrained")
+    # Beyond twice as bad it does not matter how bad.
+    sns.heatmap(
+        wide.clip(upper=100),
+        annot=wide.map(lambda change: "" if np.isnan(change) else f"{change:.0f}"),
+        fmt="",
+        cmap="vlag",
+        center=0,
+        vmin=-100,
+        vmax=100,
+        linewidths=0.5,
+        cbar_kws={"label": "change of MSE, %"},
+        annot_kws={"fontsize": 7},
+        ax=figure.subplots(),
+    )
+    axis = figure.axes[0]
+    axis.set(xlabel="features hidden", ylabel="")
+    axis.tick_params(axis="x", rotation=45)
+    return _titled(figure, f"Change of MSE on {label}; negative is better (the paper: -77 %)")
 
 
 def _line(axis: Axes, group: pd.DataFrame, name: str, **style: Any) -> None:
@@ -169,7 +185,7 @@ def _line(axis: Axes, group: pd.DataFrame, name: str, **style: Any) -> None:
     shares = 100 * ordered["share"]
     (line,) = axis.plot(shares, ordered["value"], marker="o", markersize=3, label=name, **style)
     low, high = ordered["low"].astype(float), ordered["high"].astype(float)
-    axis.fill_between(shares, low, high, color=line.get_color(), alpha=0.2)
+    axis.fill_between(shares, low, high, color=line.get_color(), alpha=0.1)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
