@@ -169,13 +169,14 @@ def comparisons(table: pd.DataFrame, label: str) -> Figure | None:
         vmin=-100,
         vmax=100,
         linewidths=0.5,
-        cbar_kws={"label": "change of MSE, %"},
+        cbar=False,
         annot_kws={"fontsize": 7},
         ax=figure.subplots(),
     )
     axis = figure.axes[0]
     axis.set(xlabel="features hidden", ylabel="")
     axis.tick_params(axis="x", rotation=45)
+    axis.tick_params(axis="y", rotation=0)
     return _titled(figure, f"Change of MSE on {label}; negative is better (the paper: -77 %)")
 
 
