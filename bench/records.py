@@ -133,14 +133,16 @@ def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*CONDITION, *SUMMARY])
 
 
-def paired_tests(values: pd.DataFrame, baselines: Sequence[str]) -> pd.DataFrame:
-    """Test each imputer's MSE against the best baseline's at each mechanism and level.
+def paired_tests(
+    values: pd.DataFrame, models: Sequence[str], baselines: Sequence[str]
+) -> pd.DataFrame:
+    """Test the MSE of models against the best baseline's at each mechanism and level.
 
     The best baseline is the one of lowest MSE there. The test is paired by recording
     (``statistics.sign_flip_p``) and two-sided; p is corrected over all rows by Holm's method.
 
     Returns:
-        model, inference, mechanism, level, best_baseline, p, p_holm.
+        model, inference, mechanism, level, best_baseline, recordings, p, p_holm.
     """
     errors = values[values["metric"] == "mse"]
     rows = []
@@ -153,11 +155,12 @@ def paired_tests(values: pd.DataFrame, baselines: Sequence[str]) -> pd.DataFrame
         best = str(simple.groupby("model")["value"].mean().idxmin())
         base = simple[simple["model"] == best]
         for imputer, group in level.groupby(IMPUTER, sort=False):
-            if imputer[0] not in baselines:
+            if imputer[0] in models:
                 difference = group["value"].to_numpy() - aligned(base, group)
                 p = statistics.sign_flip_p(difference, group["source"].to_numpy())
-                rows.append((*imputer, *condition, best, p))
-    table = pd.DataFrame(rows, columns=[*IMPUTER, *CONDITION, "best_baseline", "p"])
+                rows.append((*imputer, *condition, best, group["source"].nunique(), p))
+    columns = [*IMPUTER, *CONDITION, "best_baseline", "recordings", "p"]
+    table = pd.DataFrame(rows, columns=columns)
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
 
 

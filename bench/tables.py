@@ -67,19 +67,29 @@ def baselines(protocol: Protocol) -> list[str]:
     ]
 
 
+def contenders(protocol: Protocol) -> list[str]:
+    """Return the labels of what imputes with a density and is no control."""
+    return [
+        label
+        for label, entry in protocol.models.items()
+        if issubclass(cls := MODELS.get(entry.model), GenerativeImputer) and not cls.control
+    ]
+
+
 def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Return the imputation table from per-window values.
 
-    One row per imputer, mechanism, level and metric, seeds taken together. Rows of ``mse`` also
-    have ``best_baseline`` and the paired test's ``p`` and ``p_holm`` (``records.paired_tests``).
+    One row per imputer, mechanism, level and metric, seeds taken together. Rows of ``mse`` of
+    generative models also have ``best_baseline``, ``recordings`` and the paired test's ``p`` and
+    ``p_holm`` (``records.paired_tests``).
     """
     metrics = (*ERRORS, *(f"change_vs_{name}" for name in protocol.references))
     keys = [*records.IMPUTER, *records.CONDITION]
     errors = values[values["metric"].isin(ERRORS)]
     table = records.summarise(errors, keys, protocol.references)
     table = table[table["metric"].isin(metrics)].reset_index(drop=True)
-    tests = records.paired_tests(values, baselines(protocol)).assign(metric="mse")
-    return table.merge(tests, how="left", on=[*keys, "metric"])
+    tests = records.paired_tests(values, contenders(protocol), baselines(protocol))
+    return table.merge(tests.assign(metric="mse"), how="left", on=[*keys, "metric"])
 
 
 def quality(
@@ -156,7 +166,12 @@ def imputation_sections(table: pd.DataFrame) -> list[Section]:
             for p, best in zip(tested["p_holm"], tested["best_baseline"], strict=True)
         ]
         text = _pivot(rows, _conditions(tested), told)
-        note = "Paired test of MSE against the best baseline, p after Holm (recordings flipped)"
+        least = 2.0 ** (1 - tested["recordings"].max())
+        note = (
+            "Paired test of MSE against the best baseline, p after Holm's correction for "
+            f"{len(tested)} tests; {tested['recordings'].max():.0f} recordings allow no p below "
+            f"{least:.2g} before it"
+        )
         sections.append(Section("p_holm", note, text))
     return sections
 

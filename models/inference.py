@@ -88,9 +88,7 @@ class Map(Inference):
         for step in range(self.steps + 1):
             motion = start.flatten().index_copy(0, rows, hidden * scale).view_as(start)
             value = self._objective(model, motion)
-            better = (value.detach() > highest)[:, None, None, None]
-            best = torch.where(better, motion.detach(), best)
-            highest = torch.maximum(highest, value.detach())
+            best, highest = _keep(best, highest, motion.detach(), value.detach())
             if step < self.steps:
                 # A sum, not a mean: a window's path must not depend on how many share its batch.
                 (gradient,) = torch.autograd.grad(-value.sum(), hidden)
@@ -119,17 +117,31 @@ class Map(Inference):
 
 
 class Reconstruct(Inference):
-    """Puts the model's reconstruction where values are hidden, again and again.
+    """Puts the model's reconstruction where values are hidden, again and again; keeps the best.
 
-    The pseudo-Gibbs sampler of Rezende et al. (2014, appendix F) with means in place of draws.
+    The pseudo-Gibbs sampler of Rezende et al. (2014, appendix F) with means in place of draws. It
+    need not settle: where much is hidden it can run away. So of the start and of all steps, for
+    each window the one of highest ELBO is kept.
     """
 
     name = "reconstruct"
 
     steps: int = Field(10, ge=1)
 
+    @torch.no_grad()
     def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
-        """Return the hidden entries after ``steps`` reconstructions."""
+        """Return the best completion that ``steps`` reconstructions meet."""
+        best, highest = motion, model.elbo(motion)
         for _ in range(self.steps):
             motion = torch.where(occluded, model.reconstruct(motion), motion)
-        return motion
+            best, highest = _keep(best, highest, motion, model.elbo(motion))
+        return best
+
+
+def _keep(best: Tensor, highest: Tensor, motion: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, for each window, whichever has the higher value, and that value; never nan."""
+    better = value > highest
+    return (
+        torch.where(better[:, None, None, None], motion, best),
+        torch.where(better, value, highest),
+    )
