@@ -1,6 +1,7 @@
 """The paper's figures for whatever ran: PDF to print, PNG to look at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
     if not panels:
         return None
     figure, axes = _grid(len(panels))
+    colours = _colours(values["inference"].unique())
     for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
         mean, deviation = -clean["value"].mean(), clean["value"].std()
         lowest = mean
@@ -59,17 +61,16 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
             by_share = group.groupby("share")["value"]
             centre, spread = -by_share.mean(), by_share.std()
             shares = 100 * centre.index.to_numpy()
-            line = axis.plot(shares, centre, marker="o", markersize=3, label=_state(str(name)))
-            axis.fill_between(
-                shares, centre - spread, centre + spread, color=line[0].get_color(), alpha=0.2
-            )
+            colour = colours[str(name)]
+            axis.plot(shares, centre, "o-", markersize=3, label=_state(str(name)), color=colour)
+            axis.fill_between(shares, centre - spread, centre + spread, color=colour, alpha=0.15)
             lowest = min(lowest, float(centre.min()))
         axis.set(xscale="log", title=title, xlabel="features hidden, %")
         _signed_log(axis, around=abs(mean) + deviation, lowest=lowest)
         # Bands that reach far above the ground truth only say that the scores are skewed.
         axis.set_ylim(top=mean + 3 * deviation)
     axes[0].set_ylabel("log posterior, nats")
-    axes[-1].legend(loc="lower left", fontsize=7)
+    _legend(figure)
     return _titled(figure, f"Log posterior on {label}; band: one s.d. over windows")
 
 
@@ -83,13 +84,14 @@ def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
     if not panels:
         return None
     figure, axes = _grid(len(panels))
+    colours = _colours(values["inference"].unique())
     for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
         reference = clean["value"].mean()
         for name, group in hidden.groupby("inference", sort=False):
             mean = group.groupby("share")["value"].mean()
             change = 100 * (mean - reference) / abs(reference)
             shares = 100 * change.index.to_numpy()
-            (line,) = axis.plot(shares, change.abs(), label=_state(str(name)))
+            axis.plot(shares, change.abs(), label=_state(str(name)), color=colours[str(name)])
             for lower, marker in ((change < 0, "v"), (change >= 0, "o")):
                 axis.plot(
                     shares[lower],
@@ -97,11 +99,11 @@ def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
                     linestyle="none",
                     marker=marker,
                     markersize=4,
-                    color=line.get_color(),
+                    color=colours[str(name)],
                 )
         axis.set(xscale="log", yscale="log", title=title, xlabel="features hidden, %")
     axes[0].set_ylabel("|change of -log posterior|, %")
-    axes[-1].legend(fontsize=7)
+    _legend(figure)
     return _titled(figure, f"Change against ground truth on {label}; triangles: negative")
 
 
@@ -111,18 +113,22 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     if chosen.empty:
         return None
     mechanisms = list(chosen["mechanism"].unique())
-    figure = Figure(figsize=(4.6 * len(mechanisms) + 1.4, 3.6), layout="constrained")
+    colours, styles = _colours(chosen["model"].unique()), _styles(chosen["inference"].unique())
+    figure = Figure(figsize=(4.6 * len(mechanisms) + 1.4, 4.0), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
     for axis, mechanism in zip(axes, mechanisms, strict=True):
         here = chosen[chosen["mechanism"] == mechanism]
         for (model, inference), group in here.groupby(["model", "inference"], sort=False):
-            _line(axis, group, f"{model} ({inference})" if inference else str(model))
+            name = f"{model} ({inference})" if inference else str(model)
+            _line(axis, group, name, color=colours[model], linestyle=styles[inference])
         axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
         axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
         axis.set_yscale("symlog", linthresh=100)
+        # How much worse than this something is, tells nothing more.
+        axis.set_ylim(-110, min(float(chosen["value"].max()) + 100, 1e4))
     axes[0].set_ylabel("change of MSE against mean, %")
-    axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    _legend(figure)
     return _titled(figure, f"Imputation error on {label}; negative is better")
 
 
@@ -133,8 +139,7 @@ def auroc(table: pd.DataFrame, label: str) -> Figure | None:
     if chosen.empty:
         return None
     mechanisms = list(chosen["mechanism"].unique())
-    models = chosen["model"].unique()
-    colours = dict(zip(models, sns.color_palette(n_colors=len(models)), strict=True))
+    colours = _colours(chosen["model"].unique())
     figure = Figure(figsize=(4.6 * len(mechanisms) + 1.6, 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
     for axis, mechanism in zip(axes, mechanisms, strict=True):
@@ -145,7 +150,7 @@ def auroc(table: pd.DataFrame, label: str) -> Figure | None:
         axis.axhline(0.5, color="0.25", linewidth=1, label="chance")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %", ylim=(0, 1.02))
     axes[0].set_ylabel("AUROC, clean against degraded")
-    axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    _legend(figure)
     return _titled(figure, f"Detection of hidden features on {label}")
 
 
@@ -187,6 +192,27 @@ def _line(axis: Axes, group: pd.DataFrame, name: str, **style: Any) -> None:
     (line,) = axis.plot(shares, ordered["value"], marker="o", markersize=3, label=name, **style)
     low, high = ordered["low"].astype(float), ordered["high"].astype(float)
     axis.fill_between(shares, low, high, color=line.get_color(), alpha=0.1)
+
+
+def _colours(names: Iterable[str]) -> dict[str, Any]:
+    """Return a colour for each name."""
+    distinct = list(names)
+    palette = sns.color_palette("tab10" if len(distinct) <= 10 else "tab20", len(distinct))
+    return dict(zip(distinct, palette, strict=True))
+
+
+def _styles(names: Iterable[str]) -> dict[str, str]:
+    """Return a line style for each name, four in turn."""
+    return dict(zip(names, cycle(("-", "--", ":", "-.")), strict=False))
+
+
+def _legend(figure: Figure) -> None:
+    """Put one legend of all that the panels show beside them."""
+    lines: dict[str, Any] = {}
+    for axis in figure.axes:
+        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+            lines.setdefault(name, handle)
+    figure.legend(lines.values(), lines.keys(), fontsize=7, loc="outside right center")
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
