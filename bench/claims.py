@@ -162,7 +162,7 @@ def _detection(results: Results, cast: _Cast) -> Claim:
     soon = shares[cast.hgvae] <= HGVAE_LEVEL
     late = np.isnan(shares[cast.vae]) or shares[cast.vae] >= VAE_LEVEL
     told = {
-        model: _level(results, model, score)
+        model: _level(results, cast, model, score)
         for model, score in zip(levels["model"], levels["score"], strict=True)
         if score in ("nlp", "distance")
     }
@@ -172,13 +172,13 @@ def _detection(results: Results, cast: _Cast) -> Claim:
     return Claim("b", statement, paper, ours, verdict, control)
 
 
-def _level(results: Results, model: str, score: str) -> str:
+def _level(results: Results, cast: _Cast, model: str, score: str) -> str:
     """Return a detection level with the shift there, or with that at the highest level tried."""
     shifts = results.detection
     shifts = shifts[
         (shifts["model"] == model) & (shifts["score"] == score) & (shifts["metric"] == "shift_sd")
     ]
-    occluded = shifts[shifts["mechanism"].isin(results.protocol.occlusion)].sort_values("share")
+    occluded = shifts[shifts["mechanism"] == cast.mechanism].sort_values("share")
     noticed = occluded[occluded["value"].abs() > 1]
     at = noticed.iloc[0] if len(noticed) else occluded.iloc[-1]
     shift = f"{tables.interval(at['value'], at['low'], at['high'])} sd"
@@ -300,13 +300,13 @@ def _actions(results: Results, cast: _Cast) -> Claim:
     statement = "(f) z0 separates action categories"
     paper = "samples differ by class (Fig. 3); no figure"
     told = results.quality[results.quality["metric"] == "action_accuracy"].set_index("model")
-    if cast.hgvae is None or cast.hgvae not in told.index:
+    rivals = [label for label in told.index if label in cast.controls]
+    if cast.hgvae is None or cast.hgvae not in told.index or not rivals:
         return Claim("f", statement, paper, "", "not tested")
     text = {
         label: f"{label}: {tables.interval(row['value'], row['low'], row['high'])} %"
         for label, row in told.iterrows()
     }
-    rivals = [label for label in told.index if label in cast.controls]
     # Nearest neighbours in any fixed map of the window tell actions; z0 must do better.
     floor = told["value"].loc[rivals].max()
     better = told["low"].loc[cast.hgvae] > floor

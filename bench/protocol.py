@@ -7,10 +7,11 @@ to start from settings that its class has under that name, and a model entry ``l
 start from those of another entry.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -22,9 +23,11 @@ from bench.motion.corruption import Corruption
 from bench.motion.occlusion import Level, Mechanism
 from bench.registry import CORRUPTIONS, DATASETS, INFERENCES, MECHANISMS, MODELS
 from bench.settings import Settings
+from models.base import Detector
 from models.inference import Inference
 
 Built = TypeVar("Built", bound=BaseModel)
+Label = Annotated[str, Field(min_length=1)]
 REFERENCES = ("mean", "linear")
 """Models that the others' error is stated against unless a protocol names others."""
 
@@ -74,13 +77,13 @@ class _Head(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     description: str = ""
     dataset: dict[str, Any]
-    models: dict[str, dict[str, Any] | None] = Field(min_length=1)
-    inference: dict[str, dict[str, Any] | None] = Field(default_factory=_map_alone)
-    occlusion: dict[str, dict[str, Any]] = Field(min_length=1)
-    corruption: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
-    foreign: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
+    models: dict[Label, dict[str, Any] | None] = Field(min_length=1)
+    inference: dict[Label, dict[str, Any] | None] = Field(default_factory=_map_alone)
+    occlusion: dict[Label, dict[str, Any]] = Field(min_length=1)
+    corruption: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
+    foreign: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     references: list[str] | None = None
-    comparisons: dict[str, Comparison] = Field(default_factory=dict)
+    comparisons: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[int] = Field([0], min_length=1)
     scale: Scale = Scale()
     resources: Resources = Resources()
@@ -129,7 +132,7 @@ class CorruptionEntry:
         """Return a level as tables state it, with its unit; empty if there are no levels."""
         if level is None:
             return ""
-        number = f"{level:g}" if isinstance(level, float) else str(level)
+        number = f"{level:.10g}" if isinstance(level, float) else str(level)
         return f"{number} {CORRUPTIONS.get(self.corruption).unit}".strip()
 
     def at(self, level: Any, seed: int) -> Corruption:
@@ -256,7 +259,8 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
     head = _build(_Head, raw, "")
     dataset = _dataset(head.dataset)
     spec = MotionSpec(dataset.frames, dataset.fps, dataset.skeleton)
-    for label in {*head.corruption, *head.foreign} & set(head.occlusion):
+    labels = Counter([*head.occlusion, *head.corruption, *head.foreign])
+    for label in (label for label, times in labels.items() if times > 1):
         raise InputError(
             f"{label}: a label of occlusion, corruption or foreign is one of them only"
         )
@@ -312,7 +316,8 @@ def _references(head: _Head) -> tuple[str, ...]:
 
 
 def _comparison(head: _Head, label: str) -> Comparison:
-    where, comparison = f"comparisons.{label}", head.comparisons[label]
+    where = f"comparisons.{label}"
+    comparison = _build(Comparison, head.comparisons[label], where)
     _check_label(comparison.model, head.models, f"{where}.model")
     _check_label(comparison.against, head.models, f"{where}.against")
     if comparison.inference:
@@ -321,7 +326,7 @@ def _comparison(head: _Head, label: str) -> Comparison:
 
 
 def _check_label(label: object, known: Mapping[str, Any], where: str) -> None:
-    if label not in known:
+    if not isinstance(label, str) or label not in known:
         raise InputError(f"{where}: no entry '{label}'{did_you_mean(str(label), known)}")
 
 
@@ -332,15 +337,17 @@ def _model(head: _Head, label: str) -> ModelEntry:
     inference, train_on = settings.pop("inference", None), settings.pop("train_on", None)
     cls = _found(MODELS, name, where)
     for key, labels in (("inference", inference), ("train_on", train_on)):
-        if labels is not None and not (isinstance(labels, list) and all(map(str, labels))):
+        if labels is not None and not isinstance(labels, list):
             raise InputError(f"{where}.{key}: give a list")
     for other in inference or ():
         _check_label(other, head.inference, f"{where}.inference")
+    if train_on and not issubclass(cls, Detector):
+        raise InputError(f"{where}.train_on: {name} scores nothing, so nothing is unseen to it")
     return ModelEntry(
         name,
         _build(cls.Settings, settings, where),
-        None if inference is None else tuple(inference),
-        tuple(train_on) if train_on else None,
+        None if inference is None else _distinct(inference, f"{where}.inference"),
+        tuple(map(str, train_on)) if train_on else None,
     )
 
 
@@ -351,7 +358,7 @@ def _with_preset(cls: Any, settings: dict[str, Any], where: str) -> dict[str, An
     if name is None:
         return settings
     presets = getattr(cls, "presets", {})
-    if name not in presets:
+    if not isinstance(name, str) or name not in presets:
         raise InputError(f"{where}.preset: no preset '{name}'{did_you_mean(str(name), presets)}")
     return presets[name] | settings
 
@@ -371,7 +378,7 @@ def _inherited(
         settings = _with_preset(cls, settings, where)
     if other is None:
         return settings
-    if other not in entries:
+    if not isinstance(other, str) or other not in entries:
         raise InputError(
             f"models.{label}.like: no model '{other}'{did_you_mean(str(other), entries)}"
         )
@@ -427,7 +434,9 @@ def _corruption(label: str, raw: dict[str, Any], spec: MotionSpec) -> Corruption
     settings = _with_preset(cls, settings, where)
     if not cls.levelled and "levels" in settings:
         raise InputError(f"{where}.levels: {name} has no levels; leave them out")
-    levels = _levels(settings, where, "[5, 20]") if cls.levelled else [None]
+    if not cls.levelled:
+        settings["levels"] = [None]
+    levels = _levels(settings, where, "[5, 20]")
     stated = []
     for level in levels:
         built = _build(cls, {**settings, **({} if level is None else {"level": level})}, where)

@@ -213,7 +213,7 @@ def _print_plan(
     for label, entry in protocol.models.items():
         table.add_row(
             label + (" (control)" if MODELS.get(entry.model).control else ""),
-            f"{parameters(entry.model, protocol.spec, entry.settings):,}",
+            f"{_parameters(label, protocol):,}",
             str(sum(fit.model == label for fit in missing.fits)),
             str(sum(cell.model == label for cell in missing.cells)),
             str(sum(cell.model == label for cell in whole.cells)),
@@ -223,6 +223,19 @@ def _print_plan(
     console.print(
         f"{len(missing.fits)} fits and {len(missing.cells)} cells to do, {done} cells already there"
     )
+
+
+def _parameters(label: str, protocol: Protocol) -> int:
+    """Return how many learnable values a model of a protocol has.
+
+    Raises:
+        InputError: there is no such model for windows of this shape.
+    """
+    entry = protocol.models[label]
+    try:
+        return parameters(entry.model, protocol.spec, entry.settings)
+    except ValueError as error:
+        raise InputError(f"models.{label}: {error}") from None
 
 
 def parameters(name: str, spec: MotionSpec, settings: Any) -> int:

@@ -1,5 +1,6 @@
 """Tables of a run: tidy CSV to compute with, Markdown and LaTeX to read."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,7 +226,8 @@ def write(
         table.assign(dataset=label).to_csv(draft, index=False, lineterminator="\n")
     markdown, latex = [f"# {name.replace('_', ' ').capitalize()}\n\n{note}\n"], []
     for section in sections:
-        markdown.append(f"## {section.caption}\n\n{section.text.to_markdown()}\n")
+        shown = section.text.rename(index=_bar, columns=_bar).map(_bar)
+        markdown.append(f"## {section.caption}\n\n{shown.to_markdown()}\n")
         title = _tex(f"{section.caption}. {note}")
         latex.append(section.text.to_latex(caption=title, label=f"tab:{section.name}", escape=True))
     with atomic_file(folder / f"{name}.md") as draft:
@@ -276,6 +278,11 @@ def _pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> 
     return wide
 
 
+def _bar(text: Any) -> Any:
+    """Escape what would end a cell of a Markdown table."""
+    return text.replace("|", r"\|") if isinstance(text, str) else text
+
+
 def _tex(text: str) -> str:
     """Escape what captions have of LaTeX's special characters."""
-    return text.replace("%", r"\%").replace("_", r"\_").replace("²", r"\textsuperscript{2}")
+    return re.sub(r"([%_#$&])", r"\\\1", text).replace("²", r"\textsuperscript{2}")

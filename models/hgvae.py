@@ -67,7 +67,7 @@ class HGVAE(GenerativeImputer):
         sigma_floor_share: float = Field(
             2.0,
             gt=0,
-            description="or this share of its frequency's root mean square, where that is less",
+            description="or this share of its frequency's scale, where that is less",
         )
         posterior_log_var: float = Field(
             -4.0, description="log variance of posteriors before training"
@@ -280,7 +280,9 @@ class HGVAE(GenerativeImputer):
 
     def _likelihood(self, path: Tensor) -> Gaussian:
         """Return p(x | z) over scaled coefficients, its deviation held above the floor."""
-        floor = (self.settings.sigma_floor / self.scale).clamp(max=self.settings.sigma_floor_share)
+        floor = self.settings.sigma_floor / self.scale
+        if self.settings.normalise == "frequency":
+            floor = floor.clamp(max=self.settings.sigma_floor_share)
         return Gaussian.likelihood(self.output(self.output_block(path)), floor)
 
 

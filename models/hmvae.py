@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.motion import MotionSpec
 from models.hgvae import HGVAE
 
 
@@ -36,21 +37,23 @@ class HMVAE(HGVAE):
         "paper_recipe": HGVAE.presets["paper_recipe"],
     }
 
-    def adjacency(self, nodes_in: int, nodes_out: int) -> Tensor | None:
-        """Return the pooling of joints by limb, or its undoing, which copies a limb's features.
-
-        Raises:
-            ValueError: the latents' nodes are neither the limbs' coordinates nor the joints'.
-        """
-        pool = _pooling(self.spec.skeleton.names, dict(self.spec.skeleton.limbs))
-        limbs, joints = pool.shape
-        known = {(joints, joints): None, (joints, limbs): pool, (limbs, joints): (pool.T > 0) * 1.0}
-        if (nodes_in, nodes_out) not in known:
+    def __init__(self, spec: MotionSpec, settings: Settings | None = None) -> None:
+        chosen = self.Settings() if settings is None else settings
+        nodes = tuple(count for count, _ in chosen.latents)
+        known = (3 * len(spec.skeleton.limbs), spec.nodes)
+        if nodes != known:
             raise ValueError(
-                f"hmvae's latents have {limbs} nodes (coordinates of limbs) and {joints} "
-                f"(coordinates of joints), not {nodes_in} and {nodes_out}"
+                f"hmvae's latents have {known[0]} nodes (coordinates of limbs) and {known[1]} "
+                f"(coordinates of joints), not {nodes[0]} and {nodes[1]}"
             )
-        return known[nodes_in, nodes_out]
+        super().__init__(spec, chosen)
+
+    def adjacency(self, nodes_in: int, nodes_out: int) -> Tensor | None:
+        """Return the pooling of joints by limb, or its undoing, which copies a limb's features."""
+        if nodes_in == nodes_out:
+            return None
+        pool = _pooling(self.spec.skeleton.names, dict(self.spec.skeleton.limbs))
+        return pool if nodes_out < nodes_in else (pool.T > 0) * 1.0
 
 
 def _pooling(names: tuple[str, ...], limbs: dict[str, tuple[str, ...]]) -> Tensor:

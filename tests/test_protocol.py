@@ -1,12 +1,17 @@
 """Protocol files: what they mean, and one clear line for everything they may get wrong."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 
+from bench.datasets.base import Dataset, Recording
+from bench.errors import InputError
+from bench.motion import Skeleton
 from bench.protocol import load, resolve
+from bench.registry import CORRUPTIONS, DATASETS, INFERENCES, MECHANISMS, MODELS
 from tests.conftest import PROJECT, TINY, Bench
 
 
@@ -83,6 +88,73 @@ BAD = [
     ("resources", {"fit": {"cpus": 0}}, "resources.fit.cpus"),
     ("name", "../escape", "name"),
     ("name", "", "name"),
+    ("scale/samples", 0, "scale.samples"),
+    ("models/mean/preset", "published", "did you mean 'published_code'?"),
+    ("models/hgvae/preset", "nobody", "models.hgvae.preset: no preset 'nobody'"),
+    ("models/linear/preset", "published_code", "models.linear.preset: no preset"),
+    ("models/untrained/preset", "papers_recipe", "did you mean 'paper_recipe'?"),
+    ("models/mean", {"preset": ["published_code"]}, "models.mean.preset"),
+    ("models/mean", {"like": ["hgvae"]}, "models.mean.like"),
+    ("inference/map/preset", "nobody", "inference.map.preset: no preset 'nobody'"),
+    ("inference/map/preset", {"start": "normal"}, "inference.map.preset"),
+    ("inference", {"": {"inference": "map"}}, "inference"),
+    ("occlusion/features/preset", "nobody", "occlusion.features.preset: no preset 'nobody'"),
+    ("occlusion/features/levels", ["10%", 0.1], "10%, 10% names the same one twice"),
+    ("occlusion", {"": {"mechanism": "features", "levels": [3]}}, "occlusion"),
+    ("corruption/noise/preset", "nobody", "corruption.noise.preset: no preset 'nobody'"),
+    ("corruption", [], "corruption"),
+    ("corruption", {"nois": {"levels": [5]}}, "unknown corruption 'nois' (did you mean 'noise'?)"),
+    ("corruption", {"x": {"corruption": "y", "levels": [5]}}, "corruption.x: unknown corruption"),
+    ("corruption/noise", None, "corruption.noise.levels: give a list"),
+    ("corruption/noise/levels", ..., "corruption.noise.levels: give a list"),
+    ("corruption/noise/levels", [], "corruption.noise.levels: give a list"),
+    ("corruption/noise/levels", 5, "corruption.noise.levels: give a list"),
+    ("corruption/noise/levels", [5, -5], "greater than 0, not -5"),
+    ("corruption/noise/levels", [0], "greater than 0, not 0"),
+    ("corruption/noise/levels", ["loud"], "corruption.noise.level"),
+    ("corruption/noise/levels", [float("inf")], "corruption.noise.level"),
+    ("corruption/noise/levels", [5, 5.0], "corruption.noise.levels: 5.0, 5.0 names the same one"),
+    ("corruption/noise/sigma", 5, "corruption.noise.sigma: unknown key 'sigma'"),
+    ("corruption/noise/seed", 5, "corruption.noise.seed: set levels here and seeds at the top"),
+    ("corruption/noise/level", 5, "corruption.noise.level: set levels here"),
+    ("corruption/time_reversal", {"levels": [1]}, "time_reversal has no levels; leave them out"),
+    ("corruption/time_reversal", {"level": 1}, "corruption.time_reversal.level"),
+    ("corruption/time_reversal", {"seed": 1}, "corruption.time_reversal.seed"),
+    ("corruption/joint_swap", {"levels": [51]}, "level 51 is over 100%: a window has 50 frames"),
+    ("corruption/joint_swap", {"levels": ["101%"]}, "level 101% is over 100%"),
+    ("corruption/joint_swap", {"levels": [0]}, "swaps nothing"),
+    ("corruption/joint_swap", {"levels": ["10%", 0.1]}, "10%, 10% names the same one twice"),
+    ("corruption/joint_swap", {"levels": [5, "5"]}, "5, 5 names the same one twice"),
+    (
+        "corruption/features",
+        {"corruption": "noise", "levels": [5]},
+        "features: a label of occlusion, corruption or foreign is one of them only",
+    ),
+    ("foreign/features", {"name": "synthetic"}, "features: a label of occlusion, corruption or"),
+    ("foreign/noise", {"name": "synthetic"}, "noise: a label of occlusion, corruption or foreign"),
+    ("foreign/others/name", ..., "foreign.others.name: unknown data set 'others'"),
+    ("foreign/others/name", "synthetik", "(did you mean 'synthetic'?)"),
+    ("foreign/others/frames", 40, "foreign.others: its windows must have the 50 frames"),
+    ("foreign/others/fps", 30, "foreign.others: its windows must have the 50 frames and the rate"),
+    ("foreign/others/levels", [3], "foreign.others.levels: unknown key 'levels'"),
+    ("foreign/others/subjects", 1, "foreign.others.subjects"),
+    ("references", ["meen"], "references: no entry 'meen' (did you mean 'mean'?)"),
+    ("references", ["mean", "mean"], "references: mean, mean names the same one twice"),
+    ("references", "mean", "references"),
+    ("comparisons/zeros", "zero", "comparisons.zeros"),
+    ("comparisons/zeros/model", "zeroo", "comparisons.zeros.model: no entry 'zeroo'"),
+    ("comparisons/zeros/model", ..., "comparisons.zeros.model: missing"),
+    ("comparisons/zeros/against", "maen", "comparisons.zeros.against: no entry 'maen' (did you"),
+    ("comparisons/zeros/against", ..., "comparisons.zeros.against: missing"),
+    ("comparisons/zeros/inference", "mpa", "comparisons.zeros.inference: no entry 'mpa' (did you"),
+    ("comparisons/zeros/agianst", "mean", "unknown key 'agianst' (did you mean 'against'?)"),
+    ("models/hgvae/inference", ["mpa"], "models.hgvae.inference: no entry 'mpa' (did you mean"),
+    ("models/hgvae/inference", "map", "models.hgvae.inference: give a list"),
+    ("models/hgvae/inference", [{"map": {}}], "models.hgvae.inference"),
+    ("models/hgvae/inference", ["map", "map"], "models.hgvae.inference"),
+    ("models/walking/train_on", "walk", "models.walking.train_on: give a list"),
+    ("models/walking/train_on", {"walk": 1}, "models.walking.train_on: give a list"),
+    ("models/linear", {"train_on": ["walk"]}, "models.linear.train_on"),
 ]
 
 
@@ -167,3 +239,206 @@ def test_every_protocol_of_the_project_resolves(path: Path) -> None:
     protocol = load(path)
     assert protocol.name == path.stem
     assert any(entry.model in ("zero", "untrained") for entry in protocol.models.values())
+
+
+class Stick(Dataset):
+    """Motion of three joints."""
+
+    name: ClassVar[str] = "stick"
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Three joints in a row."""
+        return DATASETS.get("synthetic")().skeleton.select(["spine3", "neck", "head"])
+
+    def files(self, root: Path | None) -> list[Path]:
+        """Return nothing."""
+        return []
+
+    def recordings(self, root: Path | None) -> Iterator[Recording]:
+        """Yield nothing."""
+        yield from ()
+
+
+def test_a_foreign_data_set_must_have_as_many_joints(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DATASETS._classes, "stick", Stick)
+    file = tmp_path / "bad.yaml"
+    file.write_text(yaml.safe_dump(changed("foreign", {"stick": {}})))
+    ended = bench("run", file, "--results", tmp_path / "results", "--executor", "local")
+    assert ended.code == 2
+    assert "foreign.stick: it has 3 joints, not 18" in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_foreign_data_set_takes_frames_and_rate_from_the_data_set() -> None:
+    raw = changed("dataset/frames", 30)
+    raw["dataset"]["fps"] = 12.5
+    (others,) = resolve(raw).foreign.values()
+    assert (others.frames, others.fps) == (30, 12.5)
+    assert others.model_dump()["seed"] == 7
+    alone = resolve(changed("foreign", {"synthetic": None})).foreign["synthetic"]
+    assert (alone.name, alone.frames) == ("synthetic", 50)
+
+
+def settings_of(entries: dict[str, Any], label: str) -> dict[str, Any]:
+    """Return what a model entry's settings resolve to."""
+    raw = changed("models", entries)
+    return resolve(raw | {"comparisons": {}}).models[label].settings.model_dump()
+
+
+def test_own_keys_go_before_the_own_preset_and_that_before_like() -> None:
+    other = {"model": "hgvae", "width": 8, "sigma_floor": 5.0, "weight_decay": 0.3, "epochs": 3}
+    entry = {"weight_decay": 0.5, "preset": "published_code", "like": "other", "model": "hgvae"}
+    told = settings_of({"other": other, "mine": entry}, "mine")
+    assert told["weight_decay"] == 0.5  # its own, over 1e-4 of the preset and 0.3 of the other
+    assert told["sigma_floor"] == 0.0  # of the preset, over 5 of the other
+    assert told["layout"] == "scrambled"  # of the preset alone
+    assert (told["width"], told["epochs"]) == (8, 3)  # of the other alone
+    assert told["batch_size"] == MODELS.get("hgvae").Settings().batch_size
+    backwards = dict(reversed(entry.items()))
+    assert settings_of({"mine": backwards, "other": other}, "mine") == told
+
+
+def test_a_preset_of_the_entry_that_another_is_like_is_inherited() -> None:
+    entries = {
+        "first": {"model": "hgvae", "preset": "published_code", "residual": "input"},
+        "second": {"model": "untrained", "like": "first"},
+        "third": {"model": "hgvae", "like": "second", "preset": "paper_recipe", "dct": "forward"},
+    }
+    first, second, third = (settings_of(entries, label) for label in entries)
+    assert first == second
+    assert first["residual"] == "input"
+    assert first["dct"] == "inverse"
+    assert third == {**first, "dct": "forward"}  # the rest of that preset is in the other's too
+    raw = resolve(changed("models", entries) | {"comparisons": {}})
+    assert raw.models["second"].model == "untrained"
+
+
+@pytest.mark.parametrize(
+    ("section", "registry", "key"),
+    [
+        ("models", MODELS, "model"),
+        ("inference", INFERENCES, "inference"),
+        ("occlusion", MECHANISMS, "mechanism"),
+        ("corruption", CORRUPTIONS, "corruption"),
+    ],
+)
+def test_every_preset_is_settings_that_its_class_has(section: str, registry: Any, key: str) -> None:
+    tried = 0
+    for name, cls in registry.all().items():
+        for preset, stated in getattr(cls, "presets", {}).items():
+            entry = {key: name, "preset": preset}
+            if section == "occlusion":
+                entry["levels"] = [3]
+            raw = changed(section, {"mine": entry}) | {"comparisons": {}}
+            told = resolve(raw).to_dict()[section]["mine"]
+            assert {label: told[label] for label in stated} == stated
+            assert "preset" not in told
+            tried += 1
+    assert tried or section == "corruption"
+
+
+def test_own_keys_of_inferences_and_mechanisms_go_before_their_presets() -> None:
+    raw = changed(
+        "inference",
+        {
+            "all": {"inference": "map", "preset": "published_code"},
+            "most": {"inference": "map", "preset": "published_code", "accumulate": False},
+        },
+    )
+    raw["occlusion"] = {
+        "one": {"mechanism": "features", "preset": "published_code", "levels": [3]},
+        "each": {
+            "mechanism": "features",
+            "shared": False,
+            "preset": "published_code",
+            "levels": [3],
+        },
+    }
+    told = resolve(raw).to_dict()
+    ways = {label: (way["start"], way["accumulate"]) for label, way in told["inference"].items()}
+    assert ways == {"all": ("normal", True), "most": ("normal", False)}
+    assert {label: entry["shared"] for label, entry in told["occlusion"].items()} == {
+        "one": True,
+        "each": False,
+    }
+
+
+def test_a_wrong_mean_is_a_preset_of_the_mean(tiny: Path) -> None:
+    protocol = load(tiny)
+    assert protocol.models["wrong_mean"].settings.scale == 3.03
+    assert protocol.models["mean"].settings.scale == 1
+
+
+def everything() -> dict[str, Any]:
+    """Return the tiny protocol with some of all that a protocol can say."""
+    raw = changed("models/vae/inference", ["far"])
+    raw["models"]["published"] = {"model": "hgvae", "like": "hgvae", "preset": "published_code"}
+    raw["inference"]["far"] = {"inference": "map", "preset": "published_code", "rate": 10}
+    raw["occlusion"]["one_mask"] = {"mechanism": "features", "shared": True, "levels": ["2.5%"]}
+    raw["corruption"]["markers"] = {"corruption": "joint_swap", "levels": [3, "10%", 0.5]}
+    raw["foreign"]["strangers"] = {"name": "synthetic", "seed": 1}
+    raw["references"] = ["linear"]
+    raw["comparisons"]["far"] = {"model": "hgvae", "inference": "far", "against": "mean"}
+    return raw
+
+
+def test_a_protocol_of_everything_resolves_to_itself() -> None:
+    protocol = resolve(everything())
+    plain = yaml.safe_load(yaml.safe_dump(protocol.to_dict()))
+    again = resolve(plain)
+    assert again.to_dict() == plain == protocol.to_dict()
+    for part in ("models", "inference", "occlusion", "corruption", "foreign", "comparisons"):
+        assert getattr(again, part) == getattr(protocol, part)
+    assert again.references == protocol.references == ("linear",)
+    assert again.models["walking"].train_on == ("walk",)
+    assert again.models["vae"].inference == ("far",)
+    assert again.models["hgvae"].inference is None
+    assert plain["corruption"]["markers"]["levels"] == [3, "10%", "50%"]
+    assert "levels" not in plain["corruption"]["time_reversal"]
+
+
+def test_validate_prints_a_protocol_that_is_the_same(tmp_path: Path, bench: Bench) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(yaml.safe_dump(everything()))
+    printed = bench("validate", first)
+    assert printed.code == 0
+    second.write_text(printed.out)
+    assert bench("validate", second).out == printed.out
+
+
+def test_references_are_mean_and_linear_unless_told_otherwise(tiny: Path) -> None:
+    assert load(tiny).references == ("mean", "linear")
+    assert load(tiny, ["references=[zero]"]).references == ("zero",)
+    assert load(tiny, ["references=[]"]).references == ()
+    assert load(tiny).only(["zero", "mean"]).references == ("mean",)
+
+
+def test_only_keeps_the_comparisons_that_it_has_both_sides_of() -> None:
+    protocol = resolve(everything())
+    assert set(protocol.comparisons) == {"zeros", "far"}
+    assert set(protocol.only(["zero", "wrong_mean", "mean"]).comparisons) == {"zeros"}
+    assert set(protocol.only(["hgvae", "mean"]).comparisons) == {"far"}
+    assert not protocol.only(["zero", "hgvae"]).comparisons
+    kept = protocol.only(["hgvae", "mean"])
+    assert resolve(kept.to_dict()).to_dict() == kept.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("label", "levels"),
+    [
+        ("noise", [5, 5.5, 0.1, 100]),
+        ("noise", [1000000.0, 1000000.5]),
+        ("joint_swap", [3, "10%", "10.5%", 5]),
+    ],
+)
+def test_levels_that_differ_are_told_apart_or_refused(label: str, levels: list[Any]) -> None:
+    """Two levels of one label would be one cell in every table."""
+    try:
+        entry = resolve(changed("corruption", {label: {"levels": levels}})).corruption[label]
+    except InputError:
+        return
+    assert len({entry.label(level) for level in entry.levels}) == len(levels)

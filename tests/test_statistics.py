@@ -1,8 +1,12 @@
-"""Metrics by hand, intervals by simulation."""
+"""Metrics by hand, intervals by simulation, tests by enumeration."""
+
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench import metrics, statistics
 
@@ -64,3 +68,105 @@ def test_one_recording_has_no_interval() -> None:
     assert value == 1
     assert np.isnan(low)
     assert np.isnan(high)
+
+
+def enumerated(difference: list[float], recordings: list[str]) -> float:
+    """Return the share of all sign flips of recordings with a mean as far from nought."""
+    names = sorted(set(recordings))
+    sums = [
+        sum(value for value, name in zip(difference, recordings, strict=True) if name == wanted)
+        for wanted in names
+    ]
+    seen = abs(sum(sums))
+    flipped = [
+        abs(sum(sign * part for sign, part in zip(signs, sums, strict=True)))
+        for signs in product((-1, 1), repeat=len(sums))
+    ]
+    return sum(total >= seen - 1e-9 for total in flipped) / len(flipped)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.integers(-30, 30), st.sampled_from("abcdefg")), min_size=2, max_size=20
+    ).filter(lambda rows: len({name for _, name in rows}) > 1)
+)
+def test_sign_flip_p_is_that_of_all_flips(rows: list[tuple[int, str]]) -> None:
+    difference, recordings = [float(value) for value, _ in rows], [name for _, name in rows]
+    p = statistics.sign_flip_p(np.array(difference), np.array(recordings, dtype=object))
+    assert p == pytest.approx(enumerated(difference, recordings))
+    assert 0 < p <= 1
+
+
+def test_sign_flip_p_by_hand() -> None:
+    # Sums by recording are 3, 2 and -1. Of the eight flips +-4 and +-6 are as far out as 4.
+    difference = np.array([1.0, 2.0, 2.0, -1.0])
+    p = statistics.sign_flip_p(difference, np.array(["a", "a", "b", "c"], dtype=object))
+    assert p == pytest.approx(4 / 8)
+
+
+def test_sign_flip_p_is_two_sided_and_has_no_unit() -> None:
+    rng = np.random.default_rng(3)
+    difference = rng.normal(0.4, 1, 40)
+    recordings = np.array([f"r{number % 10}" for number in range(40)], dtype=object)
+    p = statistics.sign_flip_p(difference, recordings)
+    assert 0.0 < p < 0.9
+    assert statistics.sign_flip_p(-difference, recordings) == pytest.approx(p)
+    assert statistics.sign_flip_p(1000 * difference, recordings) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(("recordings", "least"), [(2, 0.5), (4, 0.125), (5, 0.0625)])
+def test_few_recordings_cannot_have_a_small_p(recordings: int, least: float) -> None:
+    # However many windows agree: they are windows of the same few recordings.
+    names = np.repeat([f"r{number}" for number in range(recordings)], 500).astype(object)
+    assert statistics.sign_flip_p(np.full(len(names), -1.0), names) == pytest.approx(least)
+
+
+def test_one_recording_or_no_difference_is_no_evidence() -> None:
+    ones = np.ones(100)
+    assert statistics.sign_flip_p(ones, np.array(["a"] * 100, dtype=object)) == 1
+    many = np.array([f"r{number}" for number in range(100)], dtype=object)
+    assert statistics.sign_flip_p(np.zeros(100), many) == 1
+    assert statistics.sign_flip_p(ones, many) < 0.001
+
+
+def test_no_difference_is_rejected_as_seldom_as_the_level_says() -> None:
+    rng = np.random.default_rng(5)
+    names = np.repeat([f"r{number}" for number in range(10)], 5).astype(object)
+    rejected = 0
+    for _ in range(200):
+        # Windows of a recording share most of their difference.
+        difference = np.repeat(rng.normal(0, 1, 10), 5) + rng.normal(0, 0.1, 50)
+        rejected += statistics.sign_flip_p(difference, names) < 0.05
+    assert rejected / 200 < 0.1
+
+
+def test_holm_by_hand() -> None:
+    # In order 0.005 * 4, 0.01 * 3, 0.03 * 2 and 0.04 * 1, which must not be less than 0.06.
+    corrected = statistics.holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    assert corrected.tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm(np.array([0.9, 0.6])).tolist() == [1, 1]
+    assert statistics.holm(np.array([0.02])).tolist() == [0.02]
+    assert statistics.holm(np.array([])).tolist() == []
+
+
+probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@given(probabilities)
+def test_holm_keeps_the_order_and_only_raises(p: list[float]) -> None:
+    corrected = statistics.holm(np.array(p))
+    assert (corrected >= np.array(p)).all()
+    assert (corrected <= 1).all()
+    for one, raised in zip(p, corrected, strict=True):
+        for other, raised_other in zip(p, corrected, strict=True):
+            assert one > other or raised <= raised_other
+    # It lies between no correction and Bonferroni's.
+    assert (corrected <= np.minimum(len(p) * np.array(p), 1) + 1e-12).all()
+
+
+@given(probabilities, st.integers(0, 1000))
+def test_holm_does_not_depend_on_the_order(p: list[float], seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(p))
+    shuffled = statistics.holm(np.array(p)[order])
+    assert shuffled.tolist() == pytest.approx(statistics.holm(np.array(p))[order].tolist())

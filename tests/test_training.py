@@ -1,10 +1,18 @@
-"""The fit loop: interruption, divergence, warm-up, best weights."""
+"""The fit loop: interruption, divergence, warm-up, best weights, averaging, skipping."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import hypothesis
+import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from bench.motion import Windows
 from bench.training import (
@@ -36,7 +44,7 @@ class Toy(nn.Module):
         return {"loss": error + kl_weight * self.weight.square().mean(), "error": error}
 
 
-def fit(folder: Path | None, stop_after: int | None = None, **settings: float) -> tuple[Toy, list]:
+def fit(folder: Path | None, stop_after: int | None = None, **settings: Any) -> tuple[Toy, list]:
     module = Toy()
 
     def report(progress: Progress) -> None:
@@ -53,12 +61,32 @@ def plain(history: list) -> list:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
 
 
-def test_an_interrupted_fit_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    whole, history = fit(None)
+@pytest.fixture
+def steps() -> Iterator[list[Tensor]]:
+    """The first parameter after each step of any optimiser."""
+    taken: list[Tensor] = []
+
+    def record(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        taken.append(optimizer.param_groups[0]["params"][0].detach().clone())
+
+    handle = register_optimizer_step_post_hook(record)
+    yield taken
+    handle.remove()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"ema": 0.9}, {"ema": 0.5, "weight_decay": 0.1, "skip_gradient": 0.25}]
+)
+def test_an_interrupted_fit_ends_as_if_it_had_not_been(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    whole, history = fit(None, **settings)
+    if "skip_gradient" in settings:
+        assert 0 < sum(row["skipped"] for row in history) < len(history)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path, stop_after=3)
+        fit(tmp_path, stop_after=3, **settings)
     assert (tmp_path / "checkpoint.safetensors").exists()
-    resumed, resumed_history = fit(tmp_path)
+    resumed, resumed_history = fit(tmp_path, **settings)
     assert torch.equal(resumed.weight, whole.weight)
     assert plain(resumed_history) == plain(history)
     assert resumed.batches < whole.batches
@@ -135,3 +163,199 @@ def test_parts_of_a_batch_add_up_to_the_batchs_gradient() -> None:
     assert gradients[0] is not None
     torch.testing.assert_close(gradients[0], gradients[1])
     torch.testing.assert_close(errors[0], errors[1])
+
+
+def running_average(start: Tensor, steps: list[Tensor], decay: float) -> NDArray[np.float64]:
+    average = start.double().numpy()
+    for step in steps:
+        average = decay * average + (1 - decay) * step.double().numpy()
+    return average
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.9, 0.99])
+def test_what_is_kept_is_the_running_average_of_the_weights(
+    decay: float, steps: list[Tensor]
+) -> None:
+    module, history = fit(None, ema=decay)
+    assert len(steps) == 6 * 5  # five batches an epoch
+    best = min(history, key=lambda row: row["valid_loss"])["epoch"]
+    expected = running_average(torch.zeros(3), steps[: 5 * best], decay)
+    np.testing.assert_allclose(module.weight.detach(), expected, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(module.weight, steps[5 * best - 1], rtol=1e-2)
+
+
+def test_averaging_does_not_change_the_path_of_the_weights(steps: list[Tensor]) -> None:
+    fit(None)
+    plainly = list(steps)
+    steps.clear()
+    fit(None, ema=0.9)
+    assert torch.equal(torch.stack(steps), torch.stack(plainly))
+
+
+def test_the_average_is_what_is_validated_with_the_latest_batch_statistics() -> None:
+    seen: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(54))
+            self.norm = nn.BatchNorm1d(54, affine=False)
+
+        def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
+            normal = self.norm(motion.mean(dim=1).flatten(1))
+            loss = (normal + 1 - self.weight).square().mean()
+            assert self.norm.running_mean is not None
+            now = (float(self.weight.detach()[0]), float(self.norm.running_mean[0]))
+            seen[self.training].append(now)
+            return {"loss": loss}
+
+    context = FitContext(seed=1)
+    settings = TrainSettings(epochs=3, batch_size=24, learning_rate=0.05, ema=0.8)
+    module = Normalised()
+    train(module, TRAIN, VALID, settings, context)
+    (_, first), (second, _), (third, _) = seen[True]
+    # Of the first two steps, whose outcomes the second and the third batch see.
+    once, twice = 0.2 * second, 0.8 * 0.2 * second + 0.2 * third
+    assert [weight for weight, _ in seen[False]][:2] == pytest.approx([once, twice], rel=1e-4)
+    assert seen[False][0][1] == pytest.approx(first)
+    assert [mean for _, mean in seen[False]] == [mean for _, mean in seen[True]]
+    best = min(context.history, key=lambda row: row["valid_loss"])["epoch"]
+    assert float(module.weight.detach()[0]) == seen[False][int(best) - 1][0]
+    assert not module.training
+
+
+class Rough(Toy):
+    """Has a gradient a million times as steep for some batches."""
+
+    rough: tuple[int, ...] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Tensor] = []
+
+    def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
+        losses = super().losses(motion, kl_weight)
+        if self.training:
+            self.before.append(self.weight.detach().clone())
+            if self.batches in self.rough:
+                losses["loss"] = 1e6 * losses["loss"]
+        return losses
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.6])
+@pytest.mark.parametrize(
+    ("rough", "share"), [((), 0), ((2, 5), 9 / 24), ((1,), 5 / 24), ((1, 2, 3, 4, 5), 1)]
+)
+def test_a_step_of_too_steep_a_gradient_changes_nothing_and_is_counted(
+    rough: tuple[int, ...], share: float, ema: float, steps: list[Tensor]
+) -> None:
+    module, context = Rough(), FitContext(seed=1)
+    module.rough = rough
+    settings = TrainSettings(
+        epochs=1, batch_size=5, learning_rate=0.05, ema=ema, skip_gradient=1e3, gradient_clip=1.0
+    )
+    train(module, TRAIN, VALID, settings, context)
+    assert len(module.before) == 5
+    taken = iter(steps)
+    expected = torch.zeros(3)
+    for number, before in enumerate(module.before, 1):
+        assert torch.equal(before, expected)
+        if number not in rough:
+            expected = next(taken)
+            assert not torch.equal(before, expected)
+    assert next(taken, None) is None
+    assert context.history[0]["skipped"] == pytest.approx(share)
+    average = running_average(torch.zeros(3), steps, ema)
+    np.testing.assert_allclose(module.weight.detach(), average, rtol=1e-4, atol=1e-6)
+
+
+def test_a_skipped_step_leaves_no_trace_in_later_ones(steps: list[Tensor]) -> None:
+    """Adam's moments neither: its next step is of the size of a first one."""
+    module = Rough()
+    module.rough = (1,)
+    settings = TrainSettings(epochs=1, batch_size=5, learning_rate=0.05, skip_gradient=1e3)
+    train(module, TRAIN, VALID, settings, FitContext(seed=1))
+    torch.testing.assert_close(steps[0].abs(), torch.full((3,), 0.05), rtol=1e-3, atol=0)
+
+
+def test_nothing_is_skipped_unless_told_to(steps: list[Tensor]) -> None:
+    module, context = Rough(), FitContext(seed=1)
+    module.rough = (1, 2)
+    train(module, TRAIN, VALID, TrainSettings(epochs=1, batch_size=5), context)
+    assert len(steps) == 5
+    assert "skipped" not in context.history[0]
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_steps_are_adams_with_its_penalty_on_weights(
+    weight_decay: float, steps: list[Tensor]
+) -> None:
+    """Against Adam as Kingma and Ba write it, the penalty's slope added to the loss's."""
+    wanted = torch.tensor([1.0, -2.0, 0.5])
+
+    class Bowl(Toy):
+        def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
+            return {"loss": (self.weight - wanted).square().sum()}
+
+    settings = TrainSettings(epochs=30, batch_size=12, learning_rate=0.1, weight_decay=weight_decay)
+    train(Bowl(), TRAIN, VALID, settings, FitContext())
+    weight, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
+    assert len(steps) == 60
+    for number, step in enumerate(steps, 1):
+        slope = 2 * (weight - wanted.numpy()) + weight_decay * weight
+        first = 0.9 * first + 0.1 * slope
+        second = 0.999 * second + 0.001 * slope**2
+        unbiased = first / (1 - 0.9**number), second / (1 - 0.999**number)
+        weight = weight - 0.1 * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+        np.testing.assert_allclose(step, weight, rtol=1e-3, atol=1e-4)
+    # Where the two slopes cancel: 2 (w - a) + decay w = 0.
+    settled = wanted.numpy() * 2 / (2 + weight_decay)
+    np.testing.assert_allclose(weight, settled, rtol=0.1)
+
+
+class Counter(nn.Module):
+    """Remembers the batches that it is shown in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.parts: list[Tensor] = []
+
+    def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
+        if self.training:
+            self.parts.append(motion)
+        return {"loss": (motion.flatten(1).mean(dim=1) - self.weight).square().mean()}
+
+
+def assert_even(sizes: list[int], total: int, largest: int) -> None:
+    assert sum(sizes) == total
+    assert len(sizes) == math.ceil(total / largest)
+    assert max(sizes) <= largest
+    assert max(sizes) - min(sizes) <= 1
+
+
+@hypothesis.given(st.integers(1, 40), st.integers(1, 50))
+@hypothesis.settings(max_examples=50, deadline=None)
+def test_parts_of_a_batch_are_of_nearly_equal_size(windows: int, micro_batch: int) -> None:
+    module, batch = Counter(), torch.arange(float(windows))[:, None]
+    loss = accumulate(module, batch, 1.0, micro_batch)["loss"]
+    assert_even([len(part) for part in module.parts], windows, micro_batch)
+    assert torch.equal(torch.cat(module.parts), batch)
+    # However they are cut, loss and gradient are the whole batch's.
+    values = np.arange(windows)
+    np.testing.assert_allclose(loss, np.square(values).mean(), rtol=1e-5)
+    assert module.weight.grad is not None
+    np.testing.assert_allclose(module.weight.grad, -2 * values.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [24, 17, 9, 8])
+@pytest.mark.parametrize("batch_size", [4, 8, 16])
+def test_batches_of_an_epoch_are_of_nearly_equal_size(count: int, batch_size: int) -> None:
+    module, windows = Counter(), TRAIN.take(slice(count))
+    train(module, windows, VALID, TrainSettings(epochs=1, batch_size=batch_size), FitContext())
+    assert_even([len(part) for part in module.parts], count, batch_size)
+    shown = torch.cat(module.parts).flatten(1)
+    # Every window once, in another order.
+    expected = windows.tensor().flatten(1)
+    assert sorted(shown.tolist()) == sorted(expected.tolist())
+    assert not torch.equal(shown, expected)

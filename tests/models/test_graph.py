@@ -85,15 +85,18 @@ def test_blocks_keep_their_gelu_where_other_layers_have_none(
 
 
 @pytest.mark.parametrize("activation", [True, False])
-def test_heads_are_unbounded_and_start_with_small_log_variances(activation: bool) -> None:
+def test_heads_never_have_a_gelu(activation: bool) -> None:
     torch.manual_seed(8)
-    head = GCL((54, 54), (64, 2 * 32), Style(activation=activation), head=True).double()
-    A = torch.randn(54, 3, 64, dtype=torch.float64)
-    out = head(A)
-    torch.testing.assert_close(out[:, 0], looped(head, A[:, 0], activation=False))
-    mean, log_var = out.detach().chunk(2, dim=-1)
+    head = GCL((4, 3), (5, 6), Style(activation=activation), head=True).double()
+    A = torch.randn(4, 1, 5, dtype=torch.float64)
+    torch.testing.assert_close(head(A)[:, 0], looped(head, A[:, 0], activation=False))
+
+
+def test_heads_start_with_small_log_variances() -> None:
+    torch.manual_seed(8)
+    head = GCL((54, 54), (64, 2 * 32), head=True)
+    mean, log_var = head(torch.randn(54, 3, 64)).detach().chunk(2, dim=-1)
     assert float(mean.std()) == pytest.approx(1, rel=0.2)
-    assert float(mean.min()) < -1
     assert float(log_var.std()) == pytest.approx(0.01, rel=0.2)
 
 

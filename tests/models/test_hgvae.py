@@ -1,20 +1,26 @@
 """The HG-VAE: shapes, density, gradients, and that it learns."""
 
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
-from torch.distributions import Normal
+from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from bench.datasets.base import load
-from bench.datasets.synthetic import Synthetic
+from bench.datasets.synthetic import SKELETON, Synthetic
 from bench.listing import PAPER_SPEC
 from bench.motion import Windows, dct_matrix
 from bench.training import FitContext
 from models.gaussian import Gaussian
+from models.graph import GCL
 from models.hgvae import HGVAE
 from models.untrained import Untrained
+from tests.conftest import walk
 
 SMALL = {"latents": [[1, 8], [4, 6], [54, 4]], "width": 8, "residual": "branch"}
 
@@ -24,6 +30,49 @@ def small(windows: Windows, seed: int = 0, **settings: object) -> HGVAE:
     model = HGVAE(windows.spec, HGVAE.Settings(**{**SMALL, **settings}))
     model.measure(windows, windows)
     return model.eval()
+
+
+def as_normal(gaussian: Gaussian) -> Normal:
+    return Normal(gaussian.mean, torch.exp(0.5 * gaussian.log_var))
+
+
+def nats(gaussian: Gaussian, value: Tensor) -> Tensor:
+    """Return the log density of ``value``, ``(window,)``."""
+    return as_normal(gaussian).log_prob(value).sum(dim=(0, 2))
+
+
+def divergence(posteriors: list[Gaussian], priors: list[Gaussian]) -> Tensor:
+    """Return ``(level, window)`` KL terms, in nats."""
+    pairs = zip(map(as_normal, posteriors), map(as_normal, priors), strict=True)
+    return torch.stack([kl_divergence(*pair).sum(dim=(0, 2)) for pair in pairs])
+
+
+def fixed_draw() -> Callable[[Gaussian], Tensor]:
+    """Return draws with one noise for all windows, that of seed 0."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(source: Gaussian) -> Tensor:
+        nodes, _, features = source.mean.shape
+        noise = torch.randn(nodes, 1, features, generator=generator)
+        return source.mean + source.log_var.exp().sqrt() * noise
+
+    return draw
+
+
+def assert_slopes(function: Callable[[Tensor], Tensor], motion: Tensor) -> None:
+    """Hold the gradient of a sum over windows against finite differences, at ten entries."""
+    motion = motion.detach().clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(function(motion).sum(), motion)
+    assert float(gradient.abs().median()) > 1e-7
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        place = tuple(int(rng.integers(size)) for size in motion.shape)
+        step = torch.zeros_like(motion)
+        step[place] = 1e-3
+        with torch.no_grad():
+            above, below = (function(motion + s).sum() for s in (step, -step))
+        slope = float((above - below) / 2e-3)
+        assert slope == pytest.approx(float(gradient[place]), rel=1e-4, abs=1e-7)
 
 
 def test_latents_at_the_papers_size_are_the_papers() -> None:
@@ -53,38 +102,227 @@ def test_loss_is_the_negative_elbo(windows: Windows) -> None:
     torch.manual_seed(5)
     x = model._coefficients(motion) / model.scale
     path, posteriors, priors = model._descend(model._ascend(x), Gaussian.sample)
-    likelihood = model._likelihood(path)
-    normal = Normal(likelihood.mean, torch.exp(0.5 * likelihood.log_var))
-    distortion = -normal.log_prob(x).sum(dim=(0, 2)).mean()
-    rate = torch.zeros(())
-    for q, p in zip(posteriors, priors, strict=True):
-        pair = [Normal(g.mean, torch.exp(0.5 * g.log_var)) for g in (q, p)]
-        rate = rate + torch.distributions.kl_divergence(*pair).sum(dim=(0, 2)).mean()
+    distortion = -nats(model._likelihood(path), x).mean()
+    rates = divergence(posteriors, priors).mean(dim=1)
     torch.testing.assert_close(losses["distortion"], distortion)
-    torch.testing.assert_close(losses["loss"], distortion + 0.3 * rate)
+    torch.testing.assert_close(losses["loss"], distortion + 0.3 * rates.sum())
+    torch.testing.assert_close([losses[f"kl_z{level}"] for level in range(3)], list(rates))
     assert [name for name in losses if name.startswith("kl")] == ["kl_z0", "kl_z1", "kl_z2"]
 
 
-def test_deviations_stay_above_the_floor(windows: Windows) -> None:
-    model = small(windows, sigma_floor=7.0)
-    path, _, _ = model._descend(model._ascend(model._scaled(windows.tensor())), Gaussian.centre)
-    deviation = torch.exp(0.5 * model._likelihood(path).log_var) * model.scale
-    assert float(deviation.detach().min()) >= 7.0 * (1 - 1e-5)
+@pytest.mark.parametrize("share", [0.3, 1.0, 1e9])
+def test_deviations_stay_above_the_floor(windows: Windows, share: float) -> None:
+    """It is in mm, or a share of the frequency's root mean square where that is less."""
+    model = small(windows, sigma_floor=7.0, sigma_floor_share=share)
+    around = windows.motion - windows.motion.mean(axis=0)
+    coefficients = scipy.fft.dct(around.astype(np.float64), norm="ortho", axis=1)
+    usual = np.sqrt(np.square(coefficients).mean(axis=(0, 2, 3)))
+    floor = np.minimum(7.0, share * usual)
+    assert (floor < 7).any() == (share <= 1)  # slow movements are large, fast ones are not
+    assert (floor == 7).any()
+    path = model._descend(model._ascend(model._scaled(windows.tensor())), Gaussian.centre)[0]
+
+    def smallest() -> np.ndarray:
+        deviation = torch.exp(0.5 * model._likelihood(path).log_var) * model.scale
+        return deviation.detach().amin(dim=(0, 1)).numpy()
+
+    assert (smallest() >= floor * (1 - 1e-3)).all()
+    with torch.no_grad():  # as if it had learnt to be as sure as can be
+        model.output.b[:, 50:] = -100
+    np.testing.assert_allclose(smallest(), floor, rtol=1e-2, atol=1e-3)
 
 
-def test_posterior_gradient_matches_finite_differences(windows: Windows) -> None:
+def test_the_floor_is_in_mm_where_coefficients_are_not_scaled(windows: Windows) -> None:
+    """About nought, the slowest frequency's root mean square is hundreds of mm: 7 is less."""
+    model = small(windows, normalise="none", sigma_floor=7.0)
+    x = model._scaled(windows.tensor())
+    assert float(x[..., 0].square().mean().sqrt()) > 100
+    with torch.no_grad():
+        model.output.b[:, 50:] = -100
+        path = model._descend(model._ascend(x), Gaussian.centre)[0]
+        deviation = torch.exp(0.5 * model._likelihood(path).log_var)
+    assert float(deviation[..., 0].min()) == pytest.approx(7, rel=1e-2)
+
+
+def test_scale_is_the_root_mean_square_of_a_frequency(windows: Windows) -> None:
+    around = windows.motion - windows.motion.mean(axis=0)
+    coefficients = scipy.fft.dct(around.astype(np.float64), norm="ortho", axis=1)
+    expected = np.sqrt(np.square(coefficients).mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(small(windows).scale, expected, rtol=1e-3)
+    assert torch.equal(small(windows, normalise="none").scale, torch.ones(50))
+
+
+@pytest.mark.parametrize("density", ["log_posterior", "elbo"])
+def test_gradients_match_finite_differences(windows: Windows, density: str) -> None:
     model = small(windows).double()
-    motion = windows.tensor()[:2].double().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(model.log_posterior(motion).sum(), motion)
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        place = tuple(int(rng.integers(size)) for size in motion.shape)
-        step = torch.zeros_like(motion)
-        step[place] = 1e-3
-        with torch.no_grad():
-            above, below = (model.log_posterior(motion + s).sum() for s in (step, -step))
-        slope = float((above - below) / 2e-3)
-        assert slope == pytest.approx(float(gradient[place]), rel=1e-4, abs=1e-7)
+    assert_slopes(getattr(model, density), windows.tensor()[:2].double())
+
+
+@torch.no_grad()
+def test_the_elbo_is_of_motion_in_millimetres(windows: Windows) -> None:
+    """The likelihood as a Gaussian over each coordinate's 50 positions, with full covariance."""
+    model = small(windows).double()
+    motion = windows.tensor().double()
+    mean = model.mean.double()
+    around = scipy.fft.dct((motion - mean).numpy(), norm="ortho", axis=1).reshape(6, 50, 54)
+    x = torch.from_numpy(around).permute(2, 0, 1) / model.scale
+    path, posteriors, priors = model._descend(model._ascend(x), fixed_draw())
+    likelihood = model._likelihood(path)
+    basis = torch.from_numpy(scipy.fft.idct(np.eye(50), norm="ortho", axis=0))  # frames from it
+    factor = basis * (likelihood.log_var.exp().sqrt() * model.scale)[..., None, :]
+    frames, centre = (m.reshape(-1, 50, 54).permute(2, 0, 1) for m in (motion, mean))
+    expected = centre + likelihood.mean * model.scale @ basis.T
+    density = MultivariateNormal(expected, factor @ factor.mT).log_prob(frames).sum(dim=0)
+    elbo = density - divergence(posteriors, priors).sum(dim=0)
+    torch.testing.assert_close(model.elbo(motion), elbo, rtol=1e-5, atol=0)
+
+
+WAYS = list(product(["transposed", "scrambled"], ["forward", "inverse"], ["frequency", "none"]))
+
+
+@pytest.mark.parametrize(("layout", "dct", "normalise"), WAYS)
+def test_the_elbo_is_of_motion_however_the_network_sees_it(
+    layout: str, dct: str, normalise: str
+) -> None:
+    """By the change of variables, with the Jacobian of what it sees taken by autograd."""
+    base = walk(4, frames=6)
+    skeleton = SKELETON.select(SKELETON.names[:4])
+    windows = Windows(base.motion[:, :, :4], base.index, 25.0, skeleton)
+    latents = [[1, 4], [5, 3]]
+    model = small(windows, latents=latents, layout=layout, dct=dct, normalise=normalise).double()
+    motion = windows.tensor().double()
+    jacobian = torch.autograd.functional.jacobian(lambda one: model._scaled(one[None]), motion[0])
+    volume = torch.linalg.slogdet(jacobian.reshape(72, 72)).logabsdet
+    assert (abs(float(volume)) > 10) == (normalise == "frequency")
+    with torch.no_grad():
+        x = model._scaled(motion)
+        path, posteriors, priors = model._descend(model._ascend(x), fixed_draw())
+        likelihood = nats(model._likelihood(path), x) + volume
+        expected = likelihood - divergence(posteriors, priors).sum(dim=0)
+        torch.testing.assert_close(model.elbo(motion), expected, rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize(("layout", "dct", "normalise"), WAYS)
+def test_what_the_network_sees_can_be_undone(
+    layout: str, dct: str, normalise: str, windows: Windows
+) -> None:
+    model = small(windows, layout=layout, dct=dct, normalise=normalise)
+    motion = windows.tensor()
+    torch.testing.assert_close(model._motion(model._scaled(motion)), motion, atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("normalise", ["frequency", "none"])
+@pytest.mark.parametrize("dct", ["forward", "inverse"])
+def test_the_scrambled_layout_is_the_published_reshape(
+    dct: str, normalise: str, windows: Windows
+) -> None:
+    model = small(windows, layout="scrambled", dct=dct, normalise=normalise)
+    seen = model._coefficients(windows.tensor())
+    motion = windows.motion.astype(np.float64)
+    around = motion - motion.mean(axis=0) if normalise == "frequency" else motion
+    transform = scipy.fft.dct if dct == "forward" else scipy.fft.idct
+    expected = transform(around.reshape(6, 54, 50), norm="ortho", axis=2)
+    np.testing.assert_allclose(seen.numpy().transpose(1, 0, 2), expected, atol=1e-2)
+    # It is no other order of the same trajectories.
+    straight = transform(around.reshape(6, 50, 54), norm="ortho", axis=1).transpose(0, 2, 1)
+    assert np.abs(expected - straight).max() > 100
+
+
+def test_the_inverse_dct_runs_along_frames(windows: Windows) -> None:
+    model = small(windows, dct="inverse", normalise="none")
+    motion = windows.motion.astype(np.float64)
+    expected = scipy.fft.idct(motion, norm="ortho", axis=1).reshape(6, 50, 54)
+    seen = model._coefficients(windows.tensor()).numpy()
+    np.testing.assert_allclose(seen.transpose(1, 2, 0), expected, atol=1e-2)
+    forward = small(windows, normalise="none")._coefficients(windows.tensor()).numpy()
+    assert np.abs(seen - forward).max() > 100
+
+
+@pytest.mark.parametrize("preset", sorted(HGVAE.presets))
+def test_a_preset_sets_what_is_not_the_default_and_can_be_fitted(
+    preset: str, windows: Windows
+) -> None:
+    chosen = HGVAE.presets[preset]
+    usual, found = HGVAE.Settings().model_dump(), HGVAE.Settings(**chosen).model_dump()
+    assert {name: value for name, value in found.items() if value != usual[name]} == chosen
+    model = small(windows, **chosen).train()
+    loss = model.losses(windows.tensor(), chosen.get("kl_start", 0.001))["loss"]
+    loss.backward()
+    used = [p.grad for p in model.parameters() if p.grad is not None]
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(gradient).all() for gradient in used)
+    assert any(gradient.abs().max() > 0 for gradient in used)
+    drawn = model.eval().reconstruct(windows.tensor())
+    assert drawn.shape == windows.motion.shape
+    assert torch.isfinite(drawn).all()
+
+
+def test_free_bits_are_charged_at_each_level_in_training_only(windows: Windows) -> None:
+    motion = windows.tensor().double()
+
+    def parts(free_bits: float, training: bool) -> tuple[float, list[float]]:
+        """Return what the KL terms cost, and the terms."""
+        model = small(windows, free_bits=free_bits, beta=0.5).double().train(training)
+        torch.manual_seed(7)
+        losses = {name: float(v.detach()) for name, v in model.losses(motion, 0.2).items()}
+        rates = [losses[f"kl_z{level}"] for level in range(3)]
+        return losses["loss"] - losses["distortion"], rates
+
+    plain, rates = parts(0.0, training=True)
+    assert plain == pytest.approx(0.1 * sum(rates))
+    low, middle, high = sorted(rates)
+    free = (low + middle) / 2
+    assert low < 0.9 * free
+    assert high > 1.1 * free
+    charged, reported = parts(free, training=True)
+    assert reported == pytest.approx(rates)  # what is reported is what is so
+    assert charged == pytest.approx(0.1 * (free + middle + high))
+    assert parts(10 * high, training=True)[0] == pytest.approx(0.1 * 3 * 10 * high)
+    for free_bits in (free, 10 * high):
+        assert parts(free_bits, training=False)[0] == pytest.approx(plain)
+
+
+def test_a_level_below_its_free_bits_is_not_pressed_towards_its_prior(windows: Windows) -> None:
+    model = small(windows, free_bits=1e9).train()
+    losses = model.losses(windows.tensor(), 1.0)
+    rate = losses["loss"] - losses["distortion"]
+    assert float(rate.detach()) == pytest.approx(3e9, rel=1e-3)
+    slopes = torch.autograd.grad(rate, list(model.parameters()), allow_unused=True)
+    assert all(slope is None or float(slope.abs().max()) < 1e-3 for slope in slopes)
+
+
+@pytest.mark.parametrize("residual", ["input", "branch"])
+@pytest.mark.parametrize("wanted", [-4.0, 0.0, 1.5])
+@torch.no_grad()
+def test_posteriors_start_about_as_wide_as_told(
+    windows: Windows, wanted: float, residual: str
+) -> None:
+    model = small(windows, posterior_log_var=wanted, residual=residual)
+    features = model._ascend(model._scaled(windows.tensor()))
+    _, posteriors, _ = model._descend(features, Gaussian.centre)
+    for posterior in posteriors:
+        assert float((posterior.log_var - wanted).abs().max()) < 0.3
+
+
+def test_layers_outside_blocks_alone_lose_their_gelu(windows: Windows) -> None:
+    model = small(windows, activation=False)
+    for name, layer in model.named_modules():
+        if isinstance(layer, GCL):
+            assert layer.activation == name.endswith((".first", ".second"))
+    heads = [
+        name
+        for name, layer in small(windows).named_modules()
+        if isinstance(layer, GCL) and not layer.activation
+    ]
+    kinds = {
+        "top",
+        "output",
+        "lower.0.prior",
+        "lower.0.posterior",
+        "lower.1.prior",
+        "lower.1.posterior",
+    }
+    assert set(heads) == kinds
 
 
 def test_a_score_is_one_number_per_window_whatever_the_batch(windows: Windows) -> None:
