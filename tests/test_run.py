@@ -865,7 +865,7 @@ def test_list_and_describe(bench: Bench, tmp_path: Path, real_data: Path) -> Non
     models = bench("list", "models", "-v")
     assert models.code == 0
     assert "3.21 M" in models.out
-    assert "2,891,613" in models.out
+    assert "3,187,753" in models.out
     everything = bench("list").out
     for name in ("hgvae", "untrained", "features", "map", "synthetic", "cmu"):
         assert name in everything
