@@ -867,8 +867,12 @@ def test_list_and_describe(bench: Bench, tmp_path: Path, real_data: Path) -> Non
     assert "3.21 M" in models.out
     assert "3,187,753" in models.out
     everything = bench("list").out
-    for name in ("hgvae", "untrained", "features", "map", "synthetic", "cmu"):
+    for name in ("hgvae", "untrained", "features", "map", "synthetic", "cmu", "vae", "reconstruct"):
         assert name in everything
+    corruptions = bench("list", "corruptions").out
+    for name in ("noise", "joint_swap", "time_reversal"):
+        assert name in corruptions
+    assert "hgvae" not in corruptions
     assert bench("list", "modles").code == 2
     described = bench("describe", "--data-root", real_data, "--results", tmp_path)
     assert described.code == 0

@@ -153,6 +153,7 @@ def test_holm_by_hand() -> None:
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(probabilities)
 def test_holm_keeps_the_order_and_only_raises(p: list[float]) -> None:
     corrected = statistics.holm(np.array(p))
@@ -165,6 +166,7 @@ def test_holm_keeps_the_order_and_only_raises(p: list[float]) -> None:
     assert (corrected <= np.minimum(len(p) * np.array(p), 1) + 1e-12).all()
 
 
+@settings(deadline=None)
 @given(probabilities, st.integers(0, 1000))
 def test_holm_does_not_depend_on_the_order(p: list[float], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(p))
