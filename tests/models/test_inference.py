@@ -287,6 +287,27 @@ def test_reconstruct_keeps_the_best_of_reconstructions_put_where_values_are_hidd
     assert torch.equal(found[~occluded], start[~occluded])
 
 
+def test_reconstruct_keeps_of_each_window_the_step_of_its_highest_bound() -> None:
+    peaks = torch.tensor([0.0, 2.0, 9.0])
+
+    class Stairs:
+        """Each reconstruction is a step up, and each window's bound is highest on another."""
+
+        def elbo(self, motion: torch.Tensor) -> torch.Tensor:
+            return -(motion[:, 0, 0, 0] - peaks).square()
+
+        def reconstruct(self, motion: torch.Tensor) -> torch.Tensor:
+            return motion + 1
+
+    start = torch.zeros(3, 2, 1, 3)
+    occluded = torch.zeros_like(start, dtype=torch.bool)
+    occluded[:, 0] = True
+    found = Reconstruct(steps=4).complete(cast(Any, Stairs()), start, occluded)
+    assert found[:, 0].amin(dim=(1, 2)).tolist() == [0, 2, 4]
+    assert found[:, 0].amax(dim=(1, 2)).tolist() == [0, 2, 4]
+    assert float(found[:, 1].abs().max()) == 0
+
+
 def test_reconstruct_keeps_the_start_where_every_step_is_worse_or_no_number() -> None:
     class Runaway:
         """The further from nought, the lower the bound; reconstructions blow up."""
