@@ -73,7 +73,9 @@ class Map(Inference):
     def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
         """Return the best completion that ``steps`` steps of ascent meet."""
         if self.start == "normal":
-            motion = torch.where(occluded, torch.randn_like(motion), motion)
+            # One draw for all windows: a window's start must not hang on what it is batched with.
+            noise = torch.randn(motion.shape[1:], generator=torch.Generator().manual_seed(0))
+            motion = torch.where(occluded, noise.to(motion), motion)
         pairs = zip(motion.split(self.batch), occluded.split(self.batch), strict=True)
         return torch.cat([self._ascend(model, *pair) for pair in pairs])
 
