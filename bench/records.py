@@ -57,10 +57,11 @@ def records(
     outcomes: list[Outcome],
     dataset: str,
     references: Sequence[str],
+    store: Store,
 ) -> pd.DataFrame:
     """Return one row per cell and metric, and one per cell that has no values."""
     done = summarise(values, CELL, references).assign(status="done")
-    unfinished = pd.DataFrame(_unfinished(plan, outcomes, values, dataset))
+    unfinished = pd.DataFrame(_without_values(plan, outcomes, values, dataset, store))
     table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
     for column in ("share", "horizon_ms", "value", "low", "high"):
         table[column] = table[column].astype(np.float64)
@@ -173,8 +174,8 @@ def _row(
     return (group["share"].mean(), *interval, len(group), int(group["seeds"].max()))
 
 
-def _unfinished(
-    plan: Plan, outcomes: list[Outcome], values: pd.DataFrame, dataset: str
+def _without_values(
+    plan: Plan, outcomes: list[Outcome], values: pd.DataFrame, dataset: str, store: Store
 ) -> list[dict[str, object]]:
     ended = {outcome.key: outcome.status for outcome in outcomes}
     done = set(values[CELL].itertuples(index=False, name=None))
@@ -182,7 +183,8 @@ def _unfinished(
     for cell in plan.cells:
         labels = _labels(cell, dataset)
         if tuple(labels[name] for name in CELL) not in done:
-            status = ended.get(cell.key, "skipped")
+            # A finished cell has none where there was no window for it.
+            status = "done" if store.has_cell(cell.key) else ended.get(cell.key, "skipped")
             rows.append({**labels, "metric": "", "n": 0, "status": status})
     return rows
 

@@ -66,33 +66,52 @@ def read(folder: Path) -> Results:
         values = pd.read_parquet(folder / VALUES)
         raw = yaml.safe_load((folder / PROTOCOL).read_text(encoding="utf-8"))
         facts = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        fits, label = facts["fits"].values(), facts["data"]["label"]
-    except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{folder}: not the folder of a run, such as results/occlusion/latest ({reason})"
-        ) from None
-    return build(values, resolve(raw), fits, label)
+        fits, label = list(facts["fits"].values()), str(facts["data"]["label"])
+        protocol = resolve(raw)
+    except (
+        InputError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        yaml.YAMLError,
+    ) as error:
+        raise _no_run(folder, error) from None
+    return build(values, protocol, fits, label)
+
+
+def _no_run(folder: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"{folder}: not the folder of a run, such as results/occlusion/latest ({reason})"
+    )
 
 
 def write(results: Results, folder: Path) -> None:
     """Write every table that has rows, as CSV, Markdown and LaTeX."""
-    note, label = tables.note(results.imputation, results.label), results.label
-    tables.write(
-        results.imputation,
-        tables.imputation_sections(results.imputation),
-        folder,
-        "imputation",
-        note,
-        label,
-    )
-    if not results.quality.empty:
-        sections = tables.quality_sections(results.quality)
-        tables.write(results.quality, sections, folder, "models", note, label)
-    if not results.detection.empty:
-        sections = tables.ood_sections(results.detection, results.levels)
-        tables.write(results.detection, sections, folder, "ood", note, label)
-        tables.write(results.levels, sections[-1:], folder, "detection_level", note, label)
-    if not results.comparisons.empty:
-        sections = tables.comparison_sections(results.comparisons)
-        tables.write(results.comparisons, sections, folder, "comparisons", note, label)
+    parts = {
+        "imputation": (results.imputation, tables.imputation_sections),
+        "models": (results.quality, tables.quality_sections),
+        "comparisons": (results.comparisons, tables.comparison_sections),
+    }
+    for name, (table, sections) in parts.items():
+        if name == "imputation" or not table.empty:
+            _write(table, sections(table), folder, name, table, results.label)
+    detection, levels = results.detection, results.levels
+    if not detection.empty:
+        found = tables.ood_sections(detection, levels)
+        _write(detection, found, folder, "ood", detection, results.label)
+        _write(levels, found[-1:], folder, "detection_level", detection, results.label)
+
+
+def _write(
+    table: pd.DataFrame,
+    sections: list[tables.Section],
+    folder: Path,
+    name: str,
+    counted: pd.DataFrame,
+    label: str,
+) -> None:
+    """Write a table, its note made from the windows and seeds of ``counted``."""
+    tables.write(table, sections, folder, name, tables.note(counted, label), label)

@@ -150,7 +150,9 @@ def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
         (draft / results.PROVENANCE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
         values.to_parquet(draft / results.VALUES, index=False)
-        cells = records.records(values, work.plan, outcomes, label, work.protocol.references)
+        cells = records.records(
+            values, work.plan, outcomes, label, work.protocol.references, work.store
+        )
         cells.to_parquet(draft / "records.parquet", index=False)
         results.write(found, draft)
         claims.write(claims.claims(found), draft, label)
@@ -175,7 +177,14 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
         },
         "seeds": list(work.protocol.seeds),
         "fits": {
-            fit.key: store.fit_summary(fit.key) for fit in work.plan.fits if store.has_fit(fit.key)
+            # Two labels may name one fit, so its key alone would lose one.
+            f"{fit.model}/{fit.seed}": {
+                **store.fit_summary(fit.key),
+                "key": fit.key,
+                "model": fit.model,
+            }
+            for fit in work.plan.fits
+            if store.has_fit(fit.key)
         },
         "failures": [vars(outcome) for outcome in outcomes if outcome.status != "done"],
     }

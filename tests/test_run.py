@@ -308,8 +308,8 @@ class Rebuilt:
 
     def weights(self, model: str, seed: int) -> dict[str, NDArray[np.float64]]:
         (key,) = (
-            key
-            for key, fit in self.facts["fits"].items()
+            fit["key"]
+            for fit in self.facts["fits"].values()
             if (fit["model"], fit["seed"]) == (model, seed)
         )
         kept = load_file(self.store / "fits" / key / "weights.safetensors")
