@@ -1,12 +1,13 @@
 """What the cells of a protocol compute: one row of values per window."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from bench import metrics
 from bench.motion import Windows, derive_seed
@@ -15,9 +16,33 @@ from bench.plan import DEGRADED, Cell
 from bench.protocol import Protocol
 from bench.registry import INFERENCES
 from models.base import Detector, GenerativeImputer, Imputer, Model
+from predictors.base import Predictor
 
 BATCH = 1600
 """Windows that are taken at a time, over all levels; inference may take them in parts."""
+
+
+AVERAGE = "mpjpe_average"
+"""The metric that is the mean of the errors of all frames of the future."""
+
+
+def horizon_metric(milliseconds: int) -> str:
+    """Return the column of a forecast's error at a horizon."""
+    return f"mpjpe@{milliseconds}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a cell computed.
+
+    Attributes:
+        table: one row per window.
+        completion: what was put in place of the hidden values of all windows, in their order, mm;
+            empty for tasks that complete nothing.
+    """
+
+    table: pd.DataFrame
+    completion: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -38,15 +63,54 @@ class Evaluator:
     foreign: dict[str, Windows]
     device: str
 
-    def evaluate(self, cells: list[Cell], model: Model) -> list[pd.DataFrame]:
-        """Return the values of cells of one fitted model that are done together.
+    def evaluate(self, cells: list[Cell], model: Model) -> list[Found]:
+        """Return what cells of one fitted model find that are done together.
 
         Raises:
             FloatingPointError: a completion or a score is not finite.
         """
         if cells[0].task == "impute":
             return self._impute(cells, model)
-        return [self._other(cell, model) for cell in cells]
+        return [Found(self._other(cell, model)) for cell in cells]
+
+    def forecast(
+        self, cell: Cell, predictor: Predictor, completion: NDArray[np.float32] | None
+    ) -> Found:
+        """Foretell how test windows go on, from the true past or from a completed one.
+
+        Args:
+            cell: what is asked for.
+            predictor: who foretells.
+            completion: what stands in place of the hidden values of all test windows, mm; None for
+                the true past.
+
+        Raises:
+            FloatingPointError: a prediction is not finite.
+        """
+        going_on = torch.from_numpy(self.test.continued)
+        windows = self.test.take(self.test.continued)
+        assert windows.future is not None
+        truth, share = self.test.tensor(), torch.zeros(len(self.test), dtype=torch.float64)
+        past = truth.clone()
+        if completion is not None:
+            occluded = self._occluded(cell, self.test)
+            past[occluded] = torch.from_numpy(completion)
+            share = occluded.flatten(1).double().mean(dim=1)
+        truth, past = truth[going_on].to(self.device), past[going_on].to(self.device)
+        told = _batched(predictor.predict, past)
+        if not torch.isfinite(told).all():
+            raise FloatingPointError(f"{predictor.name} foretold values that are not finite")
+        future = torch.from_numpy(np.array(windows.future)).to(self.device)
+        weights = torch.from_numpy(self.protocol.dataset.joint_weights).to(self.device)
+        errors = metrics.forecast_error(told, future, weights)
+        values = {
+            horizon_metric(horizon): errors[:, frame]
+            for horizon, frame in self.protocol.horizons.items()
+        }
+        both = torch.cat([past, told], dim=1), torch.cat([truth, future], dim=1)
+        values |= {AVERAGE: errors.mean(dim=1), "eq4": metrics.eq4(*both, weights)}
+        columns = {name: value.cpu().numpy() for name, value in values.items()}
+        return Found(_table(windows, share[going_on].numpy(), **columns))
 
     def _other(self, cell: Cell, model: Model) -> pd.DataFrame:
         """Compute a cell of any task but to impute."""
@@ -119,25 +183,30 @@ class Evaluator:
             {
                 "window": names,
                 "source": names,
+                "action": "",
                 "share": 0.0,
                 "bones_in_range": share.cpu().numpy(),
                 "bone_excess": excess.cpu().numpy(),
             }
         )
 
-    def _impute(self, cells: list[Cell], model: Model) -> list[pd.DataFrame]:
+    def _impute(self, cells: list[Cell], model: Model) -> list[Found]:
         """Compute cells that impute, all their levels in one batch, a part of the windows a time"""
-        parts: list[list[pd.DataFrame]] = [[] for _ in cells]
+        parts: list[list[Found]] = [[] for _ in cells]
         size = max(1, BATCH // len(cells))
         for start in range(0, len(self.test), size):
             some = self.test.take(slice(start, start + size))
-            for done, table in zip(parts, self._impute_some(cells, model, some), strict=True):
-                done.append(table)
-        return [pd.concat(done, ignore_index=True) for done in parts]
+            for done, found in zip(parts, self._impute_some(cells, model, some), strict=True):
+                done.append(found)
+        return [
+            Found(
+                pd.concat([found.table for found in done], ignore_index=True),
+                np.concatenate([found.completion for found in done]),
+            )
+            for done in parts
+        ]
 
-    def _impute_some(
-        self, cells: list[Cell], model: Model, windows: Windows
-    ) -> Iterator[pd.DataFrame]:
+    def _impute_some(self, cells: list[Cell], model: Model, windows: Windows) -> Iterator[Found]:
         one = windows.tensor().to(self.device)
         masks = [self._occluded(cell, windows).to(self.device) for cell in cells]
         truth, occluded = one.repeat(len(cells), 1, 1, 1), torch.cat(masks)
@@ -157,7 +226,8 @@ class Evaluator:
             values |= self._errors(completed, truth, occluded)
         for number in range(len(cells)):
             rows = slice(number * len(windows), (number + 1) * len(windows))
-            yield _table(windows, **{name: column[rows] for name, column in values.items()})
+            table = _table(windows, **{name: column[rows] for name, column in values.items()})
+            yield Found(table, completed[rows][masks[number]].cpu().numpy())
 
     def _occluded(self, cell: Cell, windows: Windows) -> torch.Tensor:
         entry = self.protocol.occlusion[cell.mechanism]
@@ -179,8 +249,9 @@ class Evaluator:
 
 def _table(windows: Windows, share: Any = 0.0, **values: Any) -> pd.DataFrame:
     """Return values by window, ``(window,)`` each, as a cell's table."""
-    named = {"window": windows.names, "source": windows.index["source"], "share": share}
-    return pd.DataFrame({**named, **values})
+    index = windows.index
+    named = {"window": windows.names, "source": index["source"], "action": index["action"]}
+    return pd.DataFrame({**named, "share": share, **values})
 
 
 def _scores(model: Model, motion: torch.Tensor) -> dict[str, np.ndarray]:

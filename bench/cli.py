@@ -45,6 +45,25 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(envvar="BENCH_DATA", help="Folder of real data; the synthetic set needs none."),
 ]
+
+
+def _load_plugins(paths: list[Path] | None) -> list[Path] | None:
+    from bench.registry import load_plugin
+
+    for path in paths or ():
+        load_plugin(path)
+    return paths
+
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        callback=_load_plugins,
+        help="A Python file with a model, predictor or data set of your own; may be repeated.",
+    ),
+]
 Results = Annotated[Path, typer.Option(help="Folder of runs, and of what they share.")]
 
 
@@ -62,6 +81,7 @@ def run(
         str | None, typer.Option(help="Join a running Ray cluster, as auto or HOST:6379.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    plugin: Plugins = None,
 ) -> None:
     """Fit, sweep and aggregate what is missing of a protocol; write tables and figures."""
     from bench.run import Options
@@ -78,7 +98,9 @@ def run(
 
 
 @app.command()
-def validate(protocol: ProtocolFile, set_: Overrides = None, only: Only = None) -> None:
+def validate(
+    protocol: ProtocolFile, set_: Overrides = None, only: Only = None, plugin: Plugins = None
+) -> None:
     """Check a protocol and print it with every setting stated; run nothing."""
     import yaml
 
@@ -91,6 +113,7 @@ def claims_(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run's folder, as results/occlusion/latest.")
     ],
+    plugin: Plugins = None,
 ) -> None:
     """Hold the paper's claims against a run; print the verdicts and write them to its folder."""
     from bench import claims, results
@@ -105,11 +128,13 @@ def claims_(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="models, inferences, mechanisms, corruptions, datasets or all.")
+        str,
+        typer.Argument(help="models, predictors, inferences, mechanisms, datasets..., or all."),
     ] = "all",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Settings, and parameters at the paper's size.")
     ] = False,
+    plugin: Plugins = None,
 ) -> None:
     """List what a protocol can name."""
     from bench import listing
@@ -129,6 +154,7 @@ def describe(
     ] = None,
     data_root: DataRoot = None,
     results: Results = Path("results"),
+    plugin: Plugins = None,
 ) -> None:
     """Print how hard data sets are: spectra, speeds, and what trivial imputers reach."""
     from bench import describe as describing

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 
+from bench.cells import AVERAGE
 from bench.files import atomic_file
 from bench.plan import DEGRADED
 from bench.results import Results
@@ -28,6 +29,7 @@ def write_all(found: Results, folder: Path) -> list[Path]:
         "fig4_posterior": posterior(found.values, found.label),
         "fig5_posterior_change": posterior_change(found.values, found.label),
         "fig6_mse_change": mse_change(found.imputation, found.label),
+        "fig7_forecasting": forecasts(found.forecasting, found.label),
         "auroc": auroc(found.detection, found.label),
         "comparisons": comparisons(found.comparisons, found.label),
     }
@@ -130,6 +132,35 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     axes[0].set_ylabel("change of MSE against mean, %")
     _legend(figure)
     return _titled(figure, f"Imputation error on {label}; negative is better")
+
+
+def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
+    """Fig. 7: error of each predictor by what completed its past, with 95 % intervals."""
+    if table.empty:
+        return None
+    average = table[table["metric"] == AVERAGE]
+    completed = average[average["mechanism"] != ""]
+    if completed.empty:
+        return None
+    panels = list(completed.groupby(["predictor", "mechanism"], sort=False))
+    colours = _colours(completed["model"].unique())
+    styles = _styles(completed["inference"].unique())
+    figure, axes = _grid(len(panels))
+    for axis, ((predictor, mechanism), here) in zip(axes, panels, strict=True):
+        clean = average[(average["predictor"] == predictor) & (average["mechanism"] == "")]
+        axis.axhline(clean["value"].iloc[0], color="0.25", linewidth=1, label="true past")
+        for (model, inference), group in here.groupby(["model", "inference"], sort=False):
+            name = f"{model} ({inference})" if inference else str(model)
+            _line(axis, group, name, color=colours[str(model)], linestyle=styles[str(inference)])
+        # A control far above all others would leave no room to tell those apart.
+        usual = here.loc[here["model"] == "mean", "value"]
+        top = 1.5 * usual.max() if len(usual) else here["value"].max()
+        lowest = min(here["value"].min(), clean["value"].iloc[0])
+        axis.set_ylim(0.95 * lowest, min(top, 1.05 * here["value"].max()))
+        axis.set(xscale="log", title=f"{predictor}, {mechanism}", xlabel="features hidden, %")
+    axes[0].set_ylabel("MPJPE over the future, mm")
+    _legend(figure)
+    return _titled(figure, f"Prediction from completed pasts on {label}")
 
 
 def auroc(table: pd.DataFrame, label: str) -> Figure | None:

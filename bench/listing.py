@@ -4,22 +4,44 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from bench.datasets.synthetic import SKELETON
-from bench.motion import MotionSpec
-from bench.registry import CORRUPTIONS, DATASETS, INFERENCES, MECHANISMS, MODELS, Registry, summary
+from bench.motion import MotionSpec, Skeleton
+from bench.registry import (
+    CORRUPTIONS,
+    DATASETS,
+    INFERENCES,
+    MECHANISMS,
+    MODELS,
+    PREDICTORS,
+    Registry,
+    summary,
+)
 from bench.run import parameters
 from models.base import GenerativeImputer, Imputer
+from predictors.base import PUBLISHED_JOINTS
 
 PAPER_SPEC = MotionSpec(50, 25.0, SKELETON)
 """The paper's windows: 50 frames of 18 joints."""
+
+
+def _joints(count: int) -> Skeleton:
+    """Return a skeleton of so many joints, of no shape."""
+    names = tuple(map(str, range(count)))
+    return Skeleton(names, (-1,) * count, np.zeros((count, 3)), {"all": names}, ())
+
+
+PUBLISHED_SPEC = MotionSpec(50, 25.0, _joints(PUBLISHED_JOINTS), 25)
+"""What papers on prediction count parameters for: 22 joints of Human3.6M."""
 
 
 def sections() -> dict[str, Callable[[bool], Table]]:
     """Return, by the name of a section, what makes its table; True asks for details."""
     return {
         "models": _models,
+        "predictors": _predictors,
         "inferences": functools.partial(_plain, "inferences", INFERENCES),
         "mechanisms": functools.partial(_plain, "mechanisms", MECHANISMS),
         "corruptions": functools.partial(_plain, "corruptions", CORRUPTIONS),
@@ -36,9 +58,26 @@ def _models(verbose: bool) -> Table:
         kind = "control" if cls.control else _kind(cls)
         row = [name, kind, summary(cls)]
         if verbose:
-            row += [_size(name, cls), _settings(cls.Settings) + _presets(cls)]
+            row += [_size(cls), _settings(cls.Settings) + _presets(cls)]
         table.add_row(*row)
     for name, reason in MODELS.broken.items():
+        table.add_row(name, "unusable", reason)
+    return table
+
+
+def _predictors(verbose: bool) -> Table:
+    table = Table("predictor", "kind", "what", title="predictors")
+    if verbose:
+        table.add_column(f"parameters, {PUBLISHED_JOINTS} joints")
+        table.add_column("settings")
+    for name, cls in PREDICTORS.all().items():
+        row = [name, "control" if cls.control else "predictor", summary(cls)]
+        if verbose:
+            count = parameters(cls, PUBLISHED_SPEC, None)
+            size = _beside(count, cls.published_parameters, "published")
+            row += [size, _settings(cls.Settings) + _presets(cls)]
+        table.add_row(*row)
+    for name, reason in PREDICTORS.broken.items():
         table.add_row(name, "unusable", reason)
     return table
 
@@ -49,13 +88,17 @@ def _kind(cls: Any) -> str:
     return "baseline" if issubclass(cls, Imputer) else "detector"
 
 
-def _size(name: str, cls: Any) -> str:
-    count = parameters(name, PAPER_SPEC, None)
-    stated = getattr(cls, "paper_parameters", None)
+def _size(cls: Any) -> str:
+    count = parameters(cls, PAPER_SPEC, None)
+    return _beside(count, getattr(cls, "paper_parameters", None), "the paper prints")
+
+
+def _beside(count: int, stated: float | None, who: str) -> str:
+    """Return a number of parameters with the one that somebody states."""
     if not stated:
         return f"{count:,}"
     percent = 100 * (count / stated - 1)
-    return f"{count:,}; the paper prints {stated / 1e6:.2f} M, this is {percent:+.1f} %"
+    return f"{count:,}; {who} {stated / 1e6:.3g} M, this is {percent:+.1f} %"
 
 
 def _plain(title: str, registry: Registry[Any], verbose: bool) -> Table:

@@ -1,7 +1,7 @@
 """What a protocol asks for, and what of it is already there.
 
-A fit is one model under one seed. A cell is the unit of result: one fitted model and one task on
-windows, see ``Task``.
+A fit is one model or predictor under one seed. A cell is the unit of result: one of them, fitted,
+and one task on windows, see ``Task``.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from typing import Any, Literal
 from bench import metrics
 from bench.code import code_version
 from bench.datasets.base import Data
-from bench.protocol import ModelEntry, Protocol
-from bench.registry import CORRUPTIONS, INFERENCES, MECHANISMS, MODELS
+from bench.motion.occlusion import Level
+from bench.protocol import ModelEntry, PredictorEntry, Protocol
+from bench.registry import CORRUPTIONS, INFERENCES, MECHANISMS
 from bench.store import Store, key_of
 from models.base import Detector, GenerativeImputer, Imputer
 
@@ -22,33 +23,45 @@ DEGRADED = "mean"
 UNSEEN = "unseen actions"
 """What stands for a mechanism where windows of actions that a model was not fitted on are scored"""
 
-Task = Literal["clean", "impute", "corrupt", "foreign", "unseen", "sample"]
+Task = Literal["clean", "impute", "corrupt", "foreign", "unseen", "sample", "forecast"]
 """What a cell does: score and reconstruct clean test windows; complete (or leave degraded) and
-score occluded ones; score corrupted ones, those of another data set, those of unseen actions; or
-draw windows from the model."""
+score occluded ones; score corrupted ones, those of another data set, those of unseen actions; draw
+windows from the model; or foretell how test windows go on."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One model under one seed."""
+    """One model or predictor under one seed."""
 
     key: str
-    model: str
+    label: str
     seed: int
 
     @property
     def title(self) -> str:
         """A name for messages."""
-        return f"{self.model} (seed {self.seed})"
+        return f"{self.label} (seed {self.seed})"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fitted model and one task.
+    """One fitted model or predictor and one task.
 
     ``mechanism`` is the label of what was done to the windows, of a mechanism, a corruption or a
-    foreign data set, and empty on clean ones. ``level`` and ``inference`` are empty where they do
-    not apply.
+    foreign data set, and empty on clean ones. Labels are empty where they do not apply.
+
+    Attributes:
+        key: of all that influences the outcome.
+        fit: key of the fit that it needs.
+        model: who scores or completes; for a forecast, who completed the past.
+        seed: of the fit and of what is hidden.
+        task: what is done.
+        inference: how the model completes.
+        mechanism: what was done to the windows.
+        level: how much of it.
+        predictor: who foretells.
+        past: key of the cell whose completion is foretold from; empty for the true past.
+        keep: whether the completion is kept for forecasts.
     """
 
     key: str
@@ -59,12 +72,21 @@ class Cell:
     inference: str = ""
     mechanism: str = ""
     level: str = ""
+    predictor: str = ""
+    past: str = ""
+    keep: bool = False
+
+    @property
+    def learner(self) -> str:
+        """The label of what it needs fitted."""
+        return self.predictor or self.model
 
     @property
     def title(self) -> str:
         """A name for messages."""
         what = self.mechanism or self.task
-        parts = [self.model, self.inference, what, self.level, f"seed {self.seed}"]
+        who = (self.predictor, self.model, self.inference)
+        parts = [*who, what, self.level, f"seed {self.seed}"]
         return " ".join(part for part in parts if part)
 
 
@@ -77,7 +99,7 @@ class Plan:
 
     def missing(self, store: Store) -> "Plan":
         """Return what is not in the store; fits that only finished cells need are left out."""
-        cells = [cell for cell in self.cells if not store.has_cell(cell.key)]
+        cells = [cell for cell in self.cells if not finished(cell, store)]
         needed = {cell.fit for cell in cells}
         fits = [fit for fit in self.fits if fit.key in needed and not store.has_fit(fit.key)]
         return Plan(fits, cells)
@@ -91,36 +113,61 @@ def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
         data: on which windows.
         foreign: fingerprint of each foreign data set, by label.
     """
-    fits, cells = [], []
-    code = model_code(protocol)
+    fits: list[Fit] = []
+    cells: list[Cell] = []
+    code = learner_code(protocol)
     for seed in protocol.seeds:
-        for label, entry in protocol.models.items():
+        completed: list[Cell] = []
+        for label, entry in protocol.learners.items():
             fit = Fit(
                 key_of(
-                    model=entry.model,
+                    name=entry.cls.name,
                     settings=entry.settings.model_dump(mode="json"),
                     code=code[label],
                     data=data.fingerprint,
                     train=protocol.scale.train,
                     valid=protocol.scale.valid,
-                    train_on=entry.train_on,
                     seed=seed,
+                    **_fitted_on(protocol, entry),
                 ),
                 label,
                 seed,
             )
             fits.append(fit)
-            cells += [
-                _cell(protocol, fit, task, parts, **labels)
-                for task, parts, labels in _tasks(protocol, entry, seed, foreign)
-            ]
+            if isinstance(entry, ModelEntry):
+                mine = [
+                    _cell(protocol, fit, task, parts, model=label, **labels)
+                    for task, parts, labels in _tasks(protocol, entry, seed, foreign)
+                ]
+                cells += mine
+                completed += [cell for cell in mine if cell.keep]
+            else:
+                cells += _forecasts(protocol, fit, completed)
     return Plan(fits, cells)
 
 
-def model_code(protocol: Protocol) -> dict[str, str]:
-    """Return the code version of each model, by label."""
+def finished(job: Fit | Cell, store: Store) -> bool:
+    """Return whether the store has what a job makes."""
+    if isinstance(job, Fit):
+        return store.has_fit(job.key)
+    return store.has_cell(job.key) and (not job.keep or store.has_completion(job.key))
+
+
+def learner_code(protocol: Protocol) -> dict[str, str]:
+    """Return the code version of each model and predictor, by label."""
+    return {label: code_version(entry.cls) for label, entry in protocol.learners.items()}
+
+
+def _fitted_on(protocol: Protocol, entry: ModelEntry | PredictorEntry) -> dict[str, Any]:
+    """Return what a fit sees of the train windows, as far as that is not the same for all."""
+    if isinstance(entry, ModelEntry):
+        return {"train_on": entry.train_on}
     return {
-        label: code_version(MODELS.get(entry.model)) for label, entry in protocol.models.items()
+        "degraded": [
+            _hidden(protocol, label, level, 0)
+            for label in entry.degraded
+            for level in protocol.occlusion[label].levels
+        ]
     }
 
 
@@ -131,7 +178,7 @@ _Asked = tuple[Task, dict[str, Any], dict[str, str]]
 def _tasks(
     protocol: Protocol, entry: ModelEntry, seed: int, foreign: dict[str, str]
 ) -> Iterator[_Asked]:
-    cls = MODELS.get(entry.model)
+    cls = entry.cls
     if issubclass(cls, Detector):
         yield "clean", {}, {}
     if entry.train_on:
@@ -150,12 +197,29 @@ def _occluded(protocol: Protocol, entry: ModelEntry, seed: int) -> Iterator[_Ask
     for inference in _inferences(protocol, entry):
         how = describe_inference(protocol, inference)
         for label, occlusion in protocol.occlusion.items():
-            code = code_version(MECHANISMS.get(occlusion.mechanism))
             for level in occlusion.levels:
-                at = occlusion.at(level, seed).model_dump(mode="json")
-                hidden = {"name": occlusion.mechanism, "code": code, **at}
+                hidden = _hidden(protocol, label, level, seed)
                 labels = {"inference": inference, "mechanism": label, "level": str(level)}
                 yield "impute", {"hidden": hidden, "how": how}, labels
+
+
+def _hidden(protocol: Protocol, label: str, level: Level, seed: int) -> dict[str, Any]:
+    """Return what hides entries, as plain values with its code version."""
+    entry = protocol.occlusion[label]
+    code = code_version(MECHANISMS.get(entry.mechanism))
+    at = entry.at(level, seed).model_dump(mode="json")
+    return {"name": entry.mechanism, "code": code, **at}
+
+
+def _forecasts(protocol: Protocol, fit: Fit, completed: list[Cell]) -> Iterator[Cell]:
+    """Yield a predictor's cells: the true past, and each completion of it."""
+    horizons = {"horizons": protocol.horizons}
+    yield _cell(protocol, fit, "forecast", horizons, model="", predictor=fit.label)
+    for cell in completed:
+        names = ("model", "inference", "mechanism", "level")
+        labels = {name: getattr(cell, name) for name in names} | {"predictor": fit.label}
+        parts = horizons | {"past": cell.key}
+        yield _cell(protocol, fit, "forecast", parts, past=cell.key, **labels)
 
 
 def _corrupted(protocol: Protocol, seed: int) -> Iterator[_Asked]:
@@ -169,7 +233,7 @@ def _corrupted(protocol: Protocol, seed: int) -> Iterator[_Asked]:
 
 def _inferences(protocol: Protocol, entry: ModelEntry) -> list[str]:
     """Return the labels of what completes with a model; one without a choice has an empty one."""
-    cls = MODELS.get(entry.model)
+    cls = entry.cls
     if issubclass(cls, GenerativeImputer):
         chosen = protocol.inference if entry.inference is None else entry.inference
         return [DEGRADED, *(label for label in chosen if label != DEGRADED)]
@@ -187,7 +251,15 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
         seed=fit.seed,
         **parts,
     )
-    return Cell(key, fit.key, fit.model, fit.seed, task, **labels)
+    keep = task == "impute" and _is_fed(protocol, labels["model"], labels["inference"])
+    return Cell(key, fit.key, seed=fit.seed, task=task, keep=keep, **labels)
+
+
+def _is_fed(protocol: Protocol, model: str, inference: str) -> bool:
+    """Return whether predictors are fed what a model completes."""
+    imputers = protocol.forecast.imputers
+    chosen = imputers is None or model in imputers
+    return bool(protocol.predictors) and chosen and inference != DEGRADED
 
 
 def describe_inference(protocol: Protocol, label: str) -> dict[str, Any] | None:

@@ -1,10 +1,11 @@
 """A protocol file to a validated, fully resolved Protocol.
 
-An entry of ``models``, ``inference``, ``occlusion`` or ``corruption`` has a label of the user's
-choice. What it is comes from its key ``model``, ``inference``, ``mechanism`` or ``corruption``, or
-else from the label; the other keys are that thing's own settings. An entry may say ``preset: NAME``
-to start from settings that its class has under that name, and a model entry ``like: LABEL`` to
-start from those of another entry.
+An entry of ``models``, ``predictors``, ``inference``, ``occlusion`` or ``corruption`` has a label
+of the user's choice. What it is comes from its key ``model``, ``predictor``, ``inference``,
+``mechanism`` or ``corruption``, or else from the label; the other keys are that thing's own
+settings. An entry may say ``preset: NAME`` to start from settings that its class has under that
+name, and one of ``models`` or ``predictors`` may say ``like: LABEL`` to start from those of
+another.
 """
 
 from collections import Counter
@@ -21,7 +22,15 @@ from bench.errors import InputError, did_you_mean
 from bench.motion import MotionSpec
 from bench.motion.corruption import Corruption
 from bench.motion.occlusion import Level, Mechanism
-from bench.registry import CORRUPTIONS, DATASETS, INFERENCES, MECHANISMS, MODELS
+from bench.registry import (
+    CORRUPTIONS,
+    DATASETS,
+    INFERENCES,
+    MECHANISMS,
+    MODELS,
+    PREDICTORS,
+    Registry,
+)
 from bench.settings import Settings
 from models.base import Detector
 from models.inference import Inference
@@ -30,6 +39,8 @@ Built = TypeVar("Built", bound=BaseModel)
 Label = Annotated[str, Field(min_length=1)]
 REFERENCES = ("mean", "linear")
 """Models that the others' error is stated against unless a protocol names others."""
+HORIZONS_MS = (80, 160, 320, 400, 560, 720, 880, 1000)
+"""When predictions are judged unless a protocol says otherwise, where windows have these frames."""
 
 
 class Scale(Settings):
@@ -71,15 +82,41 @@ class Comparison(Settings):
     against: str
 
 
+class Forecast(Settings):
+    """When predictions are judged, and whose completions predictors are fed."""
+
+    horizons_ms: tuple[int, ...] | None = Field(
+        None, description="time after the past's last frame; None for the usual ones"
+    )
+    imputers: tuple[str, ...] | None = Field(
+        None, description="models whose completions predictors are fed; None for all"
+    )
+
+
+class Published(Settings):
+    """Somebody's errors of a predictor, to stand beside a run's own."""
+
+    predictor: str
+    source: str = Field(description="who printed them, and where")
+    windows: str = Field("all", description="which choice of test windows they are about")
+    mm: dict[str, tuple[float | None, ...]] = Field(
+        min_length=1,
+        description="errors by action, or their average, at each of forecast.horizons_ms",
+    )
+
+
 class _Head(Settings):
     """The parts of a protocol that need no registry; the others are only shaped here."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     description: str = ""
     dataset: dict[str, Any]
-    models: dict[Label, dict[str, Any] | None] = Field(min_length=1)
+    models: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
+    predictors: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
+    forecast: dict[str, Any] = Field(default_factory=dict)
+    published: list[dict[str, Any]] = Field(default_factory=list)
     inference: dict[Label, dict[str, Any] | None] = Field(default_factory=_map_alone)
-    occlusion: dict[Label, dict[str, Any]] = Field(min_length=1)
+    occlusion: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     corruption: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     foreign: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     references: list[str] | None = None
@@ -105,6 +142,32 @@ class ModelEntry:
     settings: Any
     inference: tuple[str, ...] | None = None
     train_on: tuple[str, ...] | None = None
+
+    @property
+    def cls(self) -> Any:
+        """What the model is."""
+        return MODELS.get(self.model)
+
+
+@dataclass(frozen=True)
+class PredictorEntry:
+    """A predictor with its settings, under a label.
+
+    Attributes:
+        predictor: its name.
+        settings: its settings.
+        degraded: labels of the occlusion that the pasts it is fitted on have, at all levels alike,
+            filled with the mean; empty to fit on clean motion.
+    """
+
+    predictor: str
+    settings: Any
+    degraded: tuple[str, ...] = ()
+
+    @property
+    def cls(self) -> Any:
+        """What the predictor is."""
+        return PREDICTORS.get(self.predictor)
 
 
 @dataclass(frozen=True)
@@ -149,6 +212,9 @@ class Protocol:
     description: str
     dataset: Dataset
     models: Mapping[str, ModelEntry]
+    predictors: Mapping[str, PredictorEntry]
+    forecast: Forecast
+    published: tuple[Published, ...]
     inference: Mapping[str, Inference]
     occlusion: Mapping[str, OcclusionEntry]
     corruption: Mapping[str, CorruptionEntry]
@@ -162,7 +228,17 @@ class Protocol:
     @property
     def spec(self) -> MotionSpec:
         """The shape of the data set's windows."""
-        return MotionSpec(self.dataset.frames, self.dataset.fps, self.dataset.skeleton)
+        return _spec(self.dataset)
+
+    @property
+    def learners(self) -> dict[str, ModelEntry | PredictorEntry]:
+        """All that is fitted, by label."""
+        return {**self.models, **self.predictors}
+
+    @property
+    def horizons(self) -> dict[int, int]:
+        """Which frame of the future is judged, counted from 0, by horizon in ms."""
+        return _frames(self.forecast.horizons_ms or (), self.spec)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values from which ``resolve`` makes the same protocol again."""
@@ -179,6 +255,16 @@ class Protocol:
                 }
                 for label, entry in self.models.items()
             },
+            "predictors": {
+                label: {
+                    "predictor": entry.predictor,
+                    **({"degraded": list(entry.degraded)} if entry.degraded else {}),
+                    **entry.settings.model_dump(mode="json"),
+                }
+                for label, entry in self.predictors.items()
+            },
+            "forecast": self.forecast.model_dump(mode="json"),
+            "published": [table.model_dump(mode="json") for table in self.published],
             "inference": {
                 label: {"inference": entry.name, **entry.model_dump(mode="json")}
                 for label, entry in self.inference.items()
@@ -215,13 +301,23 @@ class Protocol:
         }
 
     def only(self, labels: Sequence[str]) -> "Protocol":
-        """Return the protocol with the named models alone; raises InputError for others."""
+        """Return the protocol with the named models and predictors alone.
+
+        Raises:
+            InputError: a name is of neither.
+        """
         for label in labels:
-            if label not in self.models:
-                raise InputError(f"--only: no model '{label}'{did_you_mean(label, self.models)}")
+            if label not in self.learners:
+                near = did_you_mean(label, self.learners)
+                raise InputError(f"--only: no model or predictor '{label}'{near}")
+        fed = self.forecast.imputers
+        chosen = fed and tuple(label for label in fed if label in labels)
         return replace(
             self,
             models={label: entry for label, entry in self.models.items() if label in labels},
+            predictors={k: entry for k, entry in self.predictors.items() if k in labels},
+            forecast=self.forecast.model_copy(update={"imputers": chosen}),
+            published=tuple(table for table in self.published if table.predictor in labels),
             references=tuple(label for label in self.references if label in labels),
             comparisons={
                 label: comparison
@@ -258,7 +354,13 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
     """Return the Protocol of plain values; raises InputError naming the first thing wrong."""
     head = _build(_Head, raw, "")
     dataset = _dataset(head.dataset)
-    spec = MotionSpec(dataset.frames, dataset.fps, dataset.skeleton)
+    spec = _spec(dataset)
+    if not head.models and not head.predictors:
+        raise InputError("models: missing; name a model, or a predictor under predictors")
+    if head.models and not head.occlusion:
+        raise InputError("occlusion: missing")
+    for label in set(head.models) & set(head.predictors):
+        raise InputError(f"{label}: a label of models or predictors is one of them only")
     labels = Counter([*head.occlusion, *head.corruption, *head.foreign])
     for label in (label for label, times in labels.items() if times > 1):
         raise InputError(
@@ -269,6 +371,11 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
         description=head.description,
         dataset=dataset,
         models={label: _model(head, label) for label in head.models},
+        predictors={label: _predictor(head, label) for label in head.predictors},
+        forecast=(forecast := _forecast(head, spec)),
+        published=tuple(
+            _published(head, number, forecast) for number in range(len(head.published))
+        ),
         inference={
             label: _named(INFERENCES, "inference", label, entry or {})
             for label, entry in head.inference.items()
@@ -284,6 +391,10 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
         scale=head.scale,
         resources=head.resources,
     )
+
+
+def _spec(dataset: Dataset) -> MotionSpec:
+    return MotionSpec(dataset.frames, dataset.fps, dataset.skeleton, dataset.future)
 
 
 def _dataset(raw: dict[str, Any], where: str = "dataset") -> Dataset:
@@ -325,14 +436,85 @@ def _comparison(head: _Head, label: str) -> Comparison:
     return comparison
 
 
+def _forecast(head: _Head, spec: MotionSpec) -> Forecast:
+    forecast = _build(Forecast, head.forecast, "forecast")
+    for label in forecast.imputers or ():
+        _check_label(label, head.models, "forecast.imputers")
+    if forecast.horizons_ms is None:
+        usual = tuple(_frames(HORIZONS_MS, spec))
+        return forecast.model_copy(update={"horizons_ms": usual})
+    _distinct(forecast.horizons_ms, "forecast.horizons_ms")
+    for horizon in forecast.horizons_ms:
+        if horizon not in _frames([horizon], spec):
+            first, last = 1000 / spec.fps, 1000 * spec.future / spec.fps
+            raise InputError(
+                f"forecast.horizons_ms: no frame {horizon} ms ahead; there is one every "
+                f"{first:g} ms, to {last:g} ms (dataset.future)"
+            )
+    return forecast
+
+
+def _frames(horizons: Sequence[int], spec: MotionSpec) -> dict[int, int]:
+    """Return the frame of the future, counted from 0, of each horizon in ms that has one."""
+    frames = {horizon: horizon * spec.fps / 1000 for horizon in horizons}
+    return {
+        horizon: round(frame) - 1
+        for horizon, frame in frames.items()
+        if 1 <= frame <= spec.future and abs(frame - round(frame)) < 1e-6
+    }
+
+
+def _published(head: _Head, number: int, forecast: Forecast) -> Published:
+    where = f"published.{number}"
+    table = _build(Published, head.published[number], where)
+    _check_label(table.predictor, head.predictors, f"{where}.predictor")
+    count = len(forecast.horizons_ms or ())
+    for action, errors in table.mm.items():
+        if len(errors) != count:
+            raise InputError(
+                f"{where}.mm.{action}: {len(errors)} numbers for the {count} horizons of "
+                "forecast.horizons_ms"
+            )
+    return table
+
+
 def _check_label(label: object, known: Mapping[str, Any], where: str) -> None:
     if not isinstance(label, str) or label not in known:
         raise InputError(f"{where}: no entry '{label}'{did_you_mean(str(label), known)}")
 
 
+@dataclass(frozen=True)
+class _Section:
+    """A part of a protocol whose entries can be like each other."""
+
+    name: str
+    key: str
+    registry: Registry[Any]
+    entries: Mapping[str, dict[str, Any] | None]
+
+
+def _predictor(head: _Head, label: str) -> PredictorEntry:
+    where = f"predictors.{label}"
+    section = _Section("predictors", "predictor", PREDICTORS, head.predictors)
+    settings = _inherited(section, label, ())
+    name, degraded = settings.pop("predictor", label), settings.pop("degraded", None) or []
+    cls = _found(PREDICTORS, name, where)
+    if not isinstance(degraded, list):
+        raise InputError(f"{where}.degraded: give a list")
+    for occlusion in degraded:
+        _check_label(occlusion, head.occlusion, f"{where}.degraded")
+    if degraded and not cls.trained:
+        raise InputError(f"{where}.degraded: {name} is not fitted, so to it all pasts are alike")
+    return PredictorEntry(
+        name,
+        _build(cls.Settings, settings, where),
+        _distinct(degraded, f"{where}.degraded"),
+    )
+
+
 def _model(head: _Head, label: str) -> ModelEntry:
     where = f"models.{label}"
-    settings = _inherited(head.models, label, ())
+    settings = _inherited(_Section("models", "model", MODELS, head.models), label, ())
     name = settings.pop("model", label)
     inference, train_on = settings.pop("inference", None), settings.pop("train_on", None)
     cls = _found(MODELS, name, where)
@@ -363,29 +545,26 @@ def _with_preset(cls: Any, settings: dict[str, Any], where: str) -> dict[str, An
     return presets[name] | settings
 
 
-def _inherited(
-    entries: Mapping[str, dict[str, Any] | None], label: str, seen: tuple[str, ...]
-) -> dict[str, Any]:
+def _inherited(section: _Section, label: str, seen: tuple[str, ...]) -> dict[str, Any]:
     """Return an entry's keys over those of its preset, over those of the entry it is like.
 
     What the other entry is, the model itself, stays its own.
     """
-    settings = dict(entries[label] or {})
+    where = f"{section.name}.{label}"
+    settings = dict(section.entries[label] or {})
     other = settings.pop("like", None)
     if "preset" in settings:
-        where = f"models.{label}"
-        cls = _found(MODELS, settings.get("model", label), where)
+        cls = _found(section.registry, settings.get(section.key, label), where)
         settings = _with_preset(cls, settings, where)
     if other is None:
         return settings
-    if not isinstance(other, str) or other not in entries:
-        raise InputError(
-            f"models.{label}.like: no model '{other}'{did_you_mean(str(other), entries)}"
-        )
+    if not isinstance(other, str) or other not in section.entries:
+        near = did_you_mean(str(other), section.entries)
+        raise InputError(f"{where}.like: no {section.key} '{other}'{near}")
     if other in (*seen, label):
-        raise InputError(f"models.{label}.like: entries are like each other in a circle")
-    base = _inherited(entries, other, (*seen, label))
-    base.pop("model", None)
+        raise InputError(f"{where}.like: entries are like each other in a circle")
+    base = _inherited(section, other, (*seen, label))
+    base.pop(section.key, None)
     return base | settings
 
 

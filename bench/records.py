@@ -29,7 +29,17 @@ COLUMNS = [
     "n",
     "status",
 ]
-WINDOW_COLUMNS = [*CELL[:-1], "share", "seed", "window", "source", "metric", "value"]
+WINDOW_COLUMNS = [
+    *CELL[:-1],
+    "share",
+    "seed",
+    "window",
+    "source",
+    "action",
+    "horizon_ms",
+    "metric",
+    "value",
+]
 SUMMARY = ["share", "value", "low", "high", "n", "seeds"]
 CONDITION = ["mechanism", "level"]
 IMPUTER = ["model", "inference"]
@@ -42,13 +52,16 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
         if not store.has_cell(cell.key):
             continue
         wide = store.load_cell(cell.key)
-        long = wide.melt(id_vars=["window", "source", "share"], var_name="metric")
+        long = wide.melt(id_vars=["window", "source", "action", "share"], var_name="metric")
         for name, label in _labels(cell, dataset).items():
             long[name] = label
         tables.append(long)
     if not tables:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
-    return pd.concat(tables, ignore_index=True)[WINDOW_COLUMNS]
+    table = pd.concat(tables, ignore_index=True)
+    parts = table["metric"].str.split("@", n=1, expand=True).reindex(columns=[0, 1])
+    table["metric"], table["horizon_ms"] = parts[0], parts[1].astype(np.float64)
+    return table[WINDOW_COLUMNS]
 
 
 def records(
@@ -60,7 +73,7 @@ def records(
     store: Store,
 ) -> pd.DataFrame:
     """Return one row per cell and metric, and one per cell that has no values."""
-    done = summarise(values, CELL, references).assign(status="done")
+    done = summarise(values, [*CELL, "horizon_ms"], references).assign(status="done")
     unfinished = pd.DataFrame(_without_values(plan, outcomes, values, dataset, store))
     table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
     for column in ("share", "horizon_ms", "value", "low", "high"):
@@ -86,24 +99,21 @@ def summarise(
     """
     averaged = by_window(values, keys)
     rows = []
-    for labels, group in averaged.groupby([*keys, "metric"], sort=False):
+    for labels, group in averaged.groupby([*keys, "metric"], sort=False, dropna=False):
         rows.append((*labels, *_row(group, np.ones(len(group)), statistics.mean)))
-    errors = averaged[averaged["metric"] == "mse"]
-    condition = [key for key in keys if key in (*CONDITION, "seed")]
-    for _, level in errors.groupby(condition, sort=False):
-        for reference in references:
-            base = level[(level["model"] == reference) & (level["inference"] == "")]
-            if base.empty:
-                continue
-            for labels, group in level.groupby(keys, sort=False):
-                row = _row(group, aligned(base, group), statistics.change)
-                rows.append((*labels, f"change_vs_{reference}", *row))
-    return pd.DataFrame(rows, columns=[*keys, "metric", *SUMMARY])
+    table = pd.DataFrame(rows, columns=[*keys, "metric", *SUMMARY])
+    errors = values[values["metric"] == "mse"]
+    against = [
+        changes(errors, keys, reference).assign(metric=f"change_vs_{reference}")
+        for reference in references
+    ]
+    return pd.concat([table, *against], ignore_index=True)
 
 
 def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return values by window, averaged over what ``keys`` do not tell apart, such as seeds."""
-    return values.groupby([*keys, "metric", "window", "source"], sort=False, as_index=False).agg(
+    told_apart = [*keys, "metric", "window", "source"]
+    return values.groupby(told_apart, sort=False, as_index=False, dropna=False).agg(
         value=("value", "mean"), share=("share", "mean"), seeds=("seed", "nunique")
     )
 
@@ -111,6 +121,28 @@ def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 def aligned(base: pd.DataFrame, group: pd.DataFrame) -> NDArray[np.float64]:
     """Return the values of ``base`` for the windows of ``group``, in their order."""
     return base.set_index("window")["value"].loc[group["window"]].to_numpy(dtype=np.float64)
+
+
+def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFrame:
+    """Return the per-cent change of each imputer's values against a reference's, by condition.
+
+    Args:
+        values: of one metric, one row per cell and window.
+        keys: the columns that tell one row of the result from another, ``IMPUTER`` among them.
+        reference: the imputer, without an inference, to compare with where all other keys agree.
+
+    Returns:
+        ``keys`` and ``SUMMARY``.
+    """
+    rows = []
+    others = [key for key in keys if key not in IMPUTER]
+    for _, group in by_window(values, keys).groupby(others, sort=False, dropna=False):
+        base = group[(group["model"] == reference) & (group["inference"] == "")]
+        if base.empty:
+            continue
+        for labels, mine in group.groupby(keys, sort=False, dropna=False):
+            rows.append((*labels, *_row(mine, aligned(base, mine), statistics.change)))
+    return pd.DataFrame(rows, columns=[*keys, *SUMMARY])
 
 
 def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
@@ -195,7 +227,7 @@ def _labels(cell: Cell, dataset: str) -> dict[str, str | int]:
         "split": "sample" if cell.task == "sample" else "test",
         "model": cell.model,
         "inference": cell.inference,
-        "predictor": "",
+        "predictor": cell.predictor,
         "mechanism": cell.mechanism,
         "level": cell.level or ("" if cell.mechanism else "0"),
         "seed": cell.seed,

@@ -3,21 +3,27 @@
 What is built in is found by looking: every concrete subclass, with a ``name``, in the modules of
 a package. What is installed from outside comes by entry points, in the groups ``bench.models``,
 ``bench.predictors``, ``bench.datasets``, ``bench.mechanisms``, ``bench.corruptions`` and
-``bench.inferences``.
+``bench.inferences``; a single file comes by ``load_plugin``.
 """
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from bench.errors import InputError, did_you_mean
 
 T = TypeVar("T")
+
+_plugins: dict[str, ModuleType] = {}
+"""Files given with ``--plugin``, by the name of their module."""
 
 
 class Registry(Generic[T]):
@@ -50,15 +56,23 @@ class Registry(Generic[T]):
         module, _, attribute = self.base.partition(":")
         base = getattr(importlib.import_module(module), attribute)
         found: dict[str, Any] = {}
-        for candidate in [*self._built_in(), *self._installed()]:
+        added = [cls for module in _plugins.values() for cls in _defined_in(module)]
+        for candidate in [*self._built_in(), *self._installed(), *added]:
             if (
                 inspect.isclass(candidate)
                 and issubclass(candidate, base)
                 and not inspect.isabstract(candidate)
                 and isinstance(name := getattr(candidate, "name", None), str)
             ):
+                if candidate in added and name in found:
+                    place = _plugins[candidate.__module__].__file__
+                    raise InputError(f"{place}: there is a {self.kind} '{name}' already; rename it")
                 found[name] = candidate
         return found
+
+    def forget(self) -> None:
+        """Look again at the next look-up."""
+        vars(self).pop("_classes", None)
 
     def _built_in(self) -> Iterator[Any]:
         place = importlib.import_module(self.place)
@@ -92,6 +106,7 @@ def summary(thing: type) -> str:
 
 
 MODELS: Registry[Any] = Registry("model", "models", "models.base:Model")
+PREDICTORS: Registry[Any] = Registry("predictor", "predictors", "predictors.base:Predictor")
 INFERENCES: Registry[Any] = Registry("inference", "models.inference", "models.inference:Inference")
 DATASETS: Registry[Any] = Registry("data set", "bench.datasets", "bench.datasets.base:Dataset")
 CORRUPTIONS: Registry[Any] = Registry(
@@ -100,3 +115,54 @@ CORRUPTIONS: Registry[Any] = Registry(
 MECHANISMS: Registry[Any] = Registry(
     "mechanism", "bench.motion.occlusion", "bench.motion.occlusion:Mechanism"
 )
+REGISTRIES: tuple[Registry[Any], ...] = (
+    MODELS,
+    PREDICTORS,
+    INFERENCES,
+    DATASETS,
+    CORRUPTIONS,
+    MECHANISMS,
+)
+
+
+def load_plugin(path: Path) -> None:
+    """Make known what a Python file defines, as if it lay in the project; twice does no harm.
+
+    Raises:
+        InputError: the file cannot be imported, defines nothing that has a place here, or
+            something under a name that is taken.
+    """
+    name = f"bench_plugin_{path.stem}"
+    if name in _plugins:
+        if Path(str(_plugins[name].__file__)) != path.resolve():
+            raise InputError(f"--plugin {path}: another plugin file has the same name; rename one")
+        return
+    if not path.is_file():
+        raise InputError(f"--plugin {path}: no such file")
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise InputError(f"--plugin {path}: not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        # Somebody else's code may fail in any way.
+        del sys.modules[name]
+        reason = " ".join(str(error).split())
+        raise InputError(f"--plugin {path}: {type(error).__name__}: {reason}") from None
+    _plugins[name] = module
+    for registry in REGISTRIES:
+        registry.forget()
+    defined = set(_defined_in(module))
+    if not any(defined & set(registry.all().values()) for registry in REGISTRIES):
+        kinds = ", ".join(registry.kind for registry in REGISTRIES)
+        raise InputError(
+            f"--plugin {path}: it has no class with a name that derives from a base class of the "
+            f"project ({kinds}), every method of it implemented"
+        )
+
+
+def plugins() -> dict[str, Path]:
+    """Return the files that were loaded, by the name of their module."""
+    return {name: Path(str(module.__file__)) for name, module in _plugins.items()}

@@ -1,7 +1,7 @@
 """All that a run found: its per-window values, and the tables made of them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from bench import ood, tables
+from bench import forecasting, ood, prediction, tables
 from bench.errors import InputError
 from bench.protocol import Protocol, resolve
 
@@ -31,6 +31,8 @@ class Results:
         detection: ``ood.detection``.
         levels: ``ood.detection_levels``.
         comparisons: ``tables.comparisons``.
+        forecasting: ``tables.forecasting``.
+        prediction: ``tables.prediction``.
     """
 
     protocol: Protocol
@@ -41,22 +43,40 @@ class Results:
     detection: pd.DataFrame
     levels: pd.DataFrame
     comparisons: pd.DataFrame
+    forecasting: pd.DataFrame
+    prediction: pd.DataFrame
 
 
 def build(
-    values: pd.DataFrame, protocol: Protocol, fits: Iterable[dict[str, Any]], label: str
+    values: pd.DataFrame,
+    protocol: Protocol,
+    fits: Iterable[dict[str, Any]],
+    label: str,
+    absent: Sequence[str] = (),
 ) -> Results:
-    """Make every table from per-window values and the summaries of the fits."""
-    detection = ood.detection(values)
+    """Make every table from per-window values.
+
+    Args:
+        values: per-window values.
+        protocol: what ran.
+        fits: summary of every finished fit.
+        label: the data set.
+        absent: files of the data set that were not there.
+    """
+    fits = list(fits)
+    imputed, foretold = (values[(values["predictor"] == "") == no] for no in (True, False))
+    detection = ood.detection(imputed)
     return Results(
         protocol=protocol,
         label=label,
         values=values,
-        imputation=tables.imputation(values, protocol),
-        quality=tables.quality(values, protocol, fits),
+        imputation=tables.imputation(imputed, protocol),
+        quality=tables.quality(imputed, protocol, fits),
         detection=detection,
         levels=ood.detection_levels(detection),
-        comparisons=tables.comparisons(values, protocol),
+        comparisons=tables.comparisons(imputed, protocol),
+        forecasting=forecasting.table(foretold, protocol),
+        prediction=prediction.table(foretold, protocol, fits, absent),
     )
 
 
@@ -67,7 +87,7 @@ def read(folder: Path) -> Results:
         raw = yaml.safe_load((folder / PROTOCOL).read_text(encoding="utf-8"))
         facts = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         fits, label = list(facts["fits"].values()), str(facts["data"]["label"])
-        protocol = resolve(raw)
+        protocol, absent = resolve(raw), facts["data"]["absent_files"]
     except (
         InputError,
         OSError,
@@ -78,7 +98,7 @@ def read(folder: Path) -> Results:
         yaml.YAMLError,
     ) as error:
         raise _no_run(folder, error) from None
-    return build(values, protocol, fits, label)
+    return build(values, protocol, fits, label, absent)
 
 
 def _no_run(folder: Path, error: Exception) -> InputError:
@@ -94,9 +114,11 @@ def write(results: Results, folder: Path) -> None:
         "imputation": (results.imputation, tables.imputation_sections),
         "models": (results.quality, tables.quality_sections),
         "comparisons": (results.comparisons, tables.comparison_sections),
+        "forecasting": (results.forecasting, forecasting.sections),
+        "prediction": (results.prediction, prediction.sections),
     }
     for name, (table, sections) in parts.items():
-        if name == "imputation" or not table.empty:
+        if not table.empty or (name == "imputation" and results.protocol.models):
             _write(table, sections(table), folder, name, table, results.label)
     detection, levels = results.detection, results.levels
     if not detection.empty:

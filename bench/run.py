@@ -1,5 +1,6 @@
 """One execution of a protocol: plan, sweep, aggregate, write."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -13,13 +14,25 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import claims, figures, plan, provenance, records, results, sweep, tables
+from bench import (
+    claims,
+    figures,
+    forecasting,
+    plan,
+    prediction,
+    provenance,
+    records,
+    results,
+    sweep,
+    tables,
+)
+from bench.cells import AVERAGE
 from bench.datasets.base import Data, load
 from bench.errors import InputError, did_you_mean
 from bench.files import atomic_folder
 from bench.motion import MotionSpec
 from bench.protocol import Protocol
-from bench.registry import MODELS
+from bench.registry import plugins
 from bench.results import Results
 from bench.store import Store
 from bench.trials import Outcome, Workspace
@@ -115,9 +128,10 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
         protocol=work.protocol.to_dict(),
         store=str(work.store.folder.resolve()),
         data=work.data.fingerprint,
-        code=plan.model_code(work.protocol),
+        code=plan.learner_code(work.protocol),
         foreign=work.foreign,
         device=resources.device,
+        plugins=tuple(map(str, plugins().values())),
     )
     on_ray = work.options.executor == "ray"
     if on_ray:
@@ -127,12 +141,16 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
             sweep.check_share(resources.fit, "fit")
             sweep.check_share(resources.evaluate, "evaluate")
         fits = sweep.trials_of_fits(work.protocol, missing.fits)
-        cells = sweep.trials_of_cells(work.protocol, missing.cells, resources.cells_per_trial)
+        forecasts = [cell for cell in missing.cells if cell.task == "forecast"]
+        others = [cell for cell in missing.cells if cell.task != "forecast"]
         executor = work.options.executor
-        return [
-            *sweep.run("fits", workspace, fits, resources.fit, executor, console),
-            *sweep.run("cells", workspace, cells, resources.evaluate, executor, console),
-        ]
+        outcomes = sweep.run("fits", workspace, fits, resources.fit, executor, console)
+        # Forecasts are made from what the other cells completed.
+        for title, cells in (("cells", others), ("forecasts", forecasts)):
+            trials = sweep.trials_of_cells(work.protocol, cells, resources.cells_per_trial)
+            share = resources.evaluate
+            outcomes += sweep.run(title, workspace, trials, share, executor, console)
+        return outcomes
     finally:
         if on_ray:
             sweep.stop_ray()
@@ -143,7 +161,8 @@ def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
     label = work.data.label
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, outcomes)
-    found = results.build(values, work.protocol, facts["fits"].values(), label)
+    fits, absent = facts["fits"].values(), work.data.absent
+    found = results.build(values, work.protocol, fits, label, absent)
     folder = _new_folder(work.options.results / work.protocol.name)
     with atomic_folder(folder) as draft:
         resolved = yaml.safe_dump(work.protocol.to_dict(), sort_keys=False, allow_unicode=True)
@@ -165,6 +184,9 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
     data, store = work.data, work.store
     return provenance.collect() | {
         "executor": work.options.executor,
+        "plugins": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in plugins().values()
+        },
         "data": {
             "name": data.name,
             "label": data.label,
@@ -178,10 +200,10 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
         "seeds": list(work.protocol.seeds),
         "fits": {
             # Two labels may name one fit, so its key alone would lose one.
-            f"{fit.model}/{fit.seed}": {
+            f"{fit.label}/{fit.seed}": {
                 **store.fit_summary(fit.key),
                 "key": fit.key,
-                "model": fit.model,
+                "model": fit.label,
             }
             for fit in work.plan.fits
             if store.has_fit(fit.key)
@@ -219,13 +241,13 @@ def _print_plan(
             f"[yellow]shorter than a window ({len(data.short)}):[/] {', '.join(data.short)}"
         )
     table = Table("model", "parameters", "fits to do", "cells to do", "cells in all")
-    for label, entry in protocol.models.items():
+    for label, entry in protocol.learners.items():
         table.add_row(
-            label + (" (control)" if MODELS.get(entry.model).control else ""),
+            label + (" (control)" if entry.cls.control else ""),
             f"{_parameters(label, protocol):,}",
-            str(sum(fit.model == label for fit in missing.fits)),
-            str(sum(cell.model == label for cell in missing.cells)),
-            str(sum(cell.model == label for cell in whole.cells)),
+            str(sum(fit.label == label for fit in missing.fits)),
+            str(sum(cell.learner == label for cell in missing.cells)),
+            str(sum(cell.learner == label for cell in whole.cells)),
         )
     console.print(table)
     done = len(whole.cells) - len(missing.cells)
@@ -235,24 +257,25 @@ def _print_plan(
 
 
 def _parameters(label: str, protocol: Protocol) -> int:
-    """Return how many learnable values a model of a protocol has.
+    """Return how many learnable values a model or predictor of a protocol has.
 
     Raises:
-        InputError: there is no such model for windows of this shape.
+        InputError: there is no such one for windows of this shape.
     """
-    entry = protocol.models[label]
+    entry = protocol.learners[label]
     try:
-        return parameters(entry.model, protocol.spec, entry.settings)
+        return parameters(entry.cls, protocol.spec, entry.settings)
     except ValueError as error:
-        raise InputError(f"models.{label}: {error}") from None
+        section = "models" if label in protocol.models else "predictors"
+        raise InputError(f"{section}.{label}: {error}") from None
 
 
-def parameters(name: str, spec: MotionSpec, settings: Any) -> int:
-    """Return how many learnable values a model has, without giving them memory."""
+def parameters(cls: Any, spec: MotionSpec, settings: Any) -> int:
+    """Return how many learnable values a learner has, without giving them memory."""
     import torch
 
     with torch.device("meta"):
-        return MODELS.get(name)(spec, settings).parameter_count()
+        return cls(spec, settings).parameter_count()
 
 
 def _print_results(found: Results, console: Console) -> None:
@@ -271,7 +294,17 @@ def _print_results(found: Results, console: Console) -> None:
     if not found.comparisons.empty:
         (section,) = tables.comparison_sections(found.comparisons)
         print_text(section.text, f"{section.caption} - {found.label}", console)
-    print_claims(found, console)
+    # The changes against the mean say the same again; they are in the files.
+    shown_alone = ("true_past", AVERAGE)
+    for section in forecasting.sections(found.forecasting):
+        if not section.name.endswith(shown_alone):
+            continue
+        print_text(section.text, f"{section.caption} - {found.label}", console)
+    if found.protocol.published:
+        for section in prediction.sections(found.prediction):
+            print_text(section.text, f"{section.caption} - {found.label}", console)
+    if found.protocol.models:
+        print_claims(found, console)
 
 
 def print_text(text: pd.DataFrame, title: str, console: Console) -> None:

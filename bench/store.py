@@ -1,9 +1,10 @@
 """Where fits and cells lie, by a key of what made them.
 
 ``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
-goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window; windows
-themselves lie in ``windows/``. Every file appears whole or not at all. A finished fit is one with
-a ``fit.json``, a finished cell one whose file is there.
+goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window, and
+``completions/<key>.npy``, where forecasts need it, what was put in place of the hidden values;
+windows themselves lie in ``windows/``. Every file appears whole or not at all. A finished fit is
+one with a ``fit.json``, a finished cell one whose file is there.
 """
 
 import hashlib
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -74,6 +77,22 @@ class Store:
     def load_cell(self, key: str) -> pd.DataFrame:
         """Return a finished cell's values."""
         return pd.read_parquet(self._cell(key))
+
+    def has_completion(self, key: str) -> bool:
+        """Whether what a cell put in place of hidden values was kept."""
+        return self._completion(key).is_file()
+
+    def save_completion(self, key: str, hidden: NDArray[np.float32]) -> None:
+        """Keep what a cell put in place of hidden values, ``(hidden feature,)`` mm."""
+        with atomic_file(self._completion(key)) as draft:
+            np.save(draft, hidden, allow_pickle=False)
+
+    def load_completion(self, key: str) -> NDArray[np.float32]:
+        """Return what ``save_completion`` was told."""
+        return np.load(self._completion(key), allow_pickle=False)
+
+    def _completion(self, key: str) -> Path:
+        return self.folder / "completions" / f"{key}.npy"
 
     def _cell(self, key: str) -> Path:
         return self.folder / "cells" / f"{key}.parquet"

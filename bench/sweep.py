@@ -26,19 +26,20 @@ from rich.progress import Progress as Bars
 from bench.errors import InputError
 from bench.plan import Cell, Fit, from_plain, to_plain
 from bench.protocol import Protocol, Share
-from bench.registry import MODELS
 from bench.training import Progress
 from bench.trials import Outcome, Workspace, available_cpus, batches
 from models.base import GenerativeImputer
 
 Executor = Literal["ray", "local"]
 WORKER_DEATHS = 2
+FORECASTS = 16
+"""Forecasts take so many times less than other cells, and as many more share a trial."""
 LINE_SECONDS = 15.0
 
 
 def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[str, Any]]]:
     """Return fits by trial: one each for what trains, one for all that does not."""
-    trained = [fit for fit in fits if MODELS.get(protocol.models[fit.model].model).trained]
+    trained = [fit for fit in fits if protocol.learners[fit.label].cls.trained]
     quick = [to_plain(fit) for fit in fits if fit not in trained]
     return [[to_plain(fit)] for fit in trained] + ([quick] if quick else [])
 
@@ -46,17 +47,19 @@ def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[st
 def trials_of_cells(
     protocol: Protocol, cells: Sequence[Cell], size: int
 ) -> list[list[dict[str, Any]]]:
-    """Return cells by trial, at most ``size`` each.
+    """Return cells by trial, at most ``size`` each, or ``FORECASTS`` times as many forecasts.
 
-    Cells of one generative fit share trials, so that its weights are read once, and those that
-    are done together stay together where they are not more than ``size``.
+    Cells of one generative fit or predictor share trials, so that its weights are read once, and
+    those that are done together stay together where they are not more than ``size``.
     """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        generative = issubclass(MODELS.get(protocol.models[cell.model].model), GenerativeImputer)
-        groups.setdefault(cell.fit if generative else "", []).append(cell)
+        alone = cell.predictor or issubclass(protocol.models[cell.model].cls, GenerativeImputer)
+        groups.setdefault(cell.fit if alone else "", []).append(cell)
     trials: list[list[dict[str, Any]]] = []
+    wanted = size
     for group in groups.values():
+        size = wanted * (FORECASTS if group[0].predictor else 1)
         trials.append([])
         for batch in batches(group):
             for start in range(0, len(batch), size):

@@ -12,7 +12,6 @@ import pandas as pd
 from bench import records
 from bench.files import atomic_file
 from bench.protocol import Protocol
-from bench.registry import MODELS
 from models.base import GenerativeImputer, Imputer
 
 ERRORS = ("mse", "mpjpe", "bone_error", "acceleration_error")
@@ -60,7 +59,7 @@ def baselines(protocol: Protocol) -> list[str]:
     return [
         label
         for label, entry in protocol.models.items()
-        if issubclass(cls := MODELS.get(entry.model), Imputer)
+        if issubclass(cls := entry.cls, Imputer)
         and not issubclass(cls, GenerativeImputer)
         and not cls.control
         # A mean that is wrong on purpose is nobody's baseline.
@@ -73,7 +72,7 @@ def contenders(protocol: Protocol) -> list[str]:
     return [
         label
         for label, entry in protocol.models.items()
-        if issubclass(cls := MODELS.get(entry.model), GenerativeImputer) and not cls.control
+        if issubclass(cls := entry.cls, GenerativeImputer) and not cls.control
     ]
 
 
@@ -143,11 +142,8 @@ def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return one metric as text: a row per imputer or score, a column per mechanism and level."""
     chosen = table[table["metric"] == metric]
     detail = chosen["inference"] if "inference" in chosen else chosen["score"]
-    rows = [
-        f"{model} ({named})" if named else model
-        for model, named in zip(chosen["model"], detail, strict=True)
-    ]
-    return _wide(chosen, rows, _conditions(chosen))
+    rows = named(chosen["model"], detail)
+    return wide(chosen, rows, conditions(chosen))
 
 
 def imputation_sections(table: pd.DataFrame) -> list[Section]:
@@ -158,15 +154,12 @@ def imputation_sections(table: pd.DataFrame) -> list[Section]:
     ]
     tested = table[table["p_holm"].notna()]
     if not tested.empty:
-        rows = [
-            f"{model} ({inference})" if inference else model
-            for model, inference in zip(tested["model"], tested["inference"], strict=True)
-        ]
+        rows = named(tested["model"], tested["inference"])
         told = [
             f"{p:.2g} vs {best}"
             for p, best in zip(tested["p_holm"], tested["best_baseline"], strict=True)
         ]
-        text = _pivot(rows, _conditions(tested), told)
+        text = pivot(rows, conditions(tested), told)
         least = 2.0 ** (1 - tested["recordings"].max())
         note = (
             "Paired test of MSE against the best baseline, p after Holm's correction for "
@@ -179,7 +172,7 @@ def imputation_sections(table: pd.DataFrame) -> list[Section]:
 
 def quality_sections(table: pd.DataFrame) -> list[Section]:
     """Return one section: a row per model."""
-    text = _wide(table, table["model"], table["metric"])
+    text = wide(table, table["model"], table["metric"])
     columns = [name for name in QUALITY if name in text.columns]
     text = text[columns].rename(columns=QUALITY)
     return [Section("models", "Models on clean test windows, and windows drawn from them", text)]
@@ -204,7 +197,7 @@ def ood_sections(table: pd.DataFrame, levels: pd.DataFrame) -> list[Section]:
 
 def comparison_sections(table: pd.DataFrame) -> list[Section]:
     """Return one section: a row per comparison."""
-    text = _wide(table, table["comparison"], _conditions(table))
+    text = wide(table, table["comparison"], conditions(table))
     note = "Change of MSE of one imputer against another, per cent (negative is better)"
     return [Section("comparisons", note, text)]
 
@@ -244,6 +237,14 @@ def note(table: pd.DataFrame, label: str) -> str:
     return f"Data: {label}; {count}; in brackets the 95 % interval over recordings."
 
 
+def named(models: Iterable[str], details: Iterable[str]) -> list[str]:
+    """Return a name of each row: the model, and in brackets its inference or score if any."""
+    return [
+        f"{model} ({detail})" if detail else model
+        for model, detail in zip(models, details, strict=True)
+    ]
+
+
 def number(value: float) -> str:
     """Return three significant digits, or whole numbers from 100 on."""
     if np.isnan(value):
@@ -260,17 +261,19 @@ def interval(value: float, low: float, high: float) -> str:
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
-def _conditions(table: pd.DataFrame) -> "pd.Series[str]":
+def conditions(table: pd.DataFrame) -> "pd.Series[str]":
+    """Return mechanism and level of each row, as tables state them."""
     return (table["mechanism"] + " " + table["level"]).str.strip()
 
 
-def _wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
+def wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
     """Return values with their intervals as text, rows and columns in order of appearance."""
     numbers = table[["value", "low", "high"]].astype(float)
-    return _pivot(rows, columns, [interval(*row) for row in numbers.itertuples(index=False)])
+    return pivot(rows, columns, [interval(*row) for row in numbers.itertuples(index=False)])
 
 
-def _pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> pd.DataFrame:
+def pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> pd.DataFrame:
+    """Return text in rows and columns, both in order of appearance."""
     long = pd.DataFrame({"row": list(rows), "column": list(columns), "text": text})
     wide = long.pivot(index="row", columns="column", values="text")
     wide = wide.loc[long["row"].unique(), long["column"].unique()].fillna("")

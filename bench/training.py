@@ -1,4 +1,4 @@
-"""One fit loop for every trainable thing: Adam, KL warm-up, averaging, validation, checkpoints."""
+"""One fit loop for every trainable thing: Adam, averaging, validation, checkpoints."""
 
 import copy
 import csv
@@ -39,18 +39,40 @@ class TrainSettings(Settings):
         200, ge=1, description="windows at a time within a batch; their gradients add up"
     )
     weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty")
+    learning_rate_decay: float = Field(
+        1.0, gt=0, le=1, description="share of the rate left in the last epoch; falls geometrically"
+    )
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the running average of weights that is kept; 0: none"
     )
     skip_gradient: float | None = Field(
         None, gt=0, description="a step whose gradient's norm is above this is not taken"
     )
+
+    def rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
+        return self.learning_rate * self.learning_rate_decay ** (epoch / max(1, self.epochs - 1))
+
+    def terms(self, epoch: int | None) -> dict[str, float]:
+        """Return what a loss is told beside the batch in an epoch; None stands for validation."""
+        return {}
+
+
+class VariationalSettings(TrainSettings):
+    """How to fit by maximising an ELBO; the loss is told the weight of its KL terms."""
+
     beta: float = Field(1.0, ge=0, description="weight of the KL terms once warm-up has ended")
     free_bits: float = Field(
         0.0, ge=0, description="nats of each latent level that training does not charge for"
     )
     kl_start: float = Field(0.001, ge=0, description="weight of the KL terms in epoch 0")
     kl_warmup: int = Field(200, ge=0, description="epochs until that weight is 1, linearly")
+
+    def terms(self, epoch: int | None) -> dict[str, float]:
+        """Return the KL weight: linear from ``kl_start`` to 1 (sec. 5.2), 1 at validation."""
+        if epoch is None or epoch >= self.kl_warmup:
+            return {"kl_weight": 1.0}
+        return {"kl_weight": self.kl_start + (1 - self.kl_start) * epoch / self.kl_warmup}
 
 
 @dataclass(frozen=True)
@@ -78,8 +100,11 @@ class FitContext:
 class Trainable(Protocol):
     """A module with a loss made of named parts."""
 
-    def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
-        """Return scalars for a batch, ``loss`` (to be minimised) among them."""
+    def losses(self, motion: Tensor, **terms: float) -> dict[str, Tensor]:
+        """Return scalars for a batch, ``loss`` (to be minimised) among them.
+
+        ``terms`` are those of ``TrainSettings.terms``.
+        """
 
 
 def train(
@@ -108,7 +133,7 @@ def train(
     try:
         while state.epoch < settings.epochs:
             row = _epoch(module, data, settings, context, state)
-            row |= _validate(state.averaged, valid, context)
+            row |= _validate(state.averaged, valid, settings, context)
             row["seconds"] = time.monotonic() - begun
             state.finish_epoch(row)
             done = state.epoch - first_epoch
@@ -137,12 +162,13 @@ def _epoch(
     """Run one epoch and return the mean of each loss over it, by window."""
     epoch = state.epoch
     _seed_draws(context, "epoch", epoch)
-    kl_weight = warmup(epoch, settings)
+    terms = settings.terms(epoch)
+    state.set_rate(settings.rate(epoch))
     order = torch.randperm(len(data), device=data.device)
     totals: dict[str, Tensor] = {}
     for number, rows in enumerate(_parts(order, settings.batch_size)):
         state.optimizer.zero_grad(set_to_none=True)
-        losses = accumulate(module, data[rows], kl_weight, settings.micro_batch)
+        losses = accumulate(module, data[rows], settings.micro_batch, **terms)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
             raise TrainingError(
@@ -156,10 +182,10 @@ def _epoch(
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value * len(rows)
     means = {name: float(total) / len(data) for name, total in totals.items()}
-    return {"epoch": epoch + 1, "kl_weight": kl_weight, **means}
+    return {"epoch": epoch + 1, **terms, **means}
 
 
-def accumulate(module: Any, batch: Tensor, kl_weight: float, micro_batch: int) -> dict[str, Tensor]:
+def accumulate(module: Any, batch: Tensor, micro_batch: int, **terms: float) -> dict[str, Tensor]:
     """Add the gradient of a batch's mean loss to the parameters, a part of the batch at a time.
 
     Small parts keep activations in cache and memory low; the gradient is the whole batch's.
@@ -170,7 +196,7 @@ def accumulate(module: Any, batch: Tensor, kl_weight: float, micro_batch: int) -
     totals: dict[str, Tensor] = {}
     for part in _parts(batch, micro_batch):
         share = len(part) / len(batch)
-        losses = module.losses(part, kl_weight)
+        losses = module.losses(part, **terms)
         (losses["loss"] * share).backward()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() * share
@@ -185,22 +211,17 @@ def _parts(rows: Tensor, size: int) -> tuple[Tensor, ...]:
     return rows.tensor_split(math.ceil(len(rows) / size))
 
 
-def warmup(epoch: int, settings: TrainSettings) -> float:
-    """Return the KL weight of an epoch: linear from ``kl_start`` to 1 (sec. 5.2)."""
-    if epoch >= settings.kl_warmup:
-        return 1.0
-    return settings.kl_start + (1 - settings.kl_start) * epoch / settings.kl_warmup
-
-
 @torch.no_grad()
-def _validate(module: Any, valid: Tensor, context: FitContext) -> dict[str, float]:
-    """Return each loss at full KL weight over the validation windows, the same draws every time."""
+def _validate(
+    module: Any, valid: Tensor, settings: TrainSettings, context: FitContext
+) -> dict[str, float]:
+    """Return each loss over the validation windows, the same draws every time."""
     training = module.training
     module.eval()
     _seed_draws(context, "valid")
     totals: dict[str, float] = {}
     for batch in valid.split(VALIDATION_BATCH):
-        for name, value in module.losses(batch, 1.0).items():
+        for name, value in module.losses(batch, **settings.terms(None)).items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
     module.train(training)
     return {f"valid_{name}": total / len(valid) for name, total in totals.items()}
@@ -228,6 +249,11 @@ class _State:
     @property
     def path(self) -> Path | None:
         return self.context.folder and self.context.folder / "checkpoint.safetensors"
+
+    def set_rate(self, rate: float) -> None:
+        """Let the optimiser go on with another learning rate."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def step(self) -> None:
         """Take an optimiser's step, and let the averaged weights follow."""

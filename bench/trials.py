@@ -1,4 +1,4 @@
-"""What a trial does: fit models, complete and score occluded windows, keep what came out.
+"""What a trial does: fit, complete and score occluded windows, foretell, keep what came out.
 
 A trial gets plain values and gives back plain values. It does not know who runs it or where.
 """
@@ -18,13 +18,15 @@ import torch
 from bench.cells import Evaluator
 from bench.code import code_version
 from bench.datasets.base import open_windows
+from bench.learner import Learner
 from bench.motion import Windows, derive_seed
-from bench.plan import Cell, Fit, from_plain
-from bench.protocol import Protocol, resolve
-from bench.registry import MODELS
+from bench.plan import Cell, Fit, finished, from_plain
+from bench.protocol import PredictorEntry, Protocol, resolve
+from bench.registry import load_plugin
 from bench.store import Store
 from bench.training import FitContext, Progress, write_history
 from models.base import Model
+from predictors.base import Predictor
 
 Reporter = Callable[[str, Progress], None]
 
@@ -49,10 +51,11 @@ class Workspace:
         protocol: the resolved protocol as plain values.
         store: folder of the store.
         data: fingerprint of the built windows in the store.
-        code: version of each model's code that the keys were made with, by label.
+        code: version of each learner's code that the keys were made with, by label.
         foreign: fingerprint of each foreign data set's built windows, by label.
         device: auto, cpu or cuda.
         threads: CPU threads for torch; None leaves them as they are.
+        plugins: files that define what the protocol names beside what is built in.
     """
 
     protocol: dict[str, Any]
@@ -62,9 +65,12 @@ class Workspace:
     foreign: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
     threads: int | None = None
+    plugins: tuple[str, ...] = ()
 
     @cached_property
     def _protocol(self) -> Protocol:
+        for path in self.plugins:
+            load_plugin(Path(path))
         return resolve(self.protocol)
 
     @cached_property
@@ -79,12 +85,11 @@ class Workspace:
 
     def finished(self, job: Fit | Cell) -> bool:
         """Whether the store has what a job makes."""
-        has = self._store.has_fit if isinstance(job, Fit) else self._store.has_cell
-        return has(job.key)
+        return finished(job, self._store)
 
     def _check_code(self, label: str) -> None:
         """Raise RuntimeError if this process would run other code than the keys stand for."""
-        if code_version(MODELS.get(self._protocol.models[label].model)) != self.code[label]:
+        if code_version(self._protocol.learners[label].cls) != self.code[label]:
             raise RuntimeError(
                 f"the code of {label} is not what this run was planned with; it was edited "
                 "meanwhile, or this machine has another version. Run again"
@@ -96,18 +101,24 @@ class Workspace:
         windows = open_windows(folder, split, self._protocol.dataset)
         return windows.thin(getattr(self._protocol.scale, split))
 
-    def build(self, label: str, seed: int) -> Model:
-        """Return a model as it is before any fit; the seed settles its initial weights."""
-        entry = self._protocol.models[label]
+    def build(self, label: str, seed: int) -> Learner:
+        """Return a learner as it is before any fit; the seed settles its initial weights."""
+        entry = self._protocol.learners[label]
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("init", seed))
-            return MODELS.get(entry.model)(self._protocol.spec, entry.settings)
+            learner: Learner = entry.cls(self._protocol.spec, entry.settings)
+        if isinstance(entry, PredictorEntry) and isinstance(learner, Predictor):
+            occlusions = (self._protocol.occlusion[label] for label in entry.degraded)
+            learner.occlusions = tuple(o.at(level, seed) for o in occlusions for level in o.levels)
+        return learner
 
     def fit(self, fit: Fit, report: Reporter) -> None:
-        """Fit a model and keep it."""
+        """Fit a learner and keep it."""
         begun = time.monotonic()
-        model = self.build(fit.model, fit.seed)
-        entry = self._protocol.models[fit.model]
+        model = self.build(fit.label, fit.seed)
+        entry = self._protocol.learners[fit.label]
+        actions = None if isinstance(entry, PredictorEntry) else entry.train_on
+        train = _of_actions(self.windows("train"), actions)
         context = FitContext(
             seed=derive_seed("fit", fit.seed),
             device=self._device,
@@ -115,17 +126,14 @@ class Workspace:
             report=lambda progress: report(fit.title, progress),
         )
         with torch.random.fork_rng():
-            model.fit(
-                _of_actions(self.windows("train"), entry.train_on),
-                _of_actions(self.windows("valid"), entry.train_on),
-                context,
-            )
+            model.fit(train, _of_actions(self.windows("valid"), actions), context)
         model.eval()
         write_history(context.history, self._store.fit_folder(fit.key) / "history.csv")
         summary = {
-            "model": fit.model,
+            "model": fit.label,
             "seed": fit.seed,
             "parameters": model.parameter_count(),
+            "train_windows": len(train),
             "device": self._device,
             "seconds": time.monotonic() - begun,
             "last_epoch": context.history[-1] if context.history else None,
@@ -147,17 +155,26 @@ class Workspace:
             self._device,
         )
 
-    def evaluate(self, cells: list[Cell], model: Model) -> None:
+    def evaluate(self, cells: list[Cell], learner: Learner) -> None:
         """Compute cells that are done together and keep them."""
         begun = time.monotonic()
-        tables = self._evaluator.evaluate(cells, model)
+        if isinstance(learner, Predictor):
+            (cell,) = cells
+            past = self._store.load_completion(cell.past) if cell.past else None
+            found = [self._evaluator.forecast(cell, learner, past)]
+        else:
+            assert isinstance(learner, Model)
+            found = self._evaluator.evaluate(cells, learner)
         # The time of a window is its part of that of all cells here.
-        seconds = (time.monotonic() - begun) / max(sum(map(len, tables)), 1)
-        for cell, table in zip(cells, tables, strict=True):
-            self._store.save_cell(cell.key, table.assign(seconds=seconds))
+        windows = sum(len(one.table) for one in found)
+        seconds = (time.monotonic() - begun) / max(windows, 1)
+        for cell, one in zip(cells, found, strict=True):
+            if cell.keep:
+                self._store.save_completion(cell.key, one.completion)
+            self._store.save_cell(cell.key, one.table.assign(seconds=seconds))
 
-    def load(self, fit_key: str, label: str, seed: int) -> Model:
-        """Return a fitted model, ready to complete."""
+    def load(self, fit_key: str, label: str, seed: int) -> Learner:
+        """Return what was fitted, ready for use."""
         model = self.build(label, seed)
         self._store.load_weights(fit_key, model)
         return model.to(self._device).eval()
@@ -179,6 +196,14 @@ class Workspace:
             else:
                 yield from outcomes
 
+    def _lacking(self, cell: Cell) -> str:
+        """Return what a cell needs and has not, empty if nothing."""
+        if not self._store.has_fit(cell.fit):
+            return f"{cell.learner} (seed {cell.seed}) was not fitted"
+        if cell.past and not self._store.has_completion(cell.past):
+            return f"its past was not completed by {cell.model}"
+        return ""
+
     def _attempt(
         self, items: list[Fit] | list[Cell], models: "_Last", report: Reporter
     ) -> list[Outcome]:
@@ -186,16 +211,16 @@ class Workspace:
         begun = time.monotonic()
         status, error, trace = "done", "", ""
         try:
-            self._check_code(items[0].model)
+            first = items[0]
+            self._check_code(first.label if isinstance(first, Fit) else first.learner)
             missing = [item for item in items if not self.finished(item)]
             if fits := [item for item in missing if isinstance(item, Fit)]:
                 self.fit(fits[0], report)
             elif cells := [item for item in missing if isinstance(item, Cell)]:
-                if self._store.has_fit(cells[0].fit):
-                    self.evaluate(cells, models.get(self, cells[0]))
+                if reason := self._lacking(cells[0]):
+                    status, error = "skipped", reason
                 else:
-                    status = "skipped"
-                    error = f"{cells[0].model} (seed {cells[0].seed}) was not fitted"
+                    self.evaluate(cells, models.get(self, cells[0]))
         except Exception as problem:
             # Whatever a model does wrong, the other cells must go on; it is told at the end.
             status, trace = "failed", traceback.format_exc()
@@ -219,12 +244,12 @@ class _Last:
 
     def __init__(self) -> None:
         self.key: str | None = None
-        self.model: Model | None = None
+        self.model: Learner | None = None
 
-    def get(self, workspace: Workspace, cell: Cell) -> Model:
-        """Return a cell's fitted model."""
+    def get(self, workspace: Workspace, cell: Cell) -> Learner:
+        """Return what a cell needs fitted."""
         if self.model is None or self.key != cell.fit:
-            self.model = workspace.load(cell.fit, cell.model, cell.seed)
+            self.model = workspace.load(cell.fit, cell.learner, cell.seed)
             self.key = cell.fit
         return self.model
 

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
-from bench.training import FitContext, TrainSettings, train
+from bench.training import FitContext, VariationalSettings, train
 from models.base import GenerativeImputer
 from models.gaussian import Gaussian, SharedNoise
 from models.graph import GCB, GCL, Bias, Residual, Style
@@ -40,7 +40,7 @@ class HGVAE(GenerativeImputer):
     trained: ClassVar[bool] = True
     paper_parameters: ClassVar[float | None] = 3.21e6
 
-    class Settings(TrainSettings):
+    class Settings(VariationalSettings):
         """Latent graphs from the top down, the path's width, and how to fit."""
 
         latents: tuple[tuple[int, int], ...] = Field(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bench.motion import MotionSpec, Windows
-from bench.training import FitContext, TrainSettings, train
+from bench.training import FitContext, VariationalSettings, train
 from models.base import GenerativeImputer
 from models.gaussian import Gaussian, SharedNoise
 
@@ -21,7 +21,7 @@ class VAE(GenerativeImputer):
     map_rate: ClassVar[float] = 100.0
     paper_parameters: ClassVar[float] = 20.81e6
 
-    class Settings(TrainSettings):
+    class Settings(VariationalSettings):
         """Layers from the input to the latent, and how to fit.
 
         The paper gives epochs and rate; the batch is HG-VAE's. It is taken whole, since its

@@ -19,10 +19,9 @@ from bench.training import (
     FitContext,
     Progress,
     TrainingError,
-    TrainSettings,
+    VariationalSettings,
     accumulate,
     train,
-    warmup,
 )
 from tests.conftest import walk
 
@@ -52,7 +51,9 @@ def fit(folder: Path | None, stop_after: int | None = None, **settings: Any) -> 
             raise KeyboardInterrupt
 
     context = FitContext(seed=1, folder=folder, report=report)
-    chosen = TrainSettings(**{"epochs": 6, "batch_size": 5, "learning_rate": 0.05, **settings})
+    chosen = VariationalSettings(
+        **{"epochs": 6, "batch_size": 5, "learning_rate": 0.05, **settings}
+    )
     train(module, TRAIN, VALID, chosen, context)
     return module, context.history
 
@@ -107,7 +108,13 @@ def test_the_best_weights_are_kept_not_the_last() -> None:
 
     module = Worse()
     context = FitContext(seed=1)
-    train(module, TRAIN, VALID, TrainSettings(epochs=5, batch_size=24, learning_rate=0.1), context)
+    train(
+        module,
+        TRAIN,
+        VALID,
+        VariationalSettings(epochs=5, batch_size=24, learning_rate=0.1),
+        context,
+    )
     best = min(context.history, key=lambda row: row["valid_loss"])
     assert best["epoch"] == 1
     assert float(module.weight.detach().abs().sum()) == pytest.approx(best["valid_loss"])
@@ -121,15 +128,15 @@ def test_a_loss_that_is_not_finite_stops_the_fit(value: float) -> None:
             return {"loss": losses["loss"] * (value if self.batches == 3 else 1)}
 
     with pytest.raises(TrainingError, match="epoch 1, batch 3"):
-        train(Broken(), TRAIN, VALID, TrainSettings(epochs=2, batch_size=5), FitContext())
+        train(Broken(), TRAIN, VALID, VariationalSettings(epochs=2, batch_size=5), FitContext())
 
 
 def test_warm_up_is_the_papers() -> None:
-    settings = TrainSettings()
-    assert warmup(0, settings) == pytest.approx(0.001)
-    assert warmup(100, settings) == pytest.approx(0.5005)
-    assert warmup(200, settings) == warmup(499, settings) == 1
-    assert warmup(0, TrainSettings(kl_warmup=0)) == 1
+    settings = VariationalSettings()
+    assert settings.terms(0)["kl_weight"] == pytest.approx(0.001)
+    assert settings.terms(100)["kl_weight"] == pytest.approx(0.5005)
+    assert settings.terms(200) == settings.terms(499) == settings.terms(None) == {"kl_weight": 1}
+    assert VariationalSettings(kl_warmup=0).terms(0) == {"kl_weight": 1}
 
 
 def test_the_gradient_is_clipped(windows: Windows) -> None:
@@ -138,7 +145,7 @@ def test_the_gradient_is_clipped(windows: Windows) -> None:
             return {"loss": 1e6 * self.weight.sum()}
 
     module = Steep()
-    settings = TrainSettings(epochs=1, batch_size=100, gradient_clip=1.0)
+    settings = VariationalSettings(epochs=1, batch_size=100, gradient_clip=1.0)
     train(module, windows, windows, settings, FitContext())
     assert module.weight.grad is not None
     assert float(module.weight.grad.norm()) == pytest.approx(1, rel=1e-3)
@@ -157,7 +164,7 @@ def test_parts_of_a_batch_add_up_to_the_batchs_gradient() -> None:
     gradients, errors = [], []
     for micro_batch in (24, 7):
         module = Smooth()
-        losses = accumulate(module, TRAIN.tensor(), 1.0, micro_batch)
+        losses = accumulate(module, TRAIN.tensor(), micro_batch, kl_weight=1.0)
         gradients.append(module.weight.grad)
         errors.append(losses["error"])
     assert gradients[0] is not None
@@ -210,7 +217,7 @@ def test_the_average_is_what_is_validated_with_the_latest_batch_statistics() -> 
             return {"loss": loss}
 
     context = FitContext(seed=1)
-    settings = TrainSettings(epochs=3, batch_size=24, learning_rate=0.05, ema=0.8)
+    settings = VariationalSettings(epochs=3, batch_size=24, learning_rate=0.05, ema=0.8)
     module = Normalised()
     train(module, TRAIN, VALID, settings, context)
     (_, first), (second, _), (third, _) = seen[True]
@@ -251,7 +258,7 @@ def test_a_step_of_too_steep_a_gradient_changes_nothing_and_is_counted(
 ) -> None:
     module, context = Rough(), FitContext(seed=1)
     module.rough = rough
-    settings = TrainSettings(
+    settings = VariationalSettings(
         epochs=1, batch_size=5, learning_rate=0.05, ema=ema, skip_gradient=1e3, gradient_clip=1.0
     )
     train(module, TRAIN, VALID, settings, context)
@@ -273,7 +280,7 @@ def test_a_skipped_step_leaves_no_trace_in_later_ones(steps: list[Tensor]) -> No
     """Adam's moments neither: its next step is of the size of a first one."""
     module = Rough()
     module.rough = (1,)
-    settings = TrainSettings(epochs=1, batch_size=5, learning_rate=0.05, skip_gradient=1e3)
+    settings = VariationalSettings(epochs=1, batch_size=5, learning_rate=0.05, skip_gradient=1e3)
     train(module, TRAIN, VALID, settings, FitContext(seed=1))
     torch.testing.assert_close(steps[0].abs(), torch.full((3,), 0.05), rtol=1e-3, atol=0)
 
@@ -281,7 +288,7 @@ def test_a_skipped_step_leaves_no_trace_in_later_ones(steps: list[Tensor]) -> No
 def test_nothing_is_skipped_unless_told_to(steps: list[Tensor]) -> None:
     module, context = Rough(), FitContext(seed=1)
     module.rough = (1, 2)
-    train(module, TRAIN, VALID, TrainSettings(epochs=1, batch_size=5), context)
+    train(module, TRAIN, VALID, VariationalSettings(epochs=1, batch_size=5), context)
     assert len(steps) == 5
     assert "skipped" not in context.history[0]
 
@@ -297,7 +304,9 @@ def test_steps_are_adams_with_its_penalty_on_weights(
         def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
             return {"loss": (self.weight - wanted).square().sum()}
 
-    settings = TrainSettings(epochs=30, batch_size=12, learning_rate=0.1, weight_decay=weight_decay)
+    settings = VariationalSettings(
+        epochs=30, batch_size=12, learning_rate=0.1, weight_decay=weight_decay
+    )
     train(Bowl(), TRAIN, VALID, settings, FitContext())
     weight, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
     assert len(steps) == 60
@@ -338,7 +347,7 @@ def assert_even(sizes: list[int], total: int, largest: int) -> None:
 @hypothesis.settings(max_examples=50, deadline=None)
 def test_parts_of_a_batch_are_of_nearly_equal_size(windows: int, micro_batch: int) -> None:
     module, batch = Counter(), torch.arange(float(windows))[:, None]
-    loss = accumulate(module, batch, 1.0, micro_batch)["loss"]
+    loss = accumulate(module, batch, micro_batch, kl_weight=1.0)["loss"]
     assert_even([len(part) for part in module.parts], windows, micro_batch)
     assert torch.equal(torch.cat(module.parts), batch)
     # However they are cut, loss and gradient are the whole batch's.
@@ -352,7 +361,9 @@ def test_parts_of_a_batch_are_of_nearly_equal_size(windows: int, micro_batch: in
 @pytest.mark.parametrize("batch_size", [4, 8, 16])
 def test_batches_of_an_epoch_are_of_nearly_equal_size(count: int, batch_size: int) -> None:
     module, windows = Counter(), TRAIN.take(slice(count))
-    train(module, windows, VALID, TrainSettings(epochs=1, batch_size=batch_size), FitContext())
+    train(
+        module, windows, VALID, VariationalSettings(epochs=1, batch_size=batch_size), FitContext()
+    )
     assert_even([len(part) for part in module.parts], count, batch_size)
     shown = torch.cat(module.parts).flatten(1)
     # Every window once, in another order.

@@ -1,8 +1,8 @@
 """What a source of motion is, and how its recordings become windows on disk.
 
-Windows are built once. They lie as ``<split>.npy`` (float32, memory-mapped when read) and
-``<split>.parquet`` (the window index) in a folder named by a fingerprint of the source files and
-of everything that happened to them on the way.
+Windows are built once. They lie as ``<split>.npy`` and ``<split>_future.npy`` (float32,
+memory-mapped when read) and ``<split>.parquet`` (the window index) in a folder named by a
+fingerprint of the source files and of everything that happened to them on the way.
 """
 
 import hashlib
@@ -58,6 +58,7 @@ class Dataset(Settings, ABC):
     frames: int = Field(50, ge=2, description="frames of a window")
     fps: float = Field(25.0, gt=0, description="frames per second")
     stride: int = Field(5, ge=1, description="frames from one window's start to the next one's")
+    future: int = Field(25, ge=1, description="frames after a window, for predictors to foretell")
 
     @property
     @abstractmethod
@@ -72,9 +73,25 @@ class Dataset(Settings, ABC):
     def recordings(self, root: Path | None) -> Iterator[Recording]:
         """Yield every recording; raises InputError naming a file that cannot be used."""
 
+    @property
+    def joint_weights(self) -> NDArray[np.float64]:
+        """``(joint,)`` what each joint counts for in the error of a prediction."""
+        return np.full(len(self.skeleton), 1 / len(self.skeleton))
+
     def absent(self, root: Path | None) -> list[str]:
         """Return the known files of this data set that are not there."""
         return []
+
+    def test_sets(self, index: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+        """Return the choices of test windows that predictions are judged by, by name.
+
+        Args:
+            index: of the test windows that have a future, in the order of their recordings.
+
+        Returns:
+            Row numbers; one that a choice has twice counts twice.
+        """
+        return {"all": np.arange(len(index))}
 
 
 @dataclass(frozen=True)
@@ -126,9 +143,11 @@ def load(dataset: Dataset, root: Path | None, cache: Path) -> Data:
     if not folder.exists():
         built, short = _cut(dataset, root)
         with atomic_folder(folder) as draft:
-            for split, (motion, index) in built.items():
-                np.save(draft / f"{split}.npy", motion, allow_pickle=False)
-                index.to_parquet(draft / f"{split}.parquet")
+            for split, windows in built.items():
+                np.save(draft / f"{split}.npy", windows.motion, allow_pickle=False)
+                assert windows.future is not None
+                np.save(draft / f"{split}_future.npy", windows.future, allow_pickle=False)
+                windows.index.to_parquet(draft / f"{split}.parquet")
             facts = {"name": dataset.name, **dataset.model_dump(mode="json"), "short": short}
             (draft / "dataset.json").write_text(json.dumps(facts, indent=1))
     splits = {split: open_windows(folder, split, dataset) for split in SPLITS}
@@ -138,19 +157,21 @@ def load(dataset: Dataset, root: Path | None, cache: Path) -> Data:
 
 def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
     """Return one split of a built folder as read-only memory-mapped windows."""
-    motion = np.load(folder / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+    motion, future = (
+        np.load(folder / f"{split}{part}.npy", mmap_mode="r", allow_pickle=False)
+        for part in ("", "_future")
+    )
     index = pd.read_parquet(folder / f"{split}.parquet")
-    return Windows(motion, index, dataset.fps, dataset.skeleton)
+    return Windows(motion, index, dataset.fps, dataset.skeleton, future)
 
 
-def _cut(
-    dataset: Dataset, root: Path | None
-) -> tuple[dict[str, tuple[NDArray[np.float32], pd.DataFrame]], list[str]]:
-    """Return motion and index of every split, and recordings too short for a window.
+def _cut(dataset: Dataset, root: Path | None) -> tuple[dict[str, Windows], list[str]]:
+    """Return the windows of every split, and recordings too short for one.
 
     Windows never straddle two recordings.
     """
     short: list[str] = []
+    futures: dict[str, list[NDArray[np.float32]]] = {split: [] for split in SPLITS}
     motion: dict[str, list[NDArray[np.float32]]] = {split: [] for split in SPLITS}
     rows: dict[str, list[tuple[str, int, str, str]]] = {split: [] for split in SPLITS}
     for recording in dataset.recordings(root):
@@ -159,7 +180,9 @@ def _cut(
         if len(recording.motion) < dataset.frames:
             short.append(recording.name)
         for start in range(0, len(recording.motion) - dataset.frames + 1, dataset.stride):
-            motion[recording.split].append(recording.motion[start : start + dataset.frames])
+            end = start + dataset.frames
+            motion[recording.split].append(recording.motion[start:end])
+            futures[recording.split].append(_after(recording.motion, end, dataset.future))
             rows[recording.split].append(
                 (recording.name, start, recording.action, recording.subject)
             )
@@ -171,7 +194,21 @@ def _cut(
             )
     columns = ["source", "start", "action", "subject"]
     cut = {
-        split: (np.stack(motion[split]), pd.DataFrame(rows[split], columns=columns))
+        split: Windows(
+            np.stack(motion[split]),
+            pd.DataFrame(rows[split], columns=columns),
+            dataset.fps,
+            dataset.skeleton,
+            np.stack(futures[split]),
+        )
         for split in SPLITS
     }
     return cut, short
+
+
+def _after(motion: NDArray[np.float32], start: int, frames: int) -> NDArray[np.float32]:
+    """Return ``(frames, joint, 3)`` of a recording from ``start`` on, nan where it has ended."""
+    future = np.full((frames, *motion.shape[1:]), np.nan, dtype=np.float32)
+    there = motion[start : start + frames]
+    future[: len(there)] = there
+    return future

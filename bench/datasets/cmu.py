@@ -175,32 +175,32 @@ class CMU(Dataset):
         return [name for name in KNOWN_FILES if root is None or not self._find(root, name)]
 
     def recordings(self, root: Path | None) -> Iterator[Recording]:
-        """Yield each file as 18 joints at ``fps``.
-
-        The benchmark has no validation part: the last train file of every action that has three
-        or more is held out for it.
-        """
-        paths = self.files(root)
-        held_out = {
-            path
-            for action in ACTIONS
-            if len(mine := [p for p in paths if _split(p) == "train" and p.parent.name == action])
-            >= 3
-            for path in mine[-1:]
-        }
+        """Yield each file as 18 joints at ``fps``."""
+        held_out = self.held_out(root)
         kept = FULL_SKELETON.index(KEPT)
-        for path in paths:
-            split = "valid" if path in held_out else _split(path)
+        for path in self.files(root):
+            split = "valid" if path in held_out else split_of(path)
             rotations = resample_rotations(joint_rotations(read(path)), FILE_FPS, self.fps)
             rotations[:, 0] = np.eye(3)
             motion = forward_kinematics(rotations, FULL_SKELETON)[:, kept]
             yield Recording(
-                name=f"{_split(path)}/{path.stem}",
+                name=f"{split_of(path)}/{path.stem}",
                 split=split,
                 action=path.parent.name,
                 subject="",
                 motion=motion.astype(np.float32),
             )
+
+    def held_out(self, root: Path | None) -> set[Path]:
+        """Return the files that validate, since the benchmark has no validation part.
+
+        They are the last train file of every action that has three or more.
+        """
+        by_action: dict[str, list[Path]] = {}
+        for path in self.files(root):
+            if split_of(path) == "train":
+                by_action.setdefault(path.parent.name, []).append(path)
+        return {paths[-1] for paths in by_action.values() if len(paths) >= 3}
 
     def _find(self, root: Path, name: str) -> Path | None:
         folders = ["cmu_expmap", ".", *(["cmu_expmap_rebuilt"] if self.rebuilt else [])]
@@ -243,7 +243,8 @@ def joint_rotations(rows: NDArray[np.float64], drop_t_pose: bool = True) -> NDAr
     return -rows[1 if drop_t_pose else 0 :, 3:].reshape(-1, len(_JOINTS), 3)
 
 
-def _split(path: Path) -> str:
+def split_of(path: Path) -> str:
+    """Return the benchmark's split of a file, train or test."""
     return path.parent.parent.name
 
 

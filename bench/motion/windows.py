@@ -12,11 +12,19 @@ from bench.motion.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class MotionSpec:
-    """The shape of one window: what a model must know before it sees data."""
+    """The shape of one window: what a model must know before it sees data.
+
+    Attributes:
+        frames: of a window; the past of a predictor.
+        fps: frames per second.
+        skeleton: the joints.
+        future: frames after a window that a predictor foretells.
+    """
 
     frames: int
     fps: float
     skeleton: Skeleton
+    future: int = 0
 
     @property
     def nodes(self) -> int:
@@ -40,18 +48,25 @@ class Windows:
             ``action`` and ``subject``.
         fps: frames per second.
         skeleton: the joints of axis 2.
+        future: float32 ``(window, future frame, joint, 3)``, what follows each window in its
+            recording; nan where the recording ends first. None if nobody asked for it.
     """
 
     motion: NDArray[np.float32]
     index: pd.DataFrame
     fps: float
     skeleton: Skeleton
+    future: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.motion.ndim != 4 or self.motion.shape[2:] != (len(self.skeleton), 3):
             raise ValueError(f"motion of shape {self.motion.shape} for {len(self.skeleton)} joints")
         if len(self.index) != len(self.motion):
             raise ValueError(f"{len(self.index)} index rows for {len(self.motion)} windows")
+        if self.future is not None and (
+            len(self.future) != len(self.motion) or self.future.shape[2:] != self.motion.shape[2:]
+        ):
+            raise ValueError(f"futures {self.future.shape} for motion {self.motion.shape}")
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -59,7 +74,8 @@ class Windows:
     @property
     def spec(self) -> MotionSpec:
         """What a model is built from."""
-        return MotionSpec(self.motion.shape[1], self.fps, self.skeleton)
+        future = 0 if self.future is None else self.future.shape[1]
+        return MotionSpec(self.motion.shape[1], self.fps, self.skeleton, future)
 
     @property
     def names(self) -> list[str]:
@@ -81,7 +97,28 @@ class Windows:
     def take(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Windows":
         """Return some windows; those of a slice stay a memory map."""
         index = self.index.iloc[rows].reset_index(drop=True)
-        return Windows(self.motion[rows], index, self.fps, self.skeleton)
+        future = None if self.future is None else self.future[rows]
+        return Windows(self.motion[rows], index, self.fps, self.skeleton, future)
+
+    @property
+    def continued(self) -> NDArray[np.bool_]:
+        """``(window,)``, whether the recording goes on for the whole of the future."""
+        if self.future is None:
+            return np.zeros(len(self), dtype=np.bool_)
+        last = self.future[:, -1].reshape(len(self), -1)
+        return np.isfinite(last.sum(axis=1))
+
+    def with_future(self) -> "Windows":
+        """Return the windows whose recording goes on, each as long as past and future together.
+
+        Raises:
+            ValueError: no window has its whole future.
+        """
+        chosen = self.take(self.continued)
+        if chosen.future is None or not len(chosen):
+            raise ValueError("no recording is long enough for a window and the future after it")
+        motion = np.concatenate([chosen.motion, chosen.future], axis=1)
+        return Windows(motion, chosen.index, self.fps, self.skeleton)
 
 
 def to_nodes(motion: torch.Tensor) -> torch.Tensor:

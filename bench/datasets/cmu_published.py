@@ -1,0 +1,92 @@
+"""The 8-action CMU benchmark as the published loaders of motion prediction read it.
+
+For comparison with published numbers alone. What is called 25 fps is 60: every second row of files
+at 120 Hz. What is called a millimetre is 0.81 of one: the skeleton is 70 to a unit, not 56.444.
+Row 0 of each file is a T-pose that was never recorded. ``cmu`` has none of these.
+
+Published errors are means over 38 joints, of which 25 are predicted; 7 others always are where one
+of those is, and the last 6 do not move (Mao et al., Learning Trajectory Dependencies for Human
+Motion Prediction, and its code). Their weights here give the same mean over the 25.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bench.datasets.base import Recording
+from bench.datasets.cmu import CMU, FULL_SKELETON, MM_PER_UNIT, joint_rotations, read, split_of
+from bench.motion import Skeleton, forward_kinematics, rotation_matrices
+
+UNIT = 70.0
+STILL = (0, 1, 2, 7, 8, 13)
+COPIES = {16: 15, 20: 15, 29: 15, 24: 23, 27: 23, 33: 32, 36: 32}
+"""Joints that always are where another one is."""
+SHORT_PAST = 10
+"""Frames that the published windows begin with, whatever a predictor sees of what came before."""
+DRAWS = 8
+DRAW_SEED = 1234567890
+DRAW_LENGTH = 75
+"""Frames that there must be from a drawn frame on; the last 35 of them are the window."""
+
+_scaled = replace(FULL_SKELETON, rest=FULL_SKELETON.rest * UNIT / MM_PER_UNIT)
+PREDICTED = [joint for joint in range(len(_scaled)) if joint not in (*STILL, *COPIES)]
+SKELETON = _scaled.select([_scaled.names[joint] for joint in PREDICTED])
+
+
+class CMUPublished(CMU):
+    """The CMU 8-action benchmark as published: mislabelled rate and scale, 25 joints, real."""
+
+    name: ClassVar[str] = "cmu_published"
+
+    stride: int = Field(1, ge=1, description="frames from one window's start to the next one's")
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The 25 predicted joints."""
+        return SKELETON
+
+    @property
+    def joint_weights(self) -> NDArray[np.float64]:
+        """``(25,)`` share of the 38 joints that are where each of the 25 is."""
+        same = list(COPIES.values())
+        return np.array([1 + same.count(joint) for joint in PREDICTED]) / len(FULL_SKELETON)
+
+    def recordings(self, root: Path | None) -> Iterator[Recording]:
+        """Yield every file, each second row of it, so that a window begins at each of its frames.
+
+        Published windows see 10 frames. For predictors that see more, the first frame stands for
+        those before it. Published training uses every train file: the validation recordings, the
+        last of each action, are among those trained on and serve to choose an epoch alone.
+        """
+        held_out = self.held_out(root)
+        for path in self.files(root):
+            rotations = rotation_matrices(joint_rotations(read(path), drop_t_pose=False)[::2])
+            rotations[:, 0] = np.eye(3)
+            motion = forward_kinematics(rotations, _scaled)[:, PREDICTED].astype(np.float32)
+            motion = np.concatenate(
+                [motion[:1].repeat(max(0, self.frames - SHORT_PAST), 0), motion]
+            )
+            split = split_of(path)
+            for part in (split, "valid") if path in held_out else (split,):
+                name = f"{part}/{path.stem}"
+                yield Recording(name, part, path.parent.name, subject="", motion=motion)
+
+    def test_sets(self, index: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
+        """Return every window, and the 8 of each file that most papers draw.
+
+        The draws are those of ``RandomState(1234567890)``, made anew for each file.
+        """
+        drawn = []
+        for rows in index.groupby("source", sort=False).indices.values():
+            frames = len(rows) + SHORT_PAST + self.future - 1
+            if frames > DRAW_LENGTH and self.stride == 1:
+                first = np.random.RandomState(DRAW_SEED).randint(0, frames - DRAW_LENGTH, DRAWS)
+                drawn.append(rows[first + DRAW_LENGTH - SHORT_PAST - self.future])
+        sets = super().test_sets(index)
+        return sets | ({f"{DRAWS} windows": np.concatenate(drawn)} if drawn else {})

@@ -1,0 +1,109 @@
+"""Convolutional sequence-to-sequence model: Li et al. (CVPR 2018)."""
+
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.motion import MotionSpec
+from predictors.base import TrainedPredictor
+
+KERNEL = (2, 7)
+STRIDE = 2
+LEAK = 0.2
+
+
+class ConvSeq2Seq(TrainedPredictor):
+    """Convolutions over all and over the last frames, foretelling frame by frame (CVPR 2018)."""
+
+    name = "convseq2seq"
+    published_parameters: ClassVar[float] = 15.58e6
+
+    class Settings(TrainedPredictor.Settings):
+        """The network's size, and how to fit; the defaults are those of the released code.
+
+        Its adversarial loss, of weight 0.01, and the discriminator for it are left out.
+        """
+
+        filters: int = Field(16, ge=1, description="the convolutions have 4, 8 and 8 times as many")
+        width: int = Field(512, ge=1, description="of both codes and of the decoder")
+        recent: int = Field(20, ge=1, description="frames that the short-term encoder sees")
+        epochs: int = Field(20, ge=1)
+        batch_size: int = Field(16, ge=1)
+        learning_rate: float = Field(5e-5, gt=0)
+        weight_decay: float = Field(1e-3, ge=0)
+
+    settings: Settings
+
+    def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
+        super().__init__(spec, settings)
+        options = self.settings
+        if self.past < 2:
+            raise ValueError("its long-term encoder sees all of the past but one frame: give two")
+        self.recent = min(options.recent, self.past)
+        self.long_term = _Encoder(self.past - 1, spec.nodes, options.filters, options.width)
+        self.short_term = _Encoder(self.recent, spec.nodes, options.filters, options.width)
+        self.decoder = nn.Sequential(
+            nn.Linear(2 * options.width, options.width),
+            nn.LeakyReLU(LEAK),
+            nn.Dropout(0.5),
+            nn.Linear(options.width, spec.nodes),
+        )
+
+    def extrapolate(self, history: Tensor) -> Tensor:
+        """Return the next ``step`` frames, each the one before and what changes from it."""
+        pose, spread = self._pose()
+        frames = ((history[:, -self.past :] - pose) / spread).flatten(2)
+        code = self.long_term(frames[:, :-1])
+        recent = frames[:, -self.recent :]
+        for _ in range(self.step):
+            seen = torch.cat([code, self.short_term(recent[:, -self.recent :])], dim=1)
+            following = recent[:, -1] + self.decoder(seen)
+            recent = torch.cat([recent, following[:, None]], dim=1)
+        told = recent[:, -self.step :]
+        return told.reshape(len(told), self.step, *pose.shape) * spread + pose
+
+    def error(self, told: Tensor, truth: Tensor) -> Tensor:
+        """Return the mean squared error of normalised coordinates."""
+        return ((told - truth) / self._pose()[1]).square().mean()
+
+    def _pose(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of every coordinate, ``(joint, 3)``, mm."""
+        pose = self.mean.mean(dim=0)
+        variance = self.deviation.square() + (self.mean - pose).square()
+        return pose, variance.mean(dim=0).sqrt()
+
+
+class _Encoder(nn.Module):
+    """Three convolutions over frames and coordinates, and a linear map to a code."""
+
+    def __init__(self, frames: int, nodes: int, filters: int, width: int) -> None:
+        super().__init__()
+        channels = (1, 4 * filters, 8 * filters, 8 * filters)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(below, above, KERNEL, STRIDE, bias=False)
+            for below, above in pairwise(channels)
+        )
+        for _ in self.convolutions:
+            frames, nodes = -(-frames // STRIDE), -(-nodes // STRIDE)
+        self.code = nn.Linear(channels[-1] * frames * nodes, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(window, frame, node)`` to ``(window, width)``."""
+        x = x[:, None]
+        for convolution, dropped in zip(self.convolutions, (0.2, 0.2, 0.5), strict=True):
+            x = functional.leaky_relu(convolution(_same(x)), LEAK)
+            x = functional.dropout(x, dropped, self.training)
+        return self.code(x.flatten(1))
+
+
+def _same(x: Tensor) -> Tensor:
+    """Pad so that a strided convolution gives half the size, rounded up; more at the far end."""
+    padding: list[int] = []
+    for size, kernel in zip(x.shape[:1:-1], KERNEL[::-1], strict=True):
+        missing = max(0, (-(-size // STRIDE) - 1) * STRIDE + kernel - size)
+        padding += [missing // 2, missing - missing // 2]
+    return functional.pad(x, padding)

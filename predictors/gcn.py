@@ -1,0 +1,51 @@
+"""The residual graph network over DCT coefficients that LTD and HisRepItself share."""
+
+import torch
+from torch import Tensor, nn
+
+from models.graph import GCL, Style
+
+PLAIN = Style(bias="feature", activation=False)
+
+
+class ResidualGCN(nn.Module):
+    """Graph convolutions with learnt adjacency about a residual connection (LTD, sec. 3.2).
+
+    Args:
+        nodes: of the graph.
+        features: of a node, in and out.
+        width: features of a node inside.
+        blocks: residual blocks of two layers.
+        dropout: share of activations that training drops.
+    """
+
+    def __init__(self, nodes: int, features: int, width: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = _Layer(nodes, features, width, dropout)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(_Layer(nodes, width, width, dropout) for _ in range(2)))
+            for _ in range(blocks)
+        )
+        self.leave = GCL((nodes, nodes), (width, features), PLAIN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(node, window, feature)`` to the same shape."""
+        y = self.enter(x)
+        for block in self.blocks:
+            y = y + block(y)
+        return x + self.leave(y)
+
+
+class _Layer(nn.Module):
+    """A graph convolution, batch normalisation of each feature of each node, tanh and dropout."""
+
+    def __init__(self, nodes: int, below: int, above: int, dropout: float) -> None:
+        super().__init__()
+        self.convolution = GCL((nodes, nodes), (below, above), PLAIN)
+        self.norm = nn.BatchNorm1d(nodes * above)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolution(x).transpose(0, 1)
+        y = self.norm(y.flatten(1)).reshape(y.shape).transpose(0, 1)
+        return self.dropout(torch.tanh(y))

@@ -1,0 +1,16 @@
+"""A body that stops where it was last seen."""
+
+from torch import Tensor
+
+from predictors.base import Predictor
+
+
+class ZeroVelocity(Predictor):
+    """Control: the last frame of the past, for ever."""
+
+    name = "zero_velocity"
+    control = True
+
+    def predict(self, past: Tensor) -> Tensor:
+        """Repeat the last frame, ``(window, future frame, joint, 3)``."""
+        return past[:, -1:].expand(-1, self.spec.future, -1, -1)
