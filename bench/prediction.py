@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.protocol import Protocol, Published
-from bench.tables import Section, number, pivot
+from bench.tables import Section, pivot
 
 AVERAGE = "average"
 COMPARABLE = "average, comparable"
@@ -71,7 +71,7 @@ def sections(table: pd.DataFrame) -> list[Section]:
     told = []
     for (predictor, windows), rows in table.groupby(["predictor", "windows"], sort=False):
         text = [
-            f"{number(value)} ({number(published)}, {difference:+.1f} %)"
+            f"{value:.1f} ({published:.4g}, {difference:+.1f} %)"
             if published > 0
             else f"{value:.1f}"
             for value, published, difference in zip(
@@ -111,7 +111,7 @@ def _of_choice(
         (t for t in protocol.published if (t.predictor, t.windows) == (predictor, choice)), None
     )
     labels = {"predictor": predictor, "windows": choice, "seeds": int(mine["count"].max())}
-    for number_, (horizon, group) in enumerate(mine.groupby("horizon_ms", sort=False)):
+    for place, (horizon, group) in enumerate(mine.groupby("horizon_ms", sort=False)):
         rows = group.set_index("window").loc[windows]
         actions = rows.groupby("action", sort=False)["mean"].agg(["mean", "count"])
         whole = {action for action in actions.index if not _touches(action, absent)}
@@ -122,7 +122,7 @@ def _of_choice(
                 "action": action,
                 "value": row["mean"],
                 "n": int(row["count"]),
-                "published": _published(published, [str(action)], number_),
+                "published": _published(published, [str(action)], place),
                 "comparable": action in whole,
             }
         for name, chosen in ((AVERAGE, set(actions.index)), (COMPARABLE, whole)):
@@ -134,7 +134,7 @@ def _of_choice(
                 "action": name,
                 "value": actions["mean"].loc[sorted(chosen)].mean(),
                 "n": int(actions["count"].loc[sorted(chosen)].sum()),
-                "published": _published(published, sorted(chosen), number_, stated),
+                "published": _published(published, sorted(chosen), place, stated),
                 "comparable": chosen == whole and not (name == AVERAGE and absent),
             }
 
@@ -144,15 +144,13 @@ def _touches(action: str, absent: Sequence[str]) -> bool:
     return any(action in name.split("/") for name in absent)
 
 
-def _published(
-    table: Published | None, actions: list[str], number_: int, stated: str = ""
-) -> float:
+def _published(table: Published | None, actions: list[str], place: int, stated: str = "") -> float:
     """Return the mean of the published errors of some actions, or else the one under ``stated``."""
     if table is None:
         return np.nan
-    errors = [table.mm[action][number_] for action in actions if action in table.mm]
+    errors = [table.mm[action][place] for action in actions if action in table.mm]
     if len(errors) < len(actions):
-        errors = [table.mm[stated][number_]] if stated in table.mm else []
+        errors = [table.mm[stated][place]] if stated in table.mm else []
     known = [error for error in errors if error is not None]
     return float(np.mean(known)) if known and len(known) == len(errors) else np.nan
 

@@ -46,11 +46,14 @@ class ConvSeq2Seq(TrainedPredictor):
         self.recent = min(options.recent, self.past)
         self.long_term = _Encoder(self.past - 1, spec.nodes, options.filters, options.width)
         self.short_term = _Encoder(self.recent, spec.nodes, options.filters, options.width)
+        change = nn.Linear(options.width, spec.nodes)
+        # Changes add up over the future, so that random ones at first would lead far away.
+        nn.init.xavier_uniform_(change.weight, gain=0.01)
         self.decoder = nn.Sequential(
             nn.Linear(2 * options.width, options.width),
             nn.LeakyReLU(LEAK),
             nn.Dropout(0.5),
-            nn.Linear(options.width, spec.nodes),
+            change,
         )
 
     def extrapolate(self, history: Tensor) -> Tensor:
