@@ -22,6 +22,8 @@ BATCH = 1600
 """Windows that are taken at a time, over all levels; inference may take them in parts."""
 
 
+FORECAST_BATCH = 200
+"""Windows whose futures are told at a time: more would not stay in a processor's cache."""
 AVERAGE = "mpjpe_average"
 """The metric that is the mean of the errors of all frames of the future."""
 
@@ -97,10 +99,13 @@ class Evaluator:
             past[occluded] = torch.from_numpy(completion)
             share = occluded.flatten(1).double().mean(dim=1)
         truth, past = truth[going_on].to(self.device), past[going_on].to(self.device)
-        told = _batched(predictor.predict, past)
+        future = torch.from_numpy(np.array(windows.future)).to(self.device)
+        told = torch.empty_like(future)
+        for start in range(0, len(past), FORECAST_BATCH):
+            rows = slice(start, start + FORECAST_BATCH)
+            told[rows] = predictor.predict(past[rows])
         if not torch.isfinite(told).all():
             raise FloatingPointError(f"{predictor.name} foretold values that are not finite")
-        future = torch.from_numpy(np.array(windows.future)).to(self.device)
         weights = torch.from_numpy(self.protocol.dataset.joint_weights).to(self.device)
         errors = metrics.forecast_error(told, future, weights)
         values = {

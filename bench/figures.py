@@ -148,14 +148,15 @@ def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
     figure, axes = _grid(len(panels))
     for axis, ((predictor, mechanism), here) in zip(axes, panels, strict=True):
         clean = average[(average["predictor"] == predictor) & (average["mechanism"] == "")]
-        axis.axhline(clean["value"].iloc[0], color="0.25", linewidth=1, label="true past")
+        for value in clean["value"]:
+            axis.axhline(value, color="0.25", linewidth=1, label="true past")
         for (model, inference), group in here.groupby(["model", "inference"], sort=False):
             name = f"{model} ({inference})" if inference else str(model)
             _line(axis, group, name, color=colours[str(model)], linestyle=styles[str(inference)])
         # A control far above all others would leave no room to tell those apart.
         usual = here.loc[here["model"] == "mean", "value"]
         top = 1.5 * usual.max() if len(usual) else here["value"].max()
-        lowest = min(here["value"].min(), clean["value"].iloc[0])
+        lowest = min([here["value"].min(), *clean["value"]])
         axis.set_ylim(0.95 * lowest, min(top, 1.05 * here["value"].max()))
         axis.set(xscale="log", title=f"{predictor}, {mechanism}", xlabel="features hidden, %")
     axes[0].set_ylabel("MPJPE over the future, mm")

@@ -71,7 +71,7 @@ def sections(table: pd.DataFrame) -> list[Section]:
     told = []
     for (predictor, windows), rows in table.groupby(["predictor", "windows"], sort=False):
         text = [
-            f"{value:.1f} ({published:.4g}, {difference:+.1f} %)"
+            f"{value:.1f} ({_stated(published)}, {difference:+.1f} %)"
             if published > 0
             else f"{value:.1f}"
             for value, published, difference in zip(
@@ -126,7 +126,7 @@ def _of_choice(
                 "comparable": action in whole,
             }
         for name, chosen in ((AVERAGE, set(actions.index)), (COMPARABLE, whole)):
-            if not chosen or (name == COMPARABLE and chosen == set(actions.index)):
+            if not chosen or (name == COMPARABLE and not absent):
                 continue
             stated = AVERAGE if name == AVERAGE else ""
             yield {
@@ -168,6 +168,11 @@ def _training(fits: Iterable[dict[str, Any]]) -> pd.DataFrame:
     ]
     columns = ["predictor", "epochs", "train_windows", "fit_seconds"]
     return pd.DataFrame(rows, columns=columns).groupby("predictor", as_index=False).mean()
+
+
+def _stated(published: float) -> str:
+    """Return a published number with its decimals, one or two."""
+    return f"{published:.1f}" if round(published, 1) == published else f"{published:.2f}"
 
 
 def _caption(rows: pd.DataFrame) -> str:

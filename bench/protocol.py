@@ -32,7 +32,7 @@ from bench.registry import (
     Registry,
 )
 from bench.settings import Settings
-from models.base import Detector
+from models.base import Detector, Imputer
 from models.inference import Inference
 
 Built = TypeVar("Built", bound=BaseModel)
@@ -440,6 +440,8 @@ def _forecast(head: _Head, spec: MotionSpec) -> Forecast:
     forecast = _build(Forecast, head.forecast, "forecast")
     for label in forecast.imputers or ():
         _check_label(label, head.models, "forecast.imputers")
+        if not issubclass(_model(head, label).cls, Imputer):
+            raise InputError(f"forecast.imputers: {label} completes nothing; leave it out")
     if forecast.horizons_ms is None:
         usual = tuple(_frames(HORIZONS_MS, spec))
         return forecast.model_copy(update={"horizons_ms": usual})
@@ -468,6 +470,9 @@ def _published(head: _Head, number: int, forecast: Forecast) -> Published:
     where = f"published.{number}"
     table = _build(Published, head.published[number], where)
     _check_label(table.predictor, head.predictors, f"{where}.predictor")
+    for other in head.published[:number]:
+        if (other["predictor"], other.get("windows", "all")) == (table.predictor, table.windows):
+            raise InputError(f"{where}: there is a table of {table.predictor} and these windows")
     count = len(forecast.horizons_ms or ())
     for action, errors in table.mm.items():
         if len(errors) != count:

@@ -152,10 +152,21 @@ def load_plugin(path: Path) -> None:
         reason = " ".join(str(error).split())
         raise InputError(f"--plugin {path}: {type(error).__name__}: {reason}") from None
     _plugins[name] = module
+    try:
+        _look_again(module, path)
+    except InputError:
+        del _plugins[name], sys.modules[name]
+        for registry in REGISTRIES:
+            registry.forget()
+        raise
+
+
+def _look_again(module: ModuleType, path: Path) -> None:
+    """Let every registry look again; raises InputError if none has use for a plugin's module."""
     for registry in REGISTRIES:
         registry.forget()
-    defined = set(_defined_in(module))
-    if not any(defined & set(registry.all().values()) for registry in REGISTRIES):
+    known = {cls for registry in REGISTRIES for cls in registry.all().values()}
+    if not known & set(_defined_in(module)):
         kinds = ", ".join(registry.kind for registry in REGISTRIES)
         raise InputError(
             f"--plugin {path}: it has no class with a name that derives from a base class of the "

@@ -174,7 +174,8 @@ def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
         )
         cells.to_parquet(draft / "records.parquet", index=False)
         results.write(found, draft)
-        claims.write(claims.claims(found), draft, label)
+        if work.protocol.models:
+            claims.write(claims.claims(found), draft, label)
         figures.write_all(found, draft)
     _point_latest(folder)
     return folder, found

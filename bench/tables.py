@@ -220,7 +220,7 @@ def write(
     markdown, latex = [f"# {name.replace('_', ' ').capitalize()}\n\n{note}\n"], []
     for section in sections:
         shown = section.text.rename(index=_bar, columns=_bar).map(_bar)
-        markdown.append(f"## {section.caption}\n\n{shown.to_markdown()}\n")
+        markdown.append(f"## {section.caption}\n\n{shown.to_markdown(disable_numparse=True)}\n")
         title = _tex(f"{section.caption}. {note}")
         latex.append(section.text.to_latex(caption=title, label=f"tab:{section.name}", escape=True))
     with atomic_file(folder / f"{name}.md") as draft:
@@ -234,7 +234,8 @@ def note(table: pd.DataFrame, label: str) -> str:
     count = "no cell was finished"
     if not table.empty:
         count = f"{table['n'].max():.0f} windows, {table['seeds'].max():.0f} seed(s)"
-    return f"Data: {label}; {count}; in brackets the 95 % interval over recordings."
+    spread = "; in brackets the 95 % interval over recordings" if "low" in table else ""
+    return f"Data: {label}; {count}{spread}."
 
 
 def named(models: Iterable[str], details: Iterable[str]) -> list[str]:

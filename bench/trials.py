@@ -133,7 +133,7 @@ class Workspace:
             "model": fit.label,
             "seed": fit.seed,
             "parameters": model.parameter_count(),
-            "train_windows": len(train),
+            "train_windows": _seen(train, model),
             "device": self._device,
             "seconds": time.monotonic() - begun,
             "last_epoch": context.history[-1] if context.history else None,
@@ -227,6 +227,11 @@ class Workspace:
             error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
         seconds = (time.monotonic() - begun) / len(items)
         return [Outcome(item.key, item.title, status, seconds, error, trace) for item in items]
+
+
+def _seen(train: Windows, learner: Learner) -> int:
+    """Return how many windows a fit is about: to a predictor those alone that have a future."""
+    return int(train.continued.sum()) if isinstance(learner, Predictor) else len(train)
 
 
 def _of_actions(windows: Windows, actions: tuple[str, ...] | None) -> Windows:

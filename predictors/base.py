@@ -69,6 +69,8 @@ class TrainedPredictor(Predictor):
         self.step = self.settings.step or spec.future
         if self.past > spec.frames:
             raise ValueError(f"past: {self.past} frames asked for, windows have {spec.frames}")
+        if self.step > spec.future:
+            raise ValueError(f"step: {self.step} frames asked for, futures have {spec.future}")
 
     @abstractmethod
     def extrapolate(self, history: Tensor) -> Tensor:

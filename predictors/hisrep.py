@@ -31,6 +31,7 @@ class HisRepItself(TrainedPredictor):
         dropout: float = Field(0.3, ge=0, lt=1)
         epochs: int = Field(50, ge=1)
         batch_size: int = Field(32, ge=2)
+        micro_batch: int = Field(200, ge=2, description="as batch_size: statistics are of a part")
         learning_rate: float = Field(5e-4, gt=0)
         learning_rate_decay: float = Field(0.1, gt=0, le=1)
         gradient_clip: float = Field(1e4, gt=0)

@@ -26,6 +26,7 @@ class LTD(TrainedPredictor):
         dropout: float = Field(0.5, ge=0, lt=1)
         epochs: int = Field(50, ge=1)
         batch_size: int = Field(16, ge=2)
+        micro_batch: int = Field(200, ge=2, description="as batch_size: statistics are of a part")
         learning_rate: float = Field(5e-4, gt=0)
         learning_rate_decay: float = Field(
             0.36, gt=0, le=1, description="0.96 every second epoch of 50"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,9 @@ from bench.motion import Windows
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-TINY = {
+TINY: dict[str, Any] = {
     "name": "tiny",
-    "dataset": {"name": "synthetic", "subjects": 4, "seconds": 2.5, "stride": 10},
+    "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10},
     "models": {
         "mean": {},
         "linear": {},
@@ -35,6 +36,11 @@ TINY = {
         "pca_error": {"components": 4},
         "walking": {"model": "pca_error", "components": 4, "train_on": ["walk"]},
         "wrong_mean": {"model": "mean", "preset": "published_code"},
+    },
+    "predictors": {
+        "zero_velocity": {},
+        "ltd": {"width": 8, "blocks": 1, "epochs": 2, "past": 10},
+        "ltd_degraded": {"predictor": "ltd", "like": "ltd", "degraded": ["features"]},
     },
     "inference": {"map": {"steps": 2}},
     "occlusion": {"features": {"levels": [3, "10%", "50%"]}},

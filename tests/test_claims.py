@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bench import claims, records, statistics
 from bench import results as found
+from bench.cells import AVERAGE
 from bench.protocol import Protocol, resolve
 from bench.results import Results
 from tests.conftest import TINY
@@ -57,6 +58,8 @@ def cell(model: str, metric: str, values: ArrayLike, **labels: Any) -> pd.DataFr
         "seed": 0,
         "window": [f"w{number}" for number in range(6)],
         "source": SOURCES,
+        "action": "walk",
+        "horizon_ms": np.nan,
         "metric": metric,
         "value": np.broadcast_to(np.asarray(values, dtype=np.float64), 6),
     }
@@ -422,7 +425,106 @@ def test_two_levels_or_no_hgvae_make_no_line() -> None:
     assert judged(results(values[values["inference"] != ""]))["d"].verdict == "not tested"
 
 
-def test_forecasting_is_not_tested_yet() -> None:
+PASTS = {"": "", "mean": "", "linear": "", "hgvae": "map", "untrained": "map"}
+BASE = np.array([40.0, 80.0, 60.0, 90.0, 50.0, 70.0])
+
+
+def forecasts(
+    predictor: str, changes: Mapping[str, Mapping[str, float | NDArray[np.float64]]]
+) -> pd.DataFrame:
+    """Return a predictor's errors, changed against the mean-imputed past by so many per cent.
+
+    ``changes`` are by model and level; mean and the true past are there whatever they say.
+    """
+    tables = [cell("", AVERAGE, BASE / 2, predictor=predictor)]
+    for model, by_level_ in {"mean": everywhere(0), **changes}.items():
+        for level, change in by_level_.items():
+            values = BASE * (1 + np.asarray(change) / 100)
+            table = hidden(model, AVERAGE, values, level, PASTS[model])
+            tables.append(table.assign(predictor=predictor))
+    return joined(*tables)
+
+
+@pytest.mark.parametrize(
+    ("ltd", "gru", "verdict"),
+    [
+        (by_level(-1, -20, -33), by_level(-2, -5, -40), "holds"),
+        (by_level(-1, -20, -33), by_level(-2, 5, -40), "does not hold"),  # one degree of one
+        (by_level(-1, 0, -33), by_level(-2, -5, -40), "does not hold"),
+        (by_level(1, 2, 3), by_level(1, 2, 3), "does not hold"),
+    ],
+)
+def test_forecasting_holds_if_every_predictor_errs_less_at_every_degree(
+    ltd: Told, gru: Told, verdict: str
+) -> None:
+    predictors = {"ltd": {}, "gru": {"predictor": "ltd", "width": 4}}
+    values = joined(
+        forecasts("ltd", {"hgvae": ltd, "linear": everywhere(-60), "untrained": everywhere(4)}),
+        forecasts("gru", {"hgvae": gru, "linear": everywhere(-70), "untrained": everywhere(3)}),
+    )
+    claim = judged(results(values, protocol(predictors=predictors)))["e"]
+    assert claim.verdict == verdict
+    for name, told in (("ltd", ltd), ("gru", gru)):
+        (text,) = (part for part in claim.ours.split("; ") if part.startswith(f"{name}: "))
+        for end in (min(told.values()), max(told.values())):
+            assert f"{end:.3g} [" in text
+    assert "linear: -70 [" in claim.control
+    assert "untrained: 3 [" in claim.control
+    assert "mean" not in claim.control
+
+
+def test_forecasting_must_be_lowered_by_more_than_chance() -> None:
+    # The same change in all; in one case every recording has it, in the other one of three.
+    for change, verdict in ((np.full(6, -10.0), "holds"), (np.zeros(6), "does not hold")):
+        uneven = change.copy()
+        if not change.any():
+            uneven[:2] = -BASE.sum() / BASE[:2].sum() * 10
+        values = forecasts("ltd", {"hgvae": dict.fromkeys(LEVELS, uneven)})
+        found_ = results(values, protocol())
+        claim = judged(found_)["e"]
+        assert "ltd: -10 [" in claim.ours
+        assert claim.verdict == verdict
+
+
+def test_forecasting_is_about_fitted_predictors_that_saw_clean_motion() -> None:
+    better = {"hgvae": everywhere(-10)}
+    for other in ("zero_velocity", "ltd_degraded"):
+        worse = forecasts(other, {"hgvae": everywhere(50)})
+        claim = judged(results(joined(forecasts("ltd", better), worse)))["e"]
+        assert claim.verdict == "holds"
+        assert other not in claim.ours
+        assert judged(results(forecasts(other, better)))["e"].verdict == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("changes", "mechanism"),
+    [
+        ({"inference": {"map": {"steps": 2}}}, "features"),  # not the paper's
+        ({}, "one_mask"),  # hidden in another way
+        ({"predictors": {}}, "features"),
+    ],
+)
+def test_forecasting_is_about_the_papers_map_of_random_features(
+    changes: dict[str, Any], mechanism: str
+) -> None:
+    occlusion = {
+        "features": {"levels": list(LEVELS)},
+        "one_mask": {"mechanism": "features", "shared": True, "levels": list(LEVELS)},
+    }
+    values = forecasts("ltd", {"hgvae": everywhere(-10)})
+    values["mechanism"] = values["mechanism"].replace("features", mechanism)
+    found_ = results(values, protocol(**{"occlusion": occlusion, **changes}))
+    assert judged(found_)["e"].verdict == "not tested"
+
+
+@pytest.mark.parametrize("absent", ["hgvae", "mean"])
+def test_without_hgvaes_or_the_means_completions_forecasting_is_not_tested(absent: str) -> None:
+    values = forecasts("ltd", {"hgvae": everywhere(-10), "linear": everywhere(-20)})
+    assert judged(results(values))["e"].verdict == "holds"
+    assert judged(results(values[values["model"] != absent]))["e"].verdict == "not tested"
+
+
+def test_forecasts_of_nothing_leave_the_claim_untested() -> None:
     assert judged(reduced())["e"].verdict == "not tested"
 
 

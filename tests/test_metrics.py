@@ -40,6 +40,52 @@ def mean_of(values: list[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
+WEIGHTS = [0.25, 0.25, 0.4, 0.1]
+
+
+def foretold(seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a prediction and the truth, of three windows of six frames."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 300, (3, 6, JOINTS, 3))
+    return truth + rng.normal(0, 50, truth.shape), truth
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, [1 / JOINTS] * JOINTS, [0, 0, 1, 0]])
+@pytest.mark.parametrize("seed", range(2))
+def test_forecast_error_and_eq_4_are_those_of_a_loop(seed: int, weights: list[float]) -> None:
+    told, truth = foretold(seed)
+    tensors_ = torch.from_numpy(told), torch.from_numpy(truth), torch.tensor(weights)
+    errors, squares = metrics.forecast_error(*tensors_), metrics.eq4(*tensors_)
+    assert errors.shape == (3, 6)
+    assert squares.shape == (3,)
+    for window in range(3):
+        summed = 0.0
+        for frame in range(6):
+            apart = [math.dist(told[window, frame, j], truth[window, frame, j]) for j in range(4)]
+            error = sum(weight * distance for weight, distance in zip(weights, apart, strict=True))
+            assert errors[window, frame].item() == pytest.approx(error, rel=1e-6)
+            summed += sum(w * distance**2 for w, distance in zip(weights, apart, strict=True))
+        assert squares[window].item() == pytest.approx(summed / 6, rel=1e-6)
+
+
+def test_a_joint_out_of_place_counts_for_its_weight_in_its_frame() -> None:
+    truth = torch.zeros(1, 4, JOINTS, 3)
+    told = truth.clone()
+    told[0, 2, 1] = torch.tensor([30.0, 0.0, 40.0])
+    weights = torch.tensor(WEIGHTS)
+    assert metrics.forecast_error(told, truth, weights).tolist() == [[0, 0, 0.25 * 50, 0]]
+    assert metrics.eq4(told, truth, weights).tolist() == pytest.approx([0.25 * 50**2 / 4])
+
+
+def test_errors_of_a_forecast_have_the_precision_of_doubles() -> None:
+    """Far from the root a difference in float32 is rounded to more than a hundredth of a mm."""
+    weights = torch.full((2,), 0.5, dtype=torch.float64)
+    truth = torch.full((1, 1, 2, 3), 1000.0)
+    told = truth + 2**-14  # what float32 can just tell apart there
+    error = metrics.forecast_error(told, truth, weights).item()
+    assert error == pytest.approx(math.sqrt(3) * 2**-14, rel=1e-9)
+
+
 def bone_errors(arrays: Arrays) -> list[float]:
     """Return each window's mean error of bone length, written anew."""
     completed, truth, hides = arrays

@@ -31,6 +31,8 @@ def errors(
         "seed": 0,
         "window": [f"w{number}" for number in range(len(values))],
         "source": list(sources[: len(values)]),
+        "action": "walk",
+        "horizon_ms": np.nan,
         "metric": "mse",
         "value": [float(value) for value in values],
     }

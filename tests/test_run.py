@@ -29,11 +29,26 @@ from models.linear import Linear
 from tests.conftest import PROJECT, TINY, Bench
 
 LOCAL = ("--executor", "local")
-FITS = 18
-CELLS = 116
+FITS = 24
+CELLS = 248
 SAMPLES = 6
-TABLES = ("imputation", "models", "ood", "detection_level", "comparisons")
-FIGURES = ("fig4_posterior", "fig5_posterior_change", "fig6_mse_change", "auroc", "comparisons")
+TABLES = (
+    "imputation",
+    "models",
+    "ood",
+    "detection_level",
+    "comparisons",
+    "forecasting",
+    "prediction",
+)
+FIGURES = (
+    "fig4_posterior",
+    "fig5_posterior_change",
+    "fig6_mse_change",
+    "fig7_forecasting",
+    "auroc",
+    "comparisons",
+)
 
 
 def texts(run: Path) -> dict[str, str]:
@@ -142,7 +157,9 @@ def test_records_are_tidy_and_complete(finished: Path) -> None:
 def test_records_follow_from_the_windows(finished: Path) -> None:
     run = finished / "tiny" / "latest"
     records, values = (pd.read_parquet(run / f"{name}.parquet") for name in ("records", "windows"))
-    keys = ["split", "model", "inference", "mechanism", "level", "seed", "metric"]
+    records, values = (table.fillna({"horizon_ms": 0}) for table in (records, values))
+    keys = ["split", "predictor", "model", "inference", "mechanism", "level", "seed"]
+    keys += ["horizon_ms", "metric"]
     means = values.groupby(keys)["value"].mean()
     direct = records[~records["metric"].str.startswith("change")].set_index(keys)["value"]
     pd.testing.assert_series_equal(direct.sort_index(), means.sort_index(), check_names=False)
@@ -189,8 +206,12 @@ def test_a_new_level_runs_alone(finished: Path, tiny: Path, bench: Bench) -> Non
         "run", tiny, "--results", finished, *LOCAL, "--dry-run",
         "--set", "occlusion.features.levels=[3, 10%, 50%, 90%]",
     )  # fmt: skip
-    # Four imputers and a detector once, three models with and without inference; two seeds.
-    assert f"0 fits and 22 cells to do, {CELLS} cells already there" in ended.out
+    # Four imputers and a detector once, three models with and without inference. Two predictors
+    # are told of seven new pasts; one that is fitted on every level of them is so anew, and tells
+    # of the true past and of seven at four levels. Two seeds.
+    new = 2 * (4 + 1 + 3 * 2) + 2 * 2 * 7 + 2 * (1 + 7 * 4)
+    there = CELLS - 2 * (1 + 7 * 3)
+    assert f"2 fits and {new} cells to do, {there} cells already there" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -201,7 +222,8 @@ def test_a_new_level_runs_alone(finished: Path, tiny: Path, bench: Bench) -> Non
         ("corruption.joint_swap={levels: [10%]}", 8),
         ("foreign.strangers={name: synthetic, seed: 3, subjects: 4, seconds: 2.5}", 8),
         ("scale.samples=7", 6),
-        ("inference.far={inference: map, steps: 3}", 18),
+        # Three models, levels and predictors; two seeds.
+        ("inference.far={inference: map, steps: 3}", 18 + 54),
         ("models.jumping={like: walking, model: pca_error, train_on: [jump]}", 4),
         ("comparisons.means={model: mean, against: wrong_mean}", 0),
         ("references=[zero]", 0),
@@ -472,8 +494,13 @@ def test_one_level_that_fails_costs_no_other_of_its_batch(
 def same_errors(some: pd.DataFrame, all_of_them: pd.DataFrame) -> None:
     """Assert that values by window are those of a larger table, up to rounding."""
     keys = ["model", "inference", "mechanism", "level", "seed", "metric", "window"]
-    one = some[some["metric"] != "seconds"].set_index(keys)["value"].sort_index()
-    other = all_of_them.set_index(keys)["value"].loc[one.index]
+    one, other = (
+        table[(table["metric"] != "seconds") & (table["predictor"] == "")]
+        .set_index(keys)["value"]
+        .sort_index()
+        for table in (some, all_of_them)
+    )
+    other = other.loc[one.index]
     assert len(one)
     pd.testing.assert_series_equal(one, other, rtol=1e-3, atol=1e-3)
 
@@ -623,6 +650,24 @@ def test_claims_are_made_again_from_a_runs_folder(
     assert set(table["dataset"]) == {"synthetic (synthetic motion)"}
 
 
+def test_a_run_of_before_there_were_predictors_can_still_be_read(
+    finished: Path, tmp_path: Path, bench: Bench
+) -> None:
+    run, old = finished / "tiny" / "latest", tmp_path / "run"
+    old.mkdir()
+    shutil.copy(run / "provenance.json", old)
+    raw = yaml.safe_load((run / "protocol.yaml").read_text())
+    del raw["predictors"], raw["forecast"], raw["published"], raw["dataset"]["future"]
+    (old / "protocol.yaml").write_text(yaml.safe_dump(raw))
+    values = latest(finished, "windows.parquet").query("predictor == ''")
+    values.drop(columns="action").to_parquet(old / "windows.parquet", index=False)
+    assert bench("claims", old).code == 0
+    told, whole = (pd.read_csv(folder / "claims.csv") for folder in (old, run))
+    others = whole["claim"] != "e"
+    pd.testing.assert_frame_equal(told[others], whole[others])
+    assert set(told.loc[~others, "verdict"]) == {"not tested"}
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -652,7 +697,7 @@ def test_claims_of_what_is_no_run_get_one_line(
             (run / "windows.parquet").write_bytes(whole[: len(whole) // 2])
         elif damage == "a protocol of another version":
             with (run / "protocol.yaml").open("a") as protocol:
-                protocol.write("predictors: {}\n")
+                protocol.write("seers: {}\n")
         elif damage == "a protocol of words":
             (run / "protocol.yaml").write_text("just words")
         else:
@@ -672,10 +717,10 @@ def test_ray_gives_the_same_tables(finished: Path, tiny: Path, tmp_path: Path) -
     out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     assert "Ray: " in out
-    local = pd.read_csv(finished / "tiny" / "latest" / "imputation.csv")
-    ray = pd.read_csv(tmp_path / "results" / "tiny" / "latest" / "imputation.csv")
-    # Another number of threads may add floats in another order.
-    pd.testing.assert_frame_equal(local, ray, rtol=1e-3)
+    for table in ("imputation.csv", "forecasting.csv"):
+        local, ray = latest(finished, table), latest(tmp_path / "results", table)
+        # Another number of threads may add floats in another order.
+        pd.testing.assert_frame_equal(local, ray, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.ray
@@ -869,6 +914,9 @@ def test_list_and_describe(bench: Bench, tmp_path: Path, real_data: Path) -> Non
     everything = bench("list").out
     for name in ("hgvae", "untrained", "features", "map", "synthetic", "cmu", "vae", "reconstruct"):
         assert name in everything
+    predictors = bench("list", "predictors", "-v").out
+    for name in ("zero_velocity", "ltd", "hisrep", "simlpe", "convseq2seq", "published 2.56 M"):
+        assert name in predictors
     corruptions = bench("list", "corruptions").out
     for name in ("noise", "joint_swap", "time_reversal"):
         assert name in corruptions

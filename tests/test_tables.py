@@ -30,6 +30,8 @@ def values(model: str, metric: str, told: Sequence[float], **labels: Any) -> pd.
         "seed": 0,
         "window": [f"w{number}" for number in range(len(told))],
         "source": SOURCES[: len(told)],
+        "action": "walk",
+        "horizon_ms": np.nan,
         "metric": metric,
         "value": [float(value) for value in told],
     }

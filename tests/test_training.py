@@ -19,6 +19,7 @@ from bench.training import (
     FitContext,
     Progress,
     TrainingError,
+    TrainSettings,
     VariationalSettings,
     accumulate,
     train,
@@ -76,7 +77,13 @@ def steps() -> Iterator[list[Tensor]]:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"ema": 0.9}, {"ema": 0.5, "weight_decay": 0.1, "skip_gradient": 0.25}]
+    "settings",
+    [
+        {},
+        {"ema": 0.9},
+        {"ema": 0.5, "weight_decay": 0.1, "skip_gradient": 0.25},
+        {"learning_rate_decay": 0.01},
+    ],
 )
 def test_an_interrupted_fit_ends_as_if_it_had_not_been(
     tmp_path: Path, settings: dict[str, Any]
@@ -137,6 +144,87 @@ def test_warm_up_is_the_papers() -> None:
     assert settings.terms(100)["kl_weight"] == pytest.approx(0.5005)
     assert settings.terms(200) == settings.terms(499) == settings.terms(None) == {"kl_weight": 1}
     assert VariationalSettings(kl_warmup=0).terms(0) == {"kl_weight": 1}
+
+
+class Told(nn.Module):
+    """Remembers what its loss was told beside the batch, and whether in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.terms: list[tuple[bool, dict[str, float]]] = []
+
+    def losses(self, motion: Tensor, **terms: float) -> dict[str, Tensor]:
+        self.terms.append((self.training, terms))
+        return {"loss": (motion.mean() - self.weight).square()}
+
+
+def test_a_loss_is_told_the_terms_of_its_settings_and_no_others() -> None:
+    plainly, variational = Told(), Told()
+    train(plainly, TRAIN, VALID, TrainSettings(epochs=2), FitContext())
+    assert plainly.terms == [(True, {}), (False, {})] * 2
+    context = FitContext()
+    settings = VariationalSettings(epochs=3, kl_start=0.2, kl_warmup=2)
+    train(variational, TRAIN, VALID, settings, context)
+    weights = [0.2, 0.6, 1.0]
+    assert [terms["kl_weight"] for training, terms in variational.terms if training] == (
+        pytest.approx(weights)
+    )
+    assert all(terms == {"kl_weight": 1} for training, terms in variational.terms if not training)
+    assert [row["kl_weight"] for row in context.history] == pytest.approx(weights)
+
+
+@pytest.mark.parametrize("epoch", [None, 0, 7])
+def test_plain_settings_have_no_terms_and_refuse_those_of_an_elbo(epoch: int | None) -> None:
+    assert TrainSettings().terms(epoch) == {}
+    with pytest.raises(ValueError, match="beta"):
+        TrainSettings.model_validate({"beta": 1.0})
+
+
+@hypothesis.given(st.integers(1, 600), st.floats(1e-5, 1.0), st.floats(1e-3, 1.0, exclude_max=True))
+@hypothesis.settings(max_examples=50, deadline=None)
+def test_the_rate_falls_by_one_factor_an_epoch_to_the_share_asked_for(
+    epochs: int, rate: float, share: float
+) -> None:
+    settings = TrainSettings(epochs=epochs, learning_rate=rate, learning_rate_decay=share)
+    rates = [settings.rate(epoch) for epoch in range(epochs)]
+    assert rates[0] == rate
+    if epochs > 1:
+        assert rates[-1] == pytest.approx(rate * share)
+        steps = np.array(rates[1:]) / rates[:-1]
+        np.testing.assert_allclose(steps, share ** (1 / (epochs - 1)))
+
+
+@pytest.fixture
+def rates() -> Iterator[list[float]]:
+    """The learning rate of each step of any optimiser."""
+    used: list[float] = []
+    handle = register_optimizer_step_post_hook(
+        lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
+    )
+    yield used
+    handle.remove()
+
+
+def test_steps_are_taken_at_their_epochs_rate_after_an_interruption_too(
+    tmp_path: Path, rates: list[float]
+) -> None:
+    expected = [0.05 * 0.01 ** (epoch / 5) for epoch in range(6) for _ in range(5)]
+    fit(None, learning_rate_decay=0.01)
+    assert rates == pytest.approx(expected)
+    assert (rates[0], rates[-1]) == (0.05, pytest.approx(0.0005))
+    rates.clear()
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, stop_after=2, learning_rate_decay=0.01)
+    assert rates == pytest.approx(expected[:10])
+    rates.clear()
+    fit(tmp_path, learning_rate_decay=0.01)
+    assert rates == pytest.approx(expected[10:])
+
+
+def test_the_rate_stays_unless_told_otherwise(rates: list[float]) -> None:
+    fit(None)
+    assert rates == [0.05] * 30
 
 
 def test_the_gradient_is_clipped(windows: Windows) -> None:

@@ -54,6 +54,8 @@ class Dataset(Settings, ABC):
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
+    caveat: ClassVar[str] = ""
+    """What every table and figure must say of the motion."""
 
     frames: int = Field(50, ge=2, description="frames of a window")
     fps: float = Field(25.0, gt=0, description="frames per second")
@@ -105,6 +107,7 @@ class Data:
         splits: train, valid and test.
         absent: known files that are not there.
         short: recordings shorter than one window, which give none.
+        caveat: what every table and figure must say of the motion.
     """
 
     name: str
@@ -113,11 +116,13 @@ class Data:
     splits: dict[str, Windows]
     absent: list[str]
     short: list[str]
+    caveat: str = ""
 
     @property
     def label(self) -> str:
-        """The name for tables and figures, with the word synthetic where it applies."""
-        return f"{self.name} (synthetic motion)" if self.synthetic else self.name
+        """The name for tables and figures, with what must be said of the motion."""
+        caveat = "synthetic motion" if self.synthetic else self.caveat
+        return f"{self.name} ({caveat})" if caveat else self.name
 
 
 def fingerprint(dataset: Dataset, root: Path | None) -> str:
@@ -152,7 +157,8 @@ def load(dataset: Dataset, root: Path | None, cache: Path) -> Data:
             (draft / "dataset.json").write_text(json.dumps(facts, indent=1))
     splits = {split: open_windows(folder, split, dataset) for split in SPLITS}
     short = json.loads((folder / "dataset.json").read_text())["short"]
-    return Data(dataset.name, dataset.synthetic, key, splits, dataset.absent(root), short)
+    absent = dataset.absent(root)
+    return Data(dataset.name, dataset.synthetic, key, splits, absent, short, dataset.caveat)
 
 
 def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:

@@ -107,3 +107,38 @@ def test_trivial_imputers_rank_as_on_real_motion(both: tuple[Data, Data], level:
 def test_it_says_that_it_is_synthetic(both: tuple[Data, Data]) -> None:
     assert "synthetic" in both[0].label
     assert "synthetic" not in both[1].label
+
+
+def test_the_future_of_a_window_is_what_its_recording_goes_on_with(tmp_path: Path) -> None:
+    dataset = Synthetic(subjects=4, seconds=3.5, stride=10, future=12)
+    motion = {recording.name: recording.motion for recording in dataset.recordings(None)}
+    data = load(dataset, None, tmp_path)
+    whole, cut = 0, 0
+    for windows in data.splits.values():
+        assert windows.future is not None
+        assert windows.future.shape == (len(windows), 12, 18, 3)
+        assert isinstance(windows.future, np.memmap)
+        for row, (source, start) in enumerate(
+            zip(windows.index["source"], windows.index["start"], strict=True)
+        ):
+            after = motion[source][start + 50 : start + 62]
+            np.testing.assert_array_equal(windows.future[row, : len(after)], after)
+            assert np.isnan(windows.future[row, len(after) :]).all()
+            assert windows.continued[row] == (len(after) == 12)
+            whole, cut = whole + (len(after) == 12), cut + (len(after) < 12)
+    assert whole > 100
+    assert cut > 50
+    assert sorted(path.name for path in (tmp_path / data.fingerprint).glob("*.npy")) == sorted(
+        f"{split}{part}.npy" for split in ("train", "valid", "test") for part in ("", "_future")
+    )
+
+
+def test_another_future_is_another_cache_and_the_same_windows(tmp_path: Path) -> None:
+    near, far = (
+        load(Synthetic(subjects=4, seconds=3, stride=10, future=future), None, tmp_path)
+        for future in (1, 25)
+    )
+    assert near.fingerprint != far.fingerprint
+    for split, windows in near.splits.items():
+        np.testing.assert_array_equal(windows.motion, far.splits[split].motion)
+        assert windows.names == far.splits[split].names

@@ -1,4 +1,6 @@
-"""The layout models see, and the DCT."""
+"""The layout models see, what follows windows, and the DCT."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,9 +8,11 @@ import scipy.fft
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from bench.datasets.synthetic import SKELETON, Synthetic
-from bench.motion import Windows, dct_matrix, from_nodes, to_nodes
+from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
+from tests.conftest import walk
 
 
 def test_a_node_is_one_coordinate_over_time(windows: Windows) -> None:
@@ -68,3 +72,71 @@ def test_motion_and_index_must_match(windows: Windows) -> None:
         Windows(windows.motion, windows.index.iloc[:5], 25.0, SKELETON)
     with pytest.raises(ValueError, match="for 18 joints"):
         Windows(windows.motion[:, :, :5], windows.index, 25.0, SKELETON)
+
+
+def going_on(windows: Windows, lost: dict[int, int]) -> Windows:
+    """Return windows with four frames after each, all or, by row, the first few of them known."""
+    future = np.random.default_rng(0).normal(0, 100, (len(windows), 4, 18, 3)).astype(np.float32)
+    for row, known in lost.items():
+        future[row, known:] = np.nan
+    return replace(windows, future=future)
+
+
+def test_only_windows_with_their_whole_future_go_on(windows: Windows) -> None:
+    assert not windows.continued.any()
+    whole = going_on(windows, {1: 0, 2: 3, 5: 1})
+    assert whole.continued.tolist() == [True, False, False, True, True, False]
+    assert whole.spec == MotionSpec(50, 25.0, SKELETON, 4)
+    assert windows.spec.future == 0
+
+
+def test_past_and_future_together_are_longer_windows(windows: Windows) -> None:
+    some = going_on(windows, {1: 0, 2: 3, 5: 1})
+    assert some.future is not None
+    whole = some.with_future()
+    assert whole.motion.shape == (3, 54, 18, 3)
+    for number, row in enumerate((0, 3, 4)):
+        np.testing.assert_array_equal(whole.motion[number, :50], windows.motion[row])
+        np.testing.assert_array_equal(whole.motion[number, 50:], some.future[row])
+    assert whole.names == [windows.names[row] for row in (0, 3, 4)]
+    assert whole.future is None
+
+
+def test_windows_that_all_end_have_no_future_to_be_joined_with(windows: Windows) -> None:
+    for none in (windows, going_on(windows, dict.fromkeys(range(6), 2))):
+        with pytest.raises(ValueError, match="no recording is long enough"):
+            none.with_future()
+
+
+@pytest.mark.parametrize("rows", [slice(1, 4), np.array([5, 0]), np.arange(6) % 2 == 0])
+def test_windows_that_are_taken_keep_their_futures(
+    rows: slice | NDArray[np.int64] | NDArray[np.bool_], windows: Windows
+) -> None:
+    whole = going_on(windows, {1: 0})
+    some = whole.take(rows)
+    assert whole.future is not None
+    assert some.future is not None
+    np.testing.assert_array_equal(some.future, whole.future[rows])
+    np.testing.assert_array_equal(some.continued, whole.continued[rows])
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 18, 3), (6, 4, 17, 3), (6, 4, 18, 2)])
+def test_futures_of_other_windows_are_refused(shape: tuple[int, ...], windows: Windows) -> None:
+    with pytest.raises(ValueError, match="futures"):
+        replace(windows, future=np.zeros(shape, dtype=np.float32))
+
+
+@given(st.lists(st.integers(0, 5), max_size=8), st.integers(1, 6))
+def test_futures_stay_with_their_windows_in_any_choice(rows: list[int], count: int) -> None:
+    whole = going_on(walk(), {1: 0, 4: 2})
+    thin = np.linspace(0, 5, count).round().astype(int)
+    for some, chosen in (
+        (whole.take(np.array(rows, dtype=np.int64)), rows),
+        (whole.thin(count), thin),
+    ):
+        assert whole.future is not None
+        assert some.future is not None
+        np.testing.assert_array_equal(some.motion, whole.motion[chosen])
+        np.testing.assert_array_equal(some.future, whole.future[chosen])
+        assert some.names == [whole.names[row] for row in chosen]
+        assert some.spec == whole.spec
