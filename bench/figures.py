@@ -18,6 +18,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 
 from bench.cells import AVERAGE
 from bench.files import atomic_file
+from bench.forecasting import CHANGE
 from bench.plan import DEGRADED
 from bench.results import Results
 
@@ -30,6 +31,7 @@ def write_all(found: Results, folder: Path) -> list[Path]:
         "fig5_posterior_change": posterior_change(found.values, found.label),
         "fig6_mse_change": mse_change(found.imputation, found.label),
         "fig7_forecasting": forecasts(found.forecasting, found.label),
+        "forecasting_change": forecast_changes(found.forecasting, found.label),
         "auroc": auroc(found.detection, found.label),
         "comparisons": comparisons(found.comparisons, found.label),
     }
@@ -135,24 +137,20 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
 
 
 def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
-    """Fig. 7: error of each predictor by what completed its past, with 95 % intervals."""
-    if table.empty:
+    """Fig. 7: error of each predictor by what completed its past.
+
+    Without intervals: recordings differ by far more than what completes them, and by the same for
+    all. ``forecast_changes`` has those of the differences.
+    """
+    panels = _forecast_panels(table, AVERAGE)
+    if not panels:
         return None
-    average = table[table["metric"] == AVERAGE]
-    completed = average[average["mechanism"] != ""]
-    if completed.empty:
-        return None
-    panels = list(completed.groupby(["predictor", "mechanism"], sort=False))
-    colours = _colours(completed["model"].unique())
-    styles = _styles(completed["inference"].unique())
     figure, axes = _grid(len(panels))
-    for axis, ((predictor, mechanism), here) in zip(axes, panels, strict=True):
+    average = table[table["metric"] == AVERAGE]
+    for axis, (predictor, mechanism), here in _by_imputer(axes, panels, band=False):
         clean = average[(average["predictor"] == predictor) & (average["mechanism"] == "")]
         for value in clean["value"]:
             axis.axhline(value, color="0.25", linewidth=1, label="true past")
-        for (model, inference), group in here.groupby(["model", "inference"], sort=False):
-            name = f"{model} ({inference})" if inference else str(model)
-            _line(axis, group, name, color=colours[str(model)], linestyle=styles[str(inference)])
         # A control far above all others would leave no room to tell those apart.
         usual = here.loc[here["model"] == "mean", "value"]
         top = 1.5 * usual.max() if len(usual) else here["value"].max()
@@ -162,6 +160,47 @@ def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
     axes[0].set_ylabel("MPJPE over the future, mm")
     _legend(figure)
     return _titled(figure, f"Prediction from completed pasts on {label}")
+
+
+def forecast_changes(table: pd.DataFrame, label: str) -> Figure | None:
+    """What completing the past changes for each predictor, with 95 % intervals."""
+    panels = _forecast_panels(table, CHANGE)
+    if not panels:
+        return None
+    figure, axes = _grid(len(panels))
+    for axis, (predictor, mechanism), _ in _by_imputer(axes, panels, band=True):
+        axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
+        axis.set(xscale="log", title=f"{predictor}, {mechanism}", xlabel="features hidden, %")
+        axis.set_yscale("symlog", linthresh=1)
+        axis.set_ylim(-100, 200)
+    axes[0].set_ylabel("change of MPJPE against mean, %")
+    _legend(figure)
+    return _titled(figure, f"Prediction from completed pasts on {label}; negative is better")
+
+
+def _forecast_panels(table: pd.DataFrame, metric: str) -> list[tuple[Any, pd.DataFrame]]:
+    """Return the rows of completed pasts by predictor and mechanism."""
+    if table.empty:
+        return []
+    chosen = table[(table["metric"] == metric) & (table["mechanism"] != "")]
+    if metric == CHANGE:
+        chosen = chosen[chosen["model"] != "mean"]
+    return list(chosen.groupby(["predictor", "mechanism"], sort=False))
+
+
+def _by_imputer(
+    axes: list[Axes], panels: list[tuple[Any, pd.DataFrame]], band: bool
+) -> Iterator[tuple[Axes, Any, pd.DataFrame]]:
+    """Draw a line per imputer into each panel, and give the panel."""
+    everywhere = pd.concat([here for _, here in panels])
+    colours = _colours(everywhere["model"].unique())
+    styles = _styles(everywhere["inference"].unique())
+    for axis, (names, here) in zip(axes, panels, strict=True):
+        for (model, inference), group in here.groupby(["model", "inference"], sort=False):
+            name = f"{model} ({inference})" if inference else str(model)
+            style = {"color": colours[str(model)], "linestyle": styles[str(inference)]}
+            _line(axis, group, name, band, **style)
+        yield axis, names, here
 
 
 def auroc(table: pd.DataFrame, label: str) -> Figure | None:
@@ -217,11 +256,13 @@ def comparisons(table: pd.DataFrame, label: str) -> Figure | None:
     return _titled(figure, f"Change of MSE on {label}; negative is better (the paper: -77 %)")
 
 
-def _line(axis: Axes, group: pd.DataFrame, name: str, **style: Any) -> None:
-    """Draw values over the share hidden, with their intervals."""
+def _line(axis: Axes, group: pd.DataFrame, name: str, band: bool = True, **style: Any) -> None:
+    """Draw values over the share hidden, with their intervals if ``band``."""
     ordered = group.sort_values("share")
     shares = 100 * ordered["share"]
     (line,) = axis.plot(shares, ordered["value"], marker="o", markersize=3, label=name, **style)
+    if not band:
+        return
     low, high = ordered["low"].astype(float), ordered["high"].astype(float)
     axis.fill_between(shares, low, high, color=line.get_color(), alpha=0.1)
 

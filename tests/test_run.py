@@ -46,6 +46,7 @@ FIGURES = (
     "fig5_posterior_change",
     "fig6_mse_change",
     "fig7_forecasting",
+    "forecasting_change",
     "auroc",
     "comparisons",
 )
