@@ -75,6 +75,7 @@ class Evaluator:
             return self._impute(cells, model)
         return [Found(self._other(cell, model)) for cell in cells]
 
+    @torch.no_grad()
     def forecast(
         self, cell: Cell, predictor: Predictor, completion: NDArray[np.float32] | None
     ) -> Found:
@@ -88,6 +89,7 @@ class Evaluator:
 
         Raises:
             FloatingPointError: a prediction is not finite.
+            ValueError: a prediction is not of the future's shape.
         """
         going_on = torch.from_numpy(self.test.continued)
         windows = self.test.take(self.test.continued)
@@ -103,7 +105,11 @@ class Evaluator:
         told = torch.empty_like(future)
         for start in range(0, len(past), FORECAST_BATCH):
             rows = slice(start, start + FORECAST_BATCH)
-            told[rows] = predictor.predict(past[rows])
+            part = predictor.predict(past[rows])
+            if part.shape != future[rows].shape:
+                shapes = f"{tuple(part.shape)}, not {tuple(future[rows].shape)}"
+                raise ValueError(f"{predictor.name} foretold {shapes}")
+            told[rows] = part
         if not torch.isfinite(told).all():
             raise FloatingPointError(f"{predictor.name} foretold values that are not finite")
         weights = torch.from_numpy(self.protocol.dataset.joint_weights).to(self.device)

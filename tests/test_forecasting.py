@@ -19,7 +19,7 @@ from bench import results as found
 from bench.cells import AVERAGE, Evaluator, horizon_metric
 from bench.datasets.base import Data, load
 from bench.figures import forecasts
-from bench.motion import Windows
+from bench.motion import MotionSpec, Windows
 from bench.motion.occlusion import Features, Level
 from bench.plan import Cell, Plan
 from bench.protocol import Protocol, resolve
@@ -563,6 +563,34 @@ def test_where_every_test_recording_ends_there_are_no_forecasts_and_no_failure(n
     table = evaluator.forecast(forecast_cell(), predictor, None).table
     assert table.empty
     assert {AVERAGE, "eq4", "mpjpe@80"} <= set(table.columns)
+
+
+class Weighted(Predictor):
+    """Tells a weighted end of its past, with gradients."""
+
+    name = "weighted"
+
+    def __init__(self, spec: MotionSpec, frames: int = 25) -> None:
+        super().__init__(spec)
+        self.frames, self.weight = frames, torch.nn.Parameter(torch.ones(()))
+
+    def predict(self, past: Tensor) -> Tensor:
+        """Return ``frames`` of the past."""
+        return self.weight * past[:, -self.frames :]
+
+
+def test_a_predictor_need_not_care_for_gradients() -> None:
+    windows = going_on()
+    evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
+    found = evaluator.forecast(forecast_cell(), Weighted(windows.spec), None)
+    assert np.isfinite(found.table[AVERAGE]).all()
+
+
+def test_a_prediction_of_another_shape_is_no_prediction() -> None:
+    windows = going_on()
+    evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
+    with pytest.raises(ValueError, match=r"foretold \(8, 1, 18, 3\), not \(8, 25, 18, 3\)"):
+        evaluator.forecast(forecast_cell(), Weighted(windows.spec, frames=1), None)
 
 
 def test_the_true_past_is_seen_as_it_is() -> None:
