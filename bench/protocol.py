@@ -470,9 +470,6 @@ def _published(head: _Head, number: int, forecast: Forecast) -> Published:
     where = f"published.{number}"
     table = _build(Published, head.published[number], where)
     _check_label(table.predictor, head.predictors, f"{where}.predictor")
-    for other in head.published[:number]:
-        if (other["predictor"], other.get("windows", "all")) == (table.predictor, table.windows):
-            raise InputError(f"{where}: there is a table of {table.predictor} and these windows")
     count = len(forecast.horizons_ms or ())
     for action, errors in table.mm.items():
         if len(errors) != count:
@@ -480,6 +477,9 @@ def _published(head: _Head, number: int, forecast: Forecast) -> Published:
                 f"{where}.mm.{action}: {len(errors)} numbers for the {count} horizons of "
                 "forecast.horizons_ms"
             )
+    for other in head.published[:number]:
+        if (other["predictor"], other.get("windows", "all")) == (table.predictor, table.windows):
+            raise InputError(f"{where}: there is a table of {table.predictor} and these windows")
     return table
 
 

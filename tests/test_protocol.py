@@ -232,6 +232,14 @@ BAD = [
     ),
     (
         "published",
+        [
+            {"predictor": "ltd", "source": "me", "mm": {"average": [1] * 8}},
+            {"predictor": "ltd", "windows": "all", "source": "you", "mm": {"average": [2] * 8}},
+        ],
+        "published.1: there is a table of ltd and these windows",
+    ),
+    (
+        "published",
         [{"predictor": "ltd", "source": "me", "mm": {"walk": ["far"] * 8}}],
         "published.0.mm.walk.0",
     ),
