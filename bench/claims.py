@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from bench import statistics, tables
+from bench import forecasting, statistics, tables
 from bench.files import atomic_file
 from bench.plan import DEGRADED
 from bench.protocol import Protocol
@@ -316,7 +316,7 @@ def _helped(
     if table.empty:
         return table
     return table[
-        (table["metric"] == "change_vs_mean")
+        (table["metric"] == forecasting.CHANGE)
         & table["predictor"].isin(usual)
         & (table["model"] == label)
         & table["inference"].isin(["", inference])

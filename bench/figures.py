@@ -1,6 +1,6 @@
 """The paper's figures for whatever ran: PDF to print, PNG to look at."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -116,15 +116,10 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     chosen = table[(table["metric"] == "change_vs_mean") & (table["model"] != "mean")]
     if chosen.empty:
         return None
-    mechanisms = list(chosen["mechanism"].unique())
-    colours, styles = _colours(chosen["model"].unique()), _styles(chosen["inference"].unique())
-    figure = Figure(figsize=(4.6 * len(mechanisms) + 1.4, 4.0), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
-    for axis, mechanism in zip(axes, mechanisms, strict=True):
-        here = chosen[chosen["mechanism"] == mechanism]
-        for (model, inference), group in here.groupby(["model", "inference"], sort=False):
-            name = f"{model} ({inference})" if inference else str(model)
-            _line(axis, group, name, color=colours[model], linestyle=styles[inference])
+    panels = list(chosen.groupby("mechanism", sort=False))
+    figure = Figure(figsize=(4.6 * len(panels) + 1.4, 4.0), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(1, len(panels), sharey=True)))
+    for axis, mechanism, _ in _by_imputer(axes, panels, band=True):
         axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
         axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
@@ -189,7 +184,7 @@ def _forecast_panels(table: pd.DataFrame, metric: str) -> list[tuple[Any, pd.Dat
 
 
 def _by_imputer(
-    axes: list[Axes], panels: list[tuple[Any, pd.DataFrame]], band: bool
+    axes: list[Axes], panels: Sequence[tuple[Any, pd.DataFrame]], band: bool
 ) -> Iterator[tuple[Axes, Any, pd.DataFrame]]:
     """Draw a line per imputer into each panel, and give the panel."""
     everywhere = pd.concat([here for _, here in panels])

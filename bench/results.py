@@ -31,8 +31,8 @@ class Results:
         detection: ``ood.detection``.
         levels: ``ood.detection_levels``.
         comparisons: ``tables.comparisons``.
-        forecasting: ``tables.forecasting``.
-        prediction: ``tables.prediction``.
+        forecasting: ``forecasting.table``.
+        prediction: ``prediction.table``.
     """
 
     protocol: Protocol

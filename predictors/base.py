@@ -21,6 +21,10 @@ PUBLISHED_JOINTS = 22
 """Joints of the Human3.6M benchmark, for which papers count parameters."""
 
 
+METRE = 1000.0
+"""Millimetres; some networks were made for motion in metres."""
+
+
 class Predictor(Learner):
     """Foretells the ``spec.future`` frames after a window of ``spec.frames``.
 

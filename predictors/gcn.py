@@ -1,11 +1,23 @@
 """The residual graph network over DCT coefficients that LTD and HisRepItself share."""
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from models.graph import GCL, Style
+from predictors.base import TrainedPredictor
 
 PLAIN = Style(bias="feature", activation=False)
+
+
+class GCNSettings(TrainedPredictor.Settings):
+    """What the released fits of both have in common."""
+
+    width: int = Field(256, ge=1)
+    blocks: int = Field(12, ge=0)
+    epochs: int = Field(50, ge=1)
+    micro_batch: int = Field(200, ge=2, description="as batch_size: statistics are of a part")
+    learning_rate: float = Field(5e-4, gt=0)
 
 
 class ResidualGCN(nn.Module):

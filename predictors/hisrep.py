@@ -7,10 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.motion import MotionSpec, dct_matrix, from_nodes, to_nodes
-from predictors.base import TrainedPredictor
-from predictors.gcn import ResidualGCN
-
-METRE = 1000.0
+from predictors.base import METRE, TrainedPredictor
+from predictors.gcn import GCNSettings, ResidualGCN
 
 
 class HisRepItself(TrainedPredictor):
@@ -19,20 +17,15 @@ class HisRepItself(TrainedPredictor):
     name = "hisrep"
     published_parameters: ClassVar[float] = 3.24e6
 
-    class Settings(TrainedPredictor.Settings):
+    class Settings(GCNSettings):
         """The network's size, and how to fit; the defaults are those of the released code.
 
         For Human3.6M it foretells 10 frames at a time (``step: 10``), for AMASS all 25.
         """
 
         kernel: int = Field(10, ge=2, description="frames that are compared with the past's last")
-        width: int = Field(256, ge=1)
-        blocks: int = Field(12, ge=0)
         dropout: float = Field(0.3, ge=0, lt=1)
-        epochs: int = Field(50, ge=1)
         batch_size: int = Field(32, ge=2)
-        micro_batch: int = Field(200, ge=2, description="as batch_size: statistics are of a part")
-        learning_rate: float = Field(5e-4, gt=0)
         learning_rate_decay: float = Field(0.1, gt=0, le=1)
         gradient_clip: float = Field(1e4, gt=0)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.motion import MotionSpec, dct_matrix, from_nodes, to_nodes
 from predictors.base import TrainedPredictor
-from predictors.gcn import ResidualGCN
+from predictors.gcn import GCNSettings, ResidualGCN
 
 
 class LTD(TrainedPredictor):
@@ -17,17 +17,12 @@ class LTD(TrainedPredictor):
     name = "ltd"
     published_parameters: ClassVar[float] = 2.56e6
 
-    class Settings(TrainedPredictor.Settings):
+    class Settings(GCNSettings):
         """The network's size, and how to fit; the defaults are those of the released code."""
 
         past: int | None = Field(10, ge=1, description="last frames that it sees; None: all")
-        width: int = Field(256, ge=1)
-        blocks: int = Field(12, ge=0)
         dropout: float = Field(0.5, ge=0, lt=1)
-        epochs: int = Field(50, ge=1)
         batch_size: int = Field(16, ge=2)
-        micro_batch: int = Field(200, ge=2, description="as batch_size: statistics are of a part")
-        learning_rate: float = Field(5e-4, gt=0)
         learning_rate_decay: float = Field(
             0.36, gt=0, le=1, description="0.96 every second epoch of 50"
         )

@@ -7,9 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.motion import MotionSpec, dct_matrix
-from predictors.base import TrainedPredictor, position_error
-
-METRE = 1000.0
+from predictors.base import METRE, TrainedPredictor, position_error
 
 
 class SiMLPe(TrainedPredictor):

@@ -191,7 +191,9 @@ def test_every_length_of_past_has_the_same_futures(
     for split in ("train", "valid", "test"):
         a, b = long.splits[split], short.splits[split]
         assert a.names == b.names
-        assert np.array_equal(a.future, b.future, equal_nan=True)  # type: ignore[arg-type]
+        assert a.future is not None
+        assert b.future is not None
+        assert np.array_equal(a.future, b.future, equal_nan=True)
         assert np.array_equal(a.motion[:, -10:], b.motion)
     index = long.splits["test"].take(long.splits["test"].continued).index
     for name, rows in CMUPublished(frames=50).test_sets(index).items():
@@ -211,7 +213,8 @@ def test_the_eight_windows_of_a_file_are_those_drawn_for_it(data: Data, root: Pa
     motion = joints_38(file_of(root, "walking"))[:, PREDICTED]
     assert len(motion) == 180
     for row, start in zip(mine, expected, strict=True):
-        whole = np.concatenate([windows.motion[row][-10:], windows.future[row]])  # type: ignore[index]
+        assert windows.future is not None
+        whole = np.concatenate([windows.motion[row][-10:], windows.future[row]])
         np.testing.assert_allclose(whole, motion[start : start + 35], rtol=1e-5, atol=1e-2)
 
 
