@@ -81,6 +81,9 @@ def run(
         str | None, typer.Option(help="Join a running Ray cluster, as auto or HOST:6379.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a file of motion that cannot be used.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
     """Fit, sweep and aggregate what is missing of a protocol; write tables and figures."""
@@ -89,7 +92,7 @@ def run(
 
     if address and executor is Executor.local:
         raise InputError("--address is of a Ray cluster; leave it out with --executor local")
-    options = Options(results, data_root, executor.value, address, dry_run)
+    options = Options(results, data_root, executor.value, address, dry_run, strict)
     try:
         code = execute(_resolved(protocol, set_, only), options, console)
     except KeyboardInterrupt:

@@ -9,7 +9,8 @@ from rich.table import Table
 from sklearn.decomposition import PCA
 
 from bench import metrics
-from bench.datasets.base import Data, load
+from bench.datasets.base import Data
+from bench.datasets.build import load
 from bench.errors import InputError
 from bench.motion import Windows, dct_matrix
 from bench.motion.occlusion import Level, Mechanism

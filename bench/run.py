@@ -27,7 +27,8 @@ from bench import (
     tables,
 )
 from bench.cells import AVERAGE
-from bench.datasets.base import Data, load
+from bench.datasets.base import Data, Dataset
+from bench.datasets.build import load
 from bench.errors import InputError, did_you_mean
 from bench.files import atomic_folder
 from bench.motion import MotionSpec
@@ -38,6 +39,7 @@ from bench.store import Store
 from bench.trials import Outcome, Workspace
 
 SHOWN_FAILURES = 10
+SHOWN_NAMES = 40
 SHOWN_LENGTH = 300
 
 
@@ -51,6 +53,7 @@ class Options:
         executor: ray or local.
         address: of a running Ray cluster; None starts a local Ray.
         dry_run: stop after the plan.
+        strict: whether a file of motion that cannot be used is an error.
     """
 
     results: Path
@@ -58,6 +61,7 @@ class Options:
     executor: sweep.Executor = "ray"
     address: str | None = None
     dry_run: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,12 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     """
     store = Store(options.results / ".store")
     check_device(protocol)
-    data = load(protocol.dataset, options.data_root, store.windows)
-    foreign = {
-        label: load(dataset, options.data_root, store.windows).fingerprint
-        for label, dataset in protocol.foreign.items()
-    }
+
+    def loaded(dataset: Dataset) -> Data:
+        return load(dataset, options.data_root, store.windows, options.strict, console)
+
+    data = loaded(protocol.dataset)
+    foreign = {label: loaded(other).fingerprint for label, other in protocol.foreign.items()}
     _check_actions(protocol, data)
     whole = plan.make(protocol, data, foreign)
     missing = whole.missing(store)
@@ -196,6 +201,8 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
             "foreign": work.foreign,
             "absent_files": data.absent,
             "shorter_than_a_window": data.short,
+            "skipped_recordings": data.skipped,
+            "windows_with_missing_values": data.incomplete,
             "windows": {split: len(windows) for split, windows in data.splits.items()},
         },
         "seeds": list(work.protocol.seeds),
@@ -235,12 +242,7 @@ def _print_plan(
         for split, windows in data.splits.items()
     )
     console.print(f"[bold]{escape(protocol.name)}[/] on {escape(data.label)}: windows {counts}")
-    if data.absent:
-        console.print(f"[yellow]absent files ({len(data.absent)}):[/] {', '.join(data.absent)}")
-    if data.short:
-        console.print(
-            f"[yellow]shorter than a window ({len(data.short)}):[/] {', '.join(data.short)}"
-        )
+    _print_left_out(data, console)
     table = Table("model", "parameters", "fits to do", "cells to do", "cells in all")
     for label, entry in protocol.learners.items():
         table.add_row(
@@ -255,6 +257,25 @@ def _print_plan(
     console.print(
         f"{len(missing.fits)} fits and {len(missing.cells)} cells to do, {done} cells already there"
     )
+
+
+def _print_left_out(data: Data, console: Console) -> None:
+    """Print what of a data set is not in its windows, and why."""
+    for what, names in (("absent files", data.absent), ("shorter than a window", data.short)):
+        if names:
+            more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+            told = escape(", ".join(names[:SHOWN_NAMES]))
+            console.print(f"[yellow]{what} ({len(names)}):[/] {told}{more}", soft_wrap=True)
+    if data.skipped:
+        console.print(f"[yellow]left out, unusable ({len(data.skipped)}):[/]")
+        for reason in list(data.skipped.values())[:SHOWN_FAILURES]:
+            console.print(f"  {escape(reason)}", soft_wrap=True)
+        if len(data.skipped) > SHOWN_FAILURES:
+            console.print(
+                f"  and {len(data.skipped) - SHOWN_FAILURES} more; provenance.json has all"
+            )
+    if data.incomplete:
+        console.print(f"[yellow]windows left out for missing values:[/] {data.incomplete}")
 
 
 def _parameters(label: str, protocol: Protocol) -> int:

@@ -17,7 +17,8 @@ from torch import Tensor
 from bench import forecasting, plan, records, statistics
 from bench import results as found
 from bench.cells import AVERAGE, Evaluator, horizon_metric
-from bench.datasets.base import Data, load
+from bench.datasets.base import Data
+from bench.datasets.build import load
 from bench.figures import forecasts
 from bench.motion import MotionSpec, Windows
 from bench.motion.occlusion import Features, Level

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from bench import code, registry
-from bench.datasets.base import load
+from bench.datasets.build import load
 from bench.datasets.synthetic import Synthetic
 from bench.errors import InputError
 from bench.registry import DATASETS, MODELS, PREDICTORS, load_plugin
@@ -65,13 +65,13 @@ class Middle(Imputer):
 '''
 
 DATA_SET = '''
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench.datasets.base import Dataset, Recording
+from bench.datasets.base import Dataset, Source
 from bench.datasets.synthetic import SKELETON
 from bench.motion import Skeleton
 
@@ -88,16 +88,16 @@ class Waves(Dataset):
         """Eighteen joints."""
         return SKELETON
 
-    def files(self, root: Path | None) -> list[Path]:
-        """Return nothing: it is made up."""
-        return []
+    def sources(self, root: Path | None) -> list[Source]:
+        """Return two recordings of each split."""
+        splits = ("train", "valid", "test") * 2
+        return [Source(f"{split}{number}", split, "wave") for number, split in enumerate(splits)]
 
-    def recordings(self, root: Path | None) -> Iterator[Recording]:
-        """Yield two recordings of each split."""
-        for number, split in enumerate(("train", "valid", "test") * 2):
-            time = np.arange(90)[:, None, None] / 25 * (1 + number)
-            motion = SKELETON.rest + self.height * np.sin(time + np.arange(54).reshape(18, 3))
-            yield Recording(f"{split}{number}", split, "wave", "", motion.astype(np.float32))
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Make one."""
+        time = np.arange(90)[:, None, None] / 25 * (1 + int(source.name[-1]))
+        motion = SKELETON.rest + self.height * np.sin(time + np.arange(54).reshape(18, 3))
+        return motion.astype(np.float32)
 '''
 
 

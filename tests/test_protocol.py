@@ -1,14 +1,15 @@
 """Protocol files: what they mean, and one clear line for everything they may get wrong."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from bench import plan
-from bench.datasets.base import Data, Dataset, Recording
+from bench.datasets.base import Data, Dataset, Source
 from bench.errors import InputError
 from bench.motion import Skeleton
 from bench.protocol import load, resolve
@@ -355,13 +356,13 @@ class Stick(Dataset):
         """Three joints in a row."""
         return DATASETS.get("synthetic")().skeleton.select(["spine3", "neck", "head"])
 
-    def files(self, root: Path | None) -> list[Path]:
+    def sources(self, root: Path | None) -> list[Source]:
         """Return nothing."""
         return []
 
-    def recordings(self, root: Path | None) -> Iterator[Recording]:
-        """Yield nothing."""
-        yield from ()
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Read nothing."""
+        raise AssertionError
 
 
 def test_a_foreign_data_set_must_have_as_many_joints(

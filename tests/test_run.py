@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 
-from bench.datasets.base import load
+from bench.datasets.build import load
 from bench.motion import Windows
 from bench.motion.corruption import Noise
 from bench.motion.occlusion import Features, Level
@@ -853,8 +853,8 @@ def test_a_fit_that_diverges_skips_its_cells(tiny: Path, tmp_path: Path, bench: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "dataset={name: cmu}"], "--data-root"),
-        (["--set", "dataset={name: cmu}", "--data-root", "/nowhere"], "is not a folder"),
+        (["--set", "dataset={name: cmu_expmap}"], "--data-root"),
+        (["--set", "dataset={name: cmu_expmap}", "--data-root", "/nowhere"], "is no folder"),
         (["--only", "hgvea"], "did you mean 'hgvae'?"),
         (["--address", "auto"], "--address is of a Ray cluster"),
         (["--set", "resources.device=cuda"], "torch sees no GPU"),
@@ -894,7 +894,8 @@ def test_results_that_are_a_file(tiny: Path, tmp_path: Path, bench: Bench) -> No
 def test_real_motion_end_to_end(real_data: Path, tmp_path: Path, bench: Bench) -> None:
     ended = bench(
         "run", PROJECT / "protocols" / "cmu.yaml", "--results", tmp_path, *LOCAL,
-        "--data-root", real_data, "--only", "mean,zero,linear", "--set", "seeds=[0]",
+        "--set", "dataset={name: cmu_expmap}", "--data-root", real_data,
+        "--only", "mean,zero,linear", "--set", "seeds=[0]",
     )  # fmt: skip
     assert ended.code == 0
     assert "absent files (10)" in ended.out
@@ -928,8 +929,8 @@ def test_list_and_describe(bench: Bench, tmp_path: Path, real_data: Path) -> Non
     for text in ("synthetic", "cmu", "DCT", "joint speed", "PCA", "linear"):
         assert text in described.out
     alone = bench("describe", "--results", tmp_path)
-    assert "left out: cmu: where are the files?" in alone.out.replace("\n", " ")
-    assert bench("describe", "cmu", "--results", tmp_path).code == 2
+    assert "left out: cmu_expmap: where are the files?" in alone.out.replace("\n", " ")
+    assert bench("describe", "cmu_expmap", "--results", tmp_path).code == 2
 
 
 def test_help_names_every_command() -> None:

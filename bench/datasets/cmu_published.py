@@ -9,7 +9,6 @@ of those is, and the last 6 do not move (Mao et al., Learning Trajectory Depende
 Motion Prediction, and its code). Their weights here give the same mean over the 25.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -19,8 +18,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.datasets.base import Recording
-from bench.datasets.cmu import CMU, FULL_SKELETON, MM_PER_UNIT, joint_rotations, read, split_of
+from bench.datasets.archive import File
+from bench.datasets.base import Source
+from bench.datasets.cmu_expmap import (
+    FULL_SKELETON,
+    MM_PER_UNIT,
+    CMUExpmap,
+    joint_rotations,
+    rows_of,
+    split_of,
+)
 from bench.motion import Skeleton, forward_kinematics, rotation_matrices
 
 UNIT = 70.0
@@ -40,7 +47,7 @@ PREDICTED = [joint for joint in range(len(_scaled)) if joint not in (*STILL, *CO
 SKELETON = _scaled.select([_scaled.names[joint] for joint in PREDICTED])
 
 
-class CMUPublished(CMU):
+class CMUPublished(CMUExpmap):
     """The CMU 8-action benchmark as published: mislabelled rate and scale, 25 joints, real."""
 
     name: ClassVar[str] = "cmu_published"
@@ -60,25 +67,30 @@ class CMUPublished(CMU):
         same = list(COPIES.values())
         return np.array([1 + same.count(joint) for joint in PREDICTED]) / len(FULL_SKELETON)
 
-    def recordings(self, root: Path | None) -> Iterator[Recording]:
-        """Yield every file, each second row of it, so that a window begins at each of its frames.
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Read every second row of a file, so that a window begins at each of its frames.
 
         Published windows see 10 frames. For predictors that see more, the first frame stands for
-        those before it. Published training uses every train file: the validation recordings, the
-        last of each action, are among those trained on and serve to choose an epoch alone.
+        those before it.
         """
-        held_out = self.held_out(root)
-        for path in self.files(root):
-            rotations = rotation_matrices(joint_rotations(read(path), drop_t_pose=False)[::2])
-            rotations[:, 0] = np.eye(3)
-            motion = forward_kinematics(rotations, _scaled)[:, PREDICTED].astype(np.float32)
-            motion = np.concatenate(
-                [motion[:1].repeat(max(0, self.frames - SHORT_PAST), 0), motion]
-            )
-            split = split_of(path)
-            for part in (split, "valid") if path in held_out else (split,):
-                name = f"{part}/{path.stem}"
-                yield Recording(name, part, path.parent.name, subject="", motion=motion)
+        assert source.file is not None
+        vectors = joint_rotations(rows_of(source.file), drop_t_pose=False)
+        rotations = rotation_matrices(vectors[::2])
+        rotations[:, 0] = np.eye(3)
+        motion = forward_kinematics(rotations, _scaled)[:, PREDICTED].astype(np.float32)
+        return np.concatenate([motion[:1].repeat(max(0, self.frames - SHORT_PAST), 0), motion])
+
+    def _sources_of(self, path: Path, held_out: bool) -> list[Source]:
+        """Return a file's recordings: one that validates is trained on as well.
+
+        Published training uses every train file: the validation recordings, the last of each
+        action, serve to choose an epoch alone.
+        """
+        official = split_of(path)
+        return [
+            Source(f"{split}/{path.stem}", split, path.parent.name, file=File(path))
+            for split in ((official, "valid") if held_out else (official,))
+        ]
 
     def test_sets(self, index: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
         """Return every window, and the 8 of each file that most papers draw.

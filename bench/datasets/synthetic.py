@@ -6,7 +6,6 @@ kinematics, so bones have constant length. It exists so that the harness runs wi
 its results say nothing about real motion: everything made from it is marked synthetic.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,65 +16,49 @@ from pydantic import Field
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.base import Dataset, Recording
+from bench.datasets.base import Dataset, Source
 from bench.datasets.synthetic_actions import ACTIONS, Cycle, Pose, Routine
 from bench.motion import Skeleton, derive_seed, forward_kinematics
+from bench.motion.body import JOINTS, KEPT, body
 
-# name, parent, offset from the parent in the rest pose (arms out to the sides), mm; y is up,
-# z forward, x to the body's left. The joints and their order are those of SMPL.
-_JOINTS: list[tuple[str, int, tuple[float, float, float]]] = [
-    ("pelvis", -1, (0, 0, 0)),
-    ("left_hip", 0, (70, -90, -5)),
-    ("right_hip", 0, (-70, -90, -5)),
-    ("spine1", 0, (0, 110, -25)),
-    ("left_knee", 1, (35, -385, -5)),
-    ("right_knee", 2, (-35, -385, -5)),
-    ("spine2", 3, (0, 135, 0)),
-    ("left_ankle", 4, (-15, -400, -40)),
-    ("right_ankle", 5, (15, -400, -40)),
-    ("spine3", 6, (0, 55, 25)),
-    ("left_foot", 7, (30, -60, 120)),
-    ("right_foot", 8, (-30, -60, 120)),
-    ("neck", 9, (0, 215, -40)),
-    ("left_collar", 9, (80, 120, -35)),
-    ("right_collar", 9, (-80, 120, -35)),
-    ("head", 12, (0, 65, 50)),
-    ("left_shoulder", 13, (95, 30, -10)),
-    ("right_shoulder", 14, (-95, 30, -10)),
-    ("left_elbow", 16, (260, -10, -25)),
-    ("right_elbow", 17, (-260, -10, -25)),
-    ("left_wrist", 18, (250, 10, 0)),
-    ("right_wrist", 19, (-250, 10, 0)),
-]
-
-
-def _body() -> Skeleton:
-    rest = np.zeros((len(_JOINTS), 3))
-    for joint, (_, parent, offset) in enumerate(_JOINTS):
-        rest[joint] = np.array(offset) + (rest[parent] if parent >= 0 else 0)
-    names = tuple(name for name, _, _ in _JOINTS)
-
-    def side(limb: str, joints: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-        return {f"{s}_{limb}": tuple(f"{s}_{joint}" for joint in joints) for s in ("left", "right")}
-
-    return Skeleton(
-        names=names,
-        parents=tuple(parent for _, parent, _ in _JOINTS),
-        rest=rest,
-        limbs={
-            **side("leg", ("hip", "knee", "ankle", "foot")),
-            "trunk": ("pelvis", "spine1", "spine2", "spine3"),
-            "head": ("neck", "head"),
-            **side("arm", ("collar", "shoulder", "elbow", "wrist")),
-        },
-        pairs=tuple(
-            (name, name.replace("left_", "right_")) for name in names if name.startswith("left_")
-        ),
-    )
+# Offset of each joint from its parent in the rest pose (arms out to the sides), mm; y is up,
+# z forward, x to the body's left.
+_OFFSETS = {
+    "pelvis": (0, 0, 0),
+    "left_hip": (70, -90, -5),
+    "right_hip": (-70, -90, -5),
+    "spine1": (0, 110, -25),
+    "left_knee": (35, -385, -5),
+    "right_knee": (-35, -385, -5),
+    "spine2": (0, 135, 0),
+    "left_ankle": (-15, -400, -40),
+    "right_ankle": (15, -400, -40),
+    "spine3": (0, 55, 25),
+    "left_foot": (30, -60, 120),
+    "right_foot": (-30, -60, 120),
+    "neck": (0, 215, -40),
+    "left_collar": (80, 120, -35),
+    "right_collar": (-80, 120, -35),
+    "head": (0, 65, 50),
+    "left_shoulder": (95, 30, -10),
+    "right_shoulder": (-95, 30, -10),
+    "left_elbow": (260, -10, -25),
+    "right_elbow": (-260, -10, -25),
+    "left_wrist": (250, 10, 0),
+    "right_wrist": (-250, 10, 0),
+}
 
 
-BODY = _body()
-SKELETON = BODY.select(BODY.names[4:])
+def _rest() -> dict[str, tuple[float, ...]]:
+    rest: dict[str, tuple[float, ...]] = {"": (0, 0, 0)}
+    for name, offset in _OFFSETS.items():
+        rest[name] = tuple(a + b for a, b in zip(rest[JOINTS[name]], offset, strict=True))
+    del rest[""]
+    return rest
+
+
+BODY = body(_rest())
+SKELETON = BODY.select(KEPT)
 
 # angle -> (lower limit, upper limit, value when standing), degrees. Angles of a limb exist on
 # both sides, as left_* and right_*; those of the spine at spine1, spine2 and spine3.
@@ -119,28 +102,24 @@ class Synthetic(Dataset):
         """The 18 joints that move: SMPL joints 4 to 21."""
         return SKELETON
 
-    def files(self, root: Path | None) -> list[Path]:
-        """Return nothing: this data set is embedded."""
-        return []
-
-    def recordings(self, root: Path | None) -> Iterator[Recording]:
-        """Yield one take of every action by every subject; whole subjects are held out."""
+    def sources(self, root: Path | None) -> list[Source]:
+        """Return one take of every action by every subject; whole subjects are held out."""
+        found = []
         for person in range(self.subjects):
             from_end = self.subjects - person
             split = "test" if from_end <= 2 else "valid" if from_end == 3 else "train"
             subject = f"synthetic_{person:02d}"
-            style = Style.draw(np.random.default_rng(derive_seed("style", self.seed, person)))
-            for action in ACTIONS:
-                rng = np.random.default_rng(derive_seed("take", self.seed, person, action))
-                angles = take(action, style, self.seconds, self.fps, rng)
-                positions = forward_kinematics(joint_rotations(angles), BODY)
-                yield Recording(
-                    name=f"{subject}/{action}",
-                    split=split,
-                    action=action,
-                    subject=subject,
-                    motion=positions[:, 4:].astype(np.float32),
-                )
+            found += [Source(f"{subject}/{action}", split, action, subject) for action in ACTIONS]
+        return found
+
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Make one take."""
+        person = int(source.subject.rpartition("_")[2])
+        style = Style.draw(np.random.default_rng(derive_seed("style", self.seed, person)))
+        rng = np.random.default_rng(derive_seed("take", self.seed, person, source.action))
+        angles = take(source.action, style, self.seconds, self.fps, rng)
+        positions = forward_kinematics(joint_rotations(angles), BODY)
+        return positions[:, BODY.index(KEPT)].astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -98,3 +98,24 @@ def resample_rotations(
     end = Rotation.from_rotvec(vectors[after].reshape(-1, 3))
     step = Rotation.from_rotvec(part * (start.inv() * end).as_rotvec())
     return (start * step).as_matrix().reshape(-1, joints, 3, 3)
+
+
+def orient(root: NDArray[np.float64], orientation: str) -> NDArray[np.float64]:
+    """Return what is left of the root's rotation.
+
+    Args:
+        root: ``(frame, 3, 3)`` rotation of the body in the world, y up, z forward.
+        orientation: ``removed`` leaves none; ``facing_removed`` takes away its turn about the
+            vertical in every frame, so that the body leans but always faces forward; ``kept``
+            leaves all of it.
+
+    Returns:
+        ``(frame, 3, 3)`` rotations.
+    """
+    if orientation == "kept":
+        return root
+    if orientation == "removed":
+        return np.broadcast_to(np.eye(3), root.shape)
+    # Where the body's own forward axis points, seen from above.
+    heading = np.arctan2(root[:, 0, 2], root[:, 2, 2])
+    return Rotation.from_euler("Y", -heading[:, None]).as_matrix() @ root

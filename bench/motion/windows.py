@@ -105,8 +105,8 @@ class Windows:
         """``(window,)``, whether the recording goes on for the whole of the future."""
         if self.future is None:
             return np.zeros(len(self), dtype=np.bool_)
-        last = self.future[:, -1].reshape(len(self), -1)
-        return np.isfinite(last.sum(axis=1))
+        # A sum is finite where all it adds is, and takes no memory of the future's size.
+        return np.isfinite(self.future.sum(axis=(1, 2, 3)))
 
     def with_future(self) -> "Windows":
         """Return the windows whose recording goes on, each as long as past and future together.

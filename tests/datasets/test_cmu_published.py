@@ -1,6 +1,5 @@
 """The CMU benchmark as published: errors of a body that stops, joints, windows and draws."""
 
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from bench.datasets.base import Data, load
-from bench.datasets.cmu import FULL_SKELETON, joint_rotations, read
+from bench.datasets.archive import File
+from bench.datasets.base import Data
+from bench.datasets.build import load
+from bench.datasets.cmu_expmap import FULL_SKELETON, joint_rotations, rows_of
 from bench.datasets.cmu_published import COPIES, PREDICTED, SKELETON, STILL, CMUPublished
 from bench.metrics import forecast_error
 from bench.motion import rotation_matrices
@@ -55,7 +56,7 @@ def data(
 
 def joints_38(path: Path) -> NDArray[np.float64]:
     """Return all 38 joints in published millimetres, ``(frame, joint, 3)``, parent by parent."""
-    local = rotation_matrices(joint_rotations(read(path), drop_t_pose=False)[::2])
+    local = rotation_matrices(joint_rotations(rows_of(File(path)), drop_t_pose=False)[::2])
     unit = 70 / 56.444
     turned: list[NDArray[np.float64]] = []
     placed: list[NDArray[np.float64]] = []
@@ -245,13 +246,13 @@ def test_recordings_that_validate_are_among_those_trained_on(
     real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With every file of the benchmark that is here; only a few frames of each."""
-    monkeypatch.setattr("bench.datasets.cmu_published.read", lambda path: read(path)[:8])
+    monkeypatch.setattr("bench.datasets.cmu_published.rows_of", lambda file: rows_of(file)[:8])
     by_split: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
-    recordings: Iterator[Any] = CMUPublished().recordings(real_data)
-    for recording in recordings:
-        split, _, stem = recording.name.partition("/")
-        assert split == recording.split
-        by_split[split][stem] = recording.motion
+    dataset = CMUPublished()
+    for source in dataset.sources(real_data):
+        split, _, stem = source.name.partition("/")
+        assert split == source.split
+        by_split[split][stem] = dataset.read(source)
     train, valid, test = by_split.values()
     assert set(valid) == {
         "basketball_5",

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from bench.datasets.base import Data, Recording, load
-from bench.datasets.cmu import CMU
+from bench.datasets.base import Data, Source
+from bench.datasets.build import load
+from bench.datasets.cmu_expmap import CMUExpmap
 from bench.datasets.synthetic import (
     _LOWER,
     _UPPER,
@@ -22,38 +24,44 @@ from bench.describe import LEVELS, TRIVIAL, _errors, dct_energy
 from bench.motion.occlusion import Features, Level
 
 
+def recordings(dataset: Synthetic) -> list[tuple[Source, NDArray[np.float32]]]:
+    return [(source, dataset.read(source)) for source in dataset.sources(None)]
+
+
 @pytest.fixture(scope="module")
-def recordings() -> list[Recording]:
-    return list(Synthetic(subjects=4, seconds=3).recordings(None))
+def takes() -> list[tuple[Source, NDArray[np.float32]]]:
+    return recordings(Synthetic(subjects=4, seconds=3))
 
 
-def test_the_same_seed_gives_the_same_motion(recordings: list[Recording]) -> None:
-    again = Synthetic(subjects=4, seconds=3).recordings(None)
-    for first, second in zip(recordings, again, strict=True):
-        np.testing.assert_array_equal(first.motion, second.motion)
-    other = next(Synthetic(subjects=4, seconds=3, seed=1).recordings(None))
-    assert not np.allclose(other.motion, recordings[0].motion)
+def test_the_same_seed_gives_the_same_motion(
+    takes: list[tuple[Source, NDArray[np.float32]]],
+) -> None:
+    again = recordings(Synthetic(subjects=4, seconds=3))
+    for (source, first), (same, second) in zip(takes, again, strict=True):
+        assert source == same
+        np.testing.assert_array_equal(first, second)
+    other = Synthetic(subjects=4, seconds=3, seed=1)
+    assert not np.allclose(other.read(other.sources(None)[0]), takes[0][1])
 
 
-def test_whole_subjects_are_held_out(recordings: list[Recording]) -> None:
+def test_whole_subjects_are_held_out() -> None:
+    sources = Synthetic(subjects=4, seconds=3).sources(None)
     subjects: dict[str, set[str]] = {}
-    for recording in recordings:
-        subjects.setdefault(recording.split, set()).add(recording.subject)
+    for source in sources:
+        subjects.setdefault(source.split, set()).add(source.subject)
     assert {split: len(names) for split, names in subjects.items()} == {
         "train": 1,
         "valid": 1,
         "test": 2,
     }
     assert len(set.union(*subjects.values())) == 4
-    assert len({recording.action for recording in recordings}) == len(ACTIONS) >= 15
+    assert len({source.action for source in sources}) == len(ACTIONS) >= 15
 
 
-def test_bones_are_rigid(recordings: list[Recording]) -> None:
-    for recording in recordings:
+def test_bones_are_rigid(takes: list[tuple[Source, NDArray[np.float32]]]) -> None:
+    for _, motion in takes:
         for parent, child in SKELETON.bones:
-            length = np.linalg.norm(
-                recording.motion[:, child] - recording.motion[:, parent], axis=1
-            )
+            length = np.linalg.norm(motion[:, child] - motion[:, parent], axis=1)
             np.testing.assert_allclose(length, length[0], rtol=1e-4)
 
 
@@ -85,7 +93,7 @@ def test_mirroring_twice_changes_nothing() -> None:
 @pytest.fixture(scope="module")
 def both(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Data, Data]:
     cache = tmp_path_factory.mktemp("windows")
-    return load(Synthetic(), None, cache), load(CMU(), real_data, cache)
+    return load(Synthetic(), None, cache), load(CMUExpmap(), real_data, cache)
 
 
 def test_it_is_as_hard_as_real_motion(both: tuple[Data, Data]) -> None:
@@ -111,7 +119,7 @@ def test_it_says_that_it_is_synthetic(both: tuple[Data, Data]) -> None:
 
 def test_the_future_of_a_window_is_what_its_recording_goes_on_with(tmp_path: Path) -> None:
     dataset = Synthetic(subjects=4, seconds=3.5, stride=10, future=12)
-    motion = {recording.name: recording.motion for recording in dataset.recordings(None)}
+    motion = {source.name: dataset.read(source) for source in dataset.sources(None)}
     data = load(dataset, None, tmp_path)
     whole, cut = 0, 0
     for windows in data.splits.values():

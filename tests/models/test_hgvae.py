@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from bench.datasets.base import load
+from bench.datasets.build import load
 from bench.datasets.synthetic import SKELETON, Synthetic
 from bench.listing import PAPER_SPEC
 from bench.motion import Windows, dct_matrix

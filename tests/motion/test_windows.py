@@ -25,9 +25,9 @@ def test_a_node_is_one_coordinate_over_time(windows: Windows) -> None:
 
 def test_a_reshape_would_scramble_joints_into_time() -> None:
     """The published code's layout: neighbours in "time" are then other joints."""
-    recordings = Synthetic(subjects=4, seconds=4).recordings(None)
-    recording = next(r for r in recordings if r.action == "walk")
-    motion = torch.from_numpy(recording.motion[None, :50])
+    dataset = Synthetic(subjects=4, seconds=4)
+    walking = next(source for source in dataset.sources(None) if source.action == "walk")
+    motion = torch.from_numpy(dataset.read(walking)[None, :50])
 
     def smoothness(layout: torch.Tensor) -> float:
         around = layout - layout.mean(dim=-1, keepdim=True)

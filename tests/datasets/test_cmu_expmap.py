@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.datasets.base import Data, load
-from bench.datasets.cmu import (
-    CMU,
+from bench.datasets.archive import File
+from bench.datasets.base import Data
+from bench.datasets.build import load
+from bench.datasets.cmu_expmap import (
     FULL_SKELETON,
     KNOWN_FILES,
     MM_PER_UNIT,
     SKELETON,
+    CMUExpmap,
     joint_rotations,
-    read,
+    rows_of,
 )
 from bench.errors import InputError
 from bench.motion import forward_kinematics, rotation_matrices
@@ -23,7 +25,7 @@ from bench.motion import forward_kinematics, rotation_matrices
 
 @pytest.fixture(scope="module")
 def data(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return load(CMU(), real_data, tmp_path_factory.mktemp("windows"))
+    return load(CMUExpmap(), real_data, tmp_path_factory.mktemp("windows"))
 
 
 # Zero-velocity errors of the published evaluation, mm, at 2, 4, 8, 10, 14 and 25 of its frames.
@@ -38,7 +40,7 @@ ZERO_VELOCITY = {
 @pytest.mark.parametrize("action", ZERO_VELOCITY)
 def test_positions_reproduce_published_zero_velocity_errors(real_data: Path, action: str) -> None:
     path = real_data / "cmu_expmap" / "test" / action / f"{action}_1.txt"
-    vectors = joint_rotations(read(path), drop_t_pose=False)[::2]
+    vectors = joint_rotations(rows_of(File(path)), drop_t_pose=False)[::2]
     rotations = rotation_matrices(vectors)
     rotations[:, 0] = np.eye(3)
     # The published conventions: every second row, the T-pose kept, 70 "mm" to the unit.
@@ -64,7 +66,7 @@ def test_official_split_with_whole_recordings_held_out(data: Data) -> None:
 
 
 def test_true_time_and_true_length(data: Data, real_data: Path) -> None:
-    rows = len(read(real_data / "cmu_expmap" / "test" / "walking" / "walking_1.txt")) - 1
+    rows = len(rows_of(File(real_data / "cmu_expmap" / "test" / "walking" / "walking_1.txt"))) - 1
     index = data.splits["test"].index
     starts = index[index["source"] == "test/walking_1"]["start"]
     frames_at_25 = int((rows - 1) / 120 * 25) + 1
@@ -103,23 +105,23 @@ def test_absent_files_are_named(data: Data) -> None:
 
 
 def test_rebuilt_files_fill_gaps_when_asked(real_data: Path) -> None:
-    more = CMU(rebuilt=True)
-    assert len(more.absent(real_data)) == len(CMU().absent(real_data)) - 4
-    assert len(more.files(real_data)) == len(CMU().files(real_data)) + 4
+    more = CMUExpmap(rebuilt=True)
+    assert len(more.absent(real_data)) == len(CMUExpmap().absent(real_data)) - 4
+    assert len(more.files(real_data)) == len(CMUExpmap().files(real_data)) + 4
 
 
 def test_windows_are_built_once_and_mapped(real_data: Path, tmp_path: Path) -> None:
     source = _some_files(real_data, tmp_path / "data")
-    first = load(CMU(), source, tmp_path / "cache")
+    first = load(CMUExpmap(), source, tmp_path / "cache")
     assert isinstance(first.splits["train"].motion, np.memmap)
     built = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")}
-    again = load(CMU(), source, tmp_path / "cache")
+    again = load(CMUExpmap(), source, tmp_path / "cache")
     assert again.fingerprint == first.fingerprint
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.npy")} == built
-    assert load(CMU(stride=7), source, tmp_path / "cache").fingerprint != first.fingerprint
+    assert load(CMUExpmap(stride=7), source, tmp_path / "cache").fingerprint != first.fingerprint
     changed = source / "train" / "walking" / "walking_1.txt"
     changed.write_bytes(b"\n".join(changed.read_bytes().split(b"\n")[:-9]) + b"\n")
-    assert load(CMU(), source, tmp_path / "cache").fingerprint != first.fingerprint
+    assert load(CMUExpmap(), source, tmp_path / "cache").fingerprint != first.fingerprint
 
 
 def _cut(text: bytes) -> bytes:
@@ -163,19 +165,19 @@ def test_a_damaged_file_is_refused_by_name(
     path = source / "train" / "walking" / "walking_1.txt"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=message) as refused:
-        load(CMU(), source, tmp_path / "cache")
+        load(CMUExpmap(), source, tmp_path / "cache")
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert not list((tmp_path / "cache").rglob("*"))
+    assert not list((tmp_path / "cache").rglob("*.npy"))
 
 
 def test_a_missing_root_says_how_to_give_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data-root"):
-        CMU().files(None)
-    with pytest.raises(InputError, match="not a folder"):
-        CMU().files(tmp_path / "nowhere")
+        CMUExpmap().files(None)
+    with pytest.raises(InputError, match="no folder"):
+        CMUExpmap().files(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no file of the benchmark"):
-        CMU().files(tmp_path)
+        CMUExpmap().files(tmp_path)
     assert len(KNOWN_FILES) == 48
 
 

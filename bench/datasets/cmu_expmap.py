@@ -12,7 +12,7 @@ takes their place. Hips and the lower back, which do not move once the root is r
 out as in the paper.
 """
 
-from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.datasets.base import Dataset, Recording
+from bench.datasets.archive import File
+from bench.datasets.base import Dataset, Source
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.kinematics import resample_rotations
@@ -140,10 +141,11 @@ FULL_SKELETON = _full_skeleton()
 SKELETON = FULL_SKELETON.select(KEPT)
 
 
-class CMU(Dataset):
+class CMUExpmap(Dataset):
     """CMU motion capture, the 8-action benchmark with its official split, 18 joints, real."""
 
-    name: ClassVar[str] = "cmu"
+    name: ClassVar[str] = "cmu_expmap"
+    fixed: ClassVar[bool] = True
 
     rebuilt: bool = False
     """Also use ``cmu_expmap_rebuilt``, files recomputed where the benchmark's own are lost."""
@@ -153,54 +155,48 @@ class CMU(Dataset):
         """The 18 kept joints."""
         return SKELETON
 
-    def files(self, root: Path | None) -> list[Path]:
-        """Return the benchmark's files under ``root``, ordered by split and name."""
+    def sources(self, root: Path | None) -> list[Source]:
+        """Return the benchmark's files under ``root``, ordered by split and name.
+
+        It has no validation part: the last train file of every action that has three or more
+        validates.
+        """
         if root is None:
             raise InputError(
-                "cmu: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
+                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
                 "DIR holding cmu_expmap/ or train/ and test/"
             )
         if not root.is_dir():
-            raise InputError(f"cmu: the data root {root} is not a folder; check --data-root")
+            raise InputError(
+                f"{self.name}: the data root {root} is no folder; check --data-root"
+            )
         found = [path for name in KNOWN_FILES if (path := self._find(root, name))]
         if not found:
             raise InputError(
-                f"cmu: no file of the benchmark under {root}; expected for instance "
+                f"{self.name}: no file of the benchmark under {root}; expected for instance "
                 f"{root / 'cmu_expmap' / 'train' / 'walking' / 'walking_1.txt'}"
             )
-        return found
+        held_out = _held_out(found)
+        return [source for path in found for source in self._sources_of(path, path in held_out)]
 
     def absent(self, root: Path | None) -> list[str]:
         """Return the benchmark's files that are not under ``root``."""
         return [name for name in KNOWN_FILES if root is None or not self._find(root, name)]
 
-    def recordings(self, root: Path | None) -> Iterator[Recording]:
-        """Yield each file as 18 joints at ``fps``."""
-        held_out = self.held_out(root)
-        kept = FULL_SKELETON.index(KEPT)
-        for path in self.files(root):
-            split = "valid" if path in held_out else split_of(path)
-            rotations = resample_rotations(joint_rotations(read(path)), FILE_FPS, self.fps)
-            rotations[:, 0] = np.eye(3)
-            motion = forward_kinematics(rotations, FULL_SKELETON)[:, kept]
-            yield Recording(
-                name=f"{split_of(path)}/{path.stem}",
-                split=split,
-                action=path.parent.name,
-                subject="",
-                motion=motion.astype(np.float32),
-            )
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Read a file as 18 joints at ``fps``."""
+        assert source.file is not None
+        vectors = joint_rotations(rows_of(source.file))
+        rotations = resample_rotations(vectors, FILE_FPS, self.fps)
+        rotations[:, 0] = np.eye(3)
+        motion = forward_kinematics(rotations, FULL_SKELETON)[:, FULL_SKELETON.index(KEPT)]
+        return motion.astype(np.float32)
 
-    def held_out(self, root: Path | None) -> set[Path]:
-        """Return the files that validate, since the benchmark has no validation part.
-
-        They are the last train file of every action that has three or more.
-        """
-        by_action: dict[str, list[Path]] = {}
-        for path in self.files(root):
-            if split_of(path) == "train":
-                by_action.setdefault(path.parent.name, []).append(path)
-        return {paths[-1] for paths in by_action.values() if len(paths) >= 3}
+    def _sources_of(self, path: Path, held_out: bool) -> list[Source]:
+        """Return the recordings that a file is."""
+        official = split_of(path)
+        split = "valid" if held_out else official
+        return [Source(f"{official}/{path.stem}", split, path.parent.name, file=File(path))]
 
     def _find(self, root: Path, name: str) -> Path | None:
         folders = ["cmu_expmap", ".", *(["cmu_expmap_rebuilt"] if self.rebuilt else [])]
@@ -208,29 +204,35 @@ class CMU(Dataset):
         return next((path for path in paths if path.is_file()), None)
 
 
-def read(path: Path) -> NDArray[np.float64]:
+def _held_out(paths: list[Path]) -> set[Path]:
+    """Return the train files that validate."""
+    by_action: dict[str, list[Path]] = {}
+    for path in paths:
+        if split_of(path) == "train":
+            by_action.setdefault(path.parent.name, []).append(path)
+    return {found[-1] for found in by_action.values() if len(found) >= 3}
+
+
+def rows_of(file: File) -> NDArray[np.float64]:
     """Return the ``(row, 117)`` numbers of one file, the T-pose of row 0 included.
 
     Raises:
         InputError: the file is cut short, or not 117 columns of finite numbers.
     """
     mend = "fetch the file again"
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        size = file.tell()
-        file.seek(max(size - 1, 0))
-        if size == 0 or file.read(1) != b"\n":
-            raise InputError(f"{path}: cut short (it ends in the middle of a row); {mend}")
+    content = file.read()
+    if not content.endswith(b"\n"):
+        raise InputError(f"{file}: cut short (it ends in the middle of a row); {mend}")
     try:
-        table = pd.read_csv(path, header=None, dtype=np.float64)
+        table = pd.read_csv(BytesIO(content), header=None, dtype=np.float64)
     except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: not a table of numbers ({_one_line(error)}); {mend}") from None
+        raise InputError(f"{file}: not a table of numbers ({_one_line(error)}); {mend}") from None
     if table.shape[1] != COLUMNS:
-        raise InputError(f"{path}: {table.shape[1]} columns where {COLUMNS} are due; {mend}")
+        raise InputError(f"{file}: {table.shape[1]} columns where {COLUMNS} are due; {mend}")
     bad = np.flatnonzero(~np.isfinite(table.to_numpy()).all(axis=1))
     if len(bad):
         raise InputError(
-            f"{path}: row {bad[0] + 1} lacks a finite number in one of {COLUMNS} columns; {mend}"
+            f"{file}: row {bad[0] + 1} lacks a finite number in one of {COLUMNS} columns; {mend}"
         )
     return table.to_numpy()
 

@@ -1,0 +1,81 @@
+"""Files in a folder, or members of a zip archive that need not be unpacked."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from bench.errors import InputError
+
+LARGEST = 2**29
+"""Bytes of a file that are read at most; a larger one is no motion, or a zip bomb."""
+
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
+"""What reading a damaged archive raises; RuntimeError where it is encrypted."""
+
+
+@dataclass(frozen=True, order=True)
+class File:
+    """A file, or a member of an archive.
+
+    Attributes:
+        path: of the file, or of the archive.
+        member: path inside the archive; empty for a file.
+    """
+
+    path: Path
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    @property
+    def inner(self) -> PurePosixPath:
+        """Where it lies, in its archive or on disk, to take names from."""
+        return PurePosixPath(self.member or self.path.as_posix())
+
+    def read(self) -> bytes:
+        """Return all bytes; raises InputError if they cannot be had or are too many."""
+        try:
+            with (
+                _archive(self.path, self.path.stat().st_mtime_ns).open(self.member)
+                if self.member
+                else self.path.open("rb")
+            ) as file:
+                content = file.read(LARGEST + 1)
+        except (*_UNREADABLE, NotImplementedError, KeyError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{self}: cannot be read ({reason}); fetch it again") from None
+        if len(content) > LARGEST:
+            raise InputError(f"{self}: larger than {LARGEST >> 20} MiB, so no recording of motion")
+        return content
+
+
+def tree(place: Path, *suffixes: str) -> list[File]:
+    """Return the files of some suffixes in a folder or a zip archive, at any depth, in order.
+
+    Args:
+        place: a folder, or a file whose name ends in ``.zip``.
+        suffixes: as ``".amc"``, in small letters; the files' may be in capitals.
+
+    Raises:
+        InputError: the archive cannot be read.
+    """
+    if place.is_dir():
+        found = (File(path) for path in place.rglob("*") if path.is_file())
+    else:
+        try:
+            names = _archive(place, place.stat().st_mtime_ns).namelist()
+        except _UNREADABLE as error:
+            raise InputError(
+                f"{place}: not a whole zip archive ({error}); fetch it again"
+            ) from None
+        found = (File(place, name) for name in names if not name.endswith("/"))
+    return sorted(file for file in found if file.inner.suffix.lower() in suffixes)
+
+
+@lru_cache(maxsize=4)
+def _archive(path: Path, modified: int) -> zipfile.ZipFile:
+    """Return an opened archive; reading its table of contents again for every member is slow."""
+    return zipfile.ZipFile(path)
