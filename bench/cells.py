@@ -1,6 +1,6 @@
 """What the cells of a protocol compute: one row of values per window."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,13 +9,20 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench import metrics
+from bench import judging, metrics
 from bench.motion import Windows, derive_seed
 from bench.motion.occlusion import Level
 from bench.plan import DEGRADED, Cell
 from bench.protocol import Protocol
 from bench.registry import INFERENCES
-from models.base import Detector, GenerativeImputer, Imputer, Model
+from models.base import (
+    Classifier,
+    ConditionalImputer,
+    Detector,
+    GenerativeImputer,
+    Imputer,
+    Model,
+)
 from predictors.base import Predictor
 
 BATCH = 1600
@@ -40,7 +47,7 @@ class Found:
     Attributes:
         table: one row per window.
         completion: what was put in place of the hidden values of all windows, in their order, mm;
-            empty for tasks that complete nothing.
+            or ``(window, frame, joint, 3)`` what was drawn; empty for tasks that do neither.
     """
 
     table: pd.DataFrame
@@ -65,14 +72,25 @@ class Evaluator:
     foreign: dict[str, Windows]
     device: str
 
-    def evaluate(self, cells: list[Cell], model: Model) -> list[Found]:
+    def evaluate(
+        self, cells: list[Cell], model: Model, judge: Classifier | None = None
+    ) -> list[Found]:
         """Return what cells of one fitted model find that are done together.
 
+        Args:
+            cells: what is asked for.
+            model: of whom.
+            judge: who judges drawn windows; None: nobody.
+
         Raises:
-            FloatingPointError: a completion or a score is not finite.
+            FloatingPointError: a completion, a score or a drawn window is not finite.
         """
         if cells[0].task == "impute":
             return self._impute(cells, model)
+        if cells[0].task == "sample":
+            return [self._sample(cell, model, judge) for cell in cells]
+        if cells[0].task == "real":
+            return [Found(self._real(judge)) for _ in cells]
         return [Found(self._other(cell, model)) for cell in cells]
 
     @torch.no_grad()
@@ -124,9 +142,7 @@ class Evaluator:
         return Found(_table(windows, share[going_on].numpy(), **columns))
 
     def _other(self, cell: Cell, model: Model) -> pd.DataFrame:
-        """Compute a cell of any task but to impute."""
-        if cell.task == "sample":
-            return self._sample(cell, model)
+        """Compute a cell that scores windows."""
         windows = self._windows_of(cell)
         motion = self._corrupted(cell, windows)
         values = _scores(model, motion)
@@ -178,27 +194,78 @@ class Evaluator:
             return None
         return _batched(model.embed, motion).cpu()
 
-    def _sample(self, cell: Cell, model: Model) -> pd.DataFrame:
-        """Draw windows from a model and hold their bones against those of the test windows."""
+    @torch.no_grad()
+    def _sample(self, cell: Cell, model: Model, judge: Classifier | None) -> Found:
+        """Draw windows from a model, hold their bones against real ones', and have them judged."""
         assert isinstance(model, GenerativeImputer)
         count, bones = self.protocol.scale.samples, self.protocol.spec.skeleton.bones
+        asked = [""] * count
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("sample", cell.seed))
-            drawn = model.sample(count)
+            if isinstance(model, ConditionalImputer):
+                asked = judging.shares(model.spec.actions, self.test.index["action"], count)
+                drawn = model.sample_actions(asked)
+            else:
+                drawn = model.sample(count)
         real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
         share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
         if not torch.isfinite(excess).all():
             raise FloatingPointError(f"{model.name} drew windows with values not finite")
         names = [f"sample@{number}" for number in range(count)]
-        return pd.DataFrame(
-            {
-                "window": names,
-                "source": names,
-                "action": "",
-                "share": 0.0,
-                "bones_in_range": share.cpu().numpy(),
-                "bone_excess": excess.cpu().numpy(),
-            }
+        labels = {"window": names, "source": names, "action": asked, "share": 0.0}
+        table = pd.DataFrame(
+            {**labels, "bones_in_range": share.cpu().numpy(), "bone_excess": excess.cpu().numpy()}
+        )
+        if judge is not None:
+            table = self._judged(table, drawn, judge)
+        return Found(table, drawn.cpu().numpy())
+
+    @torch.no_grad()
+    def _real(self, judge: Classifier | None) -> pd.DataFrame:
+        """Judge real test windows as drawn ones are, and train windows as if drawn from them."""
+        assert judge is not None
+        table = self._judged(_table(self.test), self.test.tensor(), judge)
+        drawn = self.train.take(
+            judging.alike(
+                self.train.index["action"],
+                judging.shares(
+                    judge.spec.actions, self.test.index["action"], self.protocol.scale.samples
+                ),
+            )
+        )
+        train = self._seen_by(judge, drawn.tensor(), drawn.index["action"])
+        whole = table["window"] == judging.SET
+        table.loc[whole, "frechet"] = judging.frechet(train.features, self._real_as(judge).features)
+        return table
+
+    def _judged(self, table: pd.DataFrame, motion: torch.Tensor, judge: Classifier) -> pd.DataFrame:
+        """Return a table of windows with what a judge says of each, and a row of them all."""
+        windows = self._seen_by(judge, motion, table["action"])
+        told = table.assign(action_told=windows.right)
+        names = self.protocol.spec.skeleton.names
+        if {"left_foot", "right_foot"} <= set(names):
+            feet = names.index("left_foot"), names.index("right_foot")
+            skate = metrics.foot_skate(motion, feet, self.protocol.spec.fps)
+            told["foot_skate"] = skate.cpu().numpy()
+        labels = {"window": judging.SET, "source": judging.SET, "action": "", "share": 0.0}
+        whole = pd.DataFrame([labels | judging.of_set(windows, self._real_as(judge))])
+        return pd.concat([told, whole], ignore_index=True)
+
+    def _real_as(self, judge: Classifier) -> judging.Judged:
+        """Return the real test windows of known actions as a judge sees them."""
+        known = self.test.take(self.test.index["action"].isin(judge.spec.actions).to_numpy())
+        return self._seen_by(judge, known.tensor(), known.index["action"])
+
+    def _seen_by(
+        self, judge: Classifier, motion: torch.Tensor, actions: Iterable[str]
+    ) -> judging.Judged:
+        """Return windows as a judge sees them; an action that it does not know is none."""
+        known = np.array(judge.spec.actions, dtype=object)
+        features = _batched(judge.features, motion.to(self.device))
+        told = judge.scores(features).argmax(dim=1).cpu().numpy()
+        named = [action if action in judge.spec.actions else "" for action in actions]
+        return judging.Judged(
+            features.double().cpu().numpy(), np.array(named, dtype=object), known[told]
         )
 
     def _impute(self, cells: list[Cell], model: Model) -> list[Found]:

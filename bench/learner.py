@@ -52,6 +52,10 @@ class Learner(nn.Module, ABC):
         self.mean.copy_(motion.mean(dim=0))
         self.deviation.copy_(torch.where(deviation > 1e-3, deviation, 1.0))
 
+    def beside(self, windows: Windows) -> dict[str, Tensor]:
+        """Return what a loss is given of windows beside motion, by name, ``(window, ...)`` each."""
+        return {}
+
     def parameter_count(self) -> int:
         """Return the number of learnable values."""
         return sum(parameter.numel() for parameter in self.parameters())

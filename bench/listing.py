@@ -20,11 +20,11 @@ from bench.registry import (
     summary,
 )
 from bench.run import parameters
-from models.base import GenerativeImputer, Imputer
+from models.base import Classifier, GenerativeImputer, Imputer
 from predictors.base import PUBLISHED_JOINTS
 
-PAPER_SPEC = MotionSpec(50, 25.0, SKELETON)
-"""The paper's windows: 50 frames of 18 joints."""
+PAPER_SPEC = MotionSpec(50, 25.0, SKELETON, actions=tuple(map(str, range(13))))
+"""The paper's windows, 50 frames of 18 joints, and as many actions as its conditional model."""
 
 
 def _joints(count: int) -> Skeleton:
@@ -85,6 +85,8 @@ def _predictors(verbose: bool) -> Table:
 def _kind(cls: Any) -> str:
     if issubclass(cls, GenerativeImputer):
         return "generative"
+    if issubclass(cls, Classifier):
+        return "classifier"
     return "baseline" if issubclass(cls, Imputer) else "detector"
 
 

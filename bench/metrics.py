@@ -10,6 +10,8 @@ from torch import Tensor
 
 Bones = Sequence[tuple[int, int]]
 NEIGHBOURS = 5
+CONTACT = 25.0
+"""Difference of height up to which both feet are taken to stand, mm."""
 
 
 def mse(completed: Tensor, truth: Tensor, occluded: Tensor) -> Tensor:
@@ -120,6 +122,28 @@ def bones_in_range(lengths: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     slack = 1e-2
     excess = torch.maximum(low - lengths, lengths - high).clamp(min=0)
     return (excess <= slack).all(dim=-1).double().mean(dim=1), excess.mean(dim=(1, 2))
+
+
+def foot_skate(motion: Tensor, feet: tuple[int, int], fps: float) -> Tensor:
+    """Return how fast the feet slide against each other where both must stand.
+
+    Motion relative to the root has no ground. But feet that both stand are at one height and keep
+    their distance, whatever the root does; so what is measured is the horizontal speed of one foot
+    against the other while they are within ``CONTACT`` of one height in two neighbouring frames. A
+    turn of the root that was removed shows as such a speed too: compare with real motion.
+
+    Args:
+        motion: ``(window, frame, joint, 3)``, mm, y up.
+        feet: joint numbers of the two feet.
+        fps: frames per second.
+
+    Returns:
+        ``(window,)`` mean speed, mm/s; nan for a window in which they are never at one height.
+    """
+    apart = (motion[:, :, feet[0]] - motion[:, :, feet[1]]).double()
+    level = apart[..., 1].abs() < CONTACT
+    speed = torch.linalg.vector_norm(torch.diff(apart[..., [0, 2]], dim=1), dim=-1) * fps
+    return _mean_where(speed, level[:, 1:] & level[:, :-1])
 
 
 def action_correct(

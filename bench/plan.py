@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from bench import metrics
+from bench import judging, metrics
 from bench.code import code_version
 from bench.datasets.base import Data
 from bench.motion.occlusion import Level
 from bench.protocol import ModelEntry, PredictorEntry, Protocol
 from bench.registry import CORRUPTIONS, INFERENCES, MECHANISMS
 from bench.store import Store, key_of
-from models.base import Detector, GenerativeImputer, Imputer
+from models.base import Classifier, ConditionalImputer, Detector, GenerativeImputer, Imputer
 
 DEGRADED = "mean"
 """The inference that leaves a degraded window as it is."""
@@ -23,10 +23,11 @@ DEGRADED = "mean"
 UNSEEN = "unseen actions"
 """What stands for a mechanism where windows of actions that a model was not fitted on are scored"""
 
-Task = Literal["clean", "impute", "corrupt", "foreign", "unseen", "sample", "forecast"]
+Task = Literal["clean", "impute", "corrupt", "foreign", "unseen", "sample", "real", "forecast"]
 """What a cell does: score and reconstruct clean test windows; complete (or leave degraded) and
 score occluded ones; score corrupted ones, those of another data set, those of unseen actions; draw
-windows from the model; or foretell how test windows go on."""
+windows from the model and judge them; judge real ones the same way; or foretell how test windows go
+on."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Cell:
         level: how much of it.
         predictor: who foretells.
         past: key of the cell whose completion is foretold from; empty for the true past.
-        keep: whether the completion is kept for forecasts.
+        judge: key of the classifier's fit that judges drawn windows; empty if nothing does.
+        keep: whether the completion, or what was drawn, is kept for forecasts and figures.
     """
 
     key: str
@@ -74,6 +76,7 @@ class Cell:
     level: str = ""
     predictor: str = ""
     past: str = ""
+    judge: str = ""
     keep: bool = False
 
     @property
@@ -100,7 +103,7 @@ class Plan:
     def missing(self, store: Store) -> "Plan":
         """Return what is not in the store; fits that only finished cells need are left out."""
         cells = [cell for cell in self.cells if not finished(cell, store)]
-        needed = {cell.fit for cell in cells}
+        needed = {key for cell in cells for key in (cell.fit, cell.judge)}
         fits = [fit for fit in self.fits if fit.key in needed and not store.has_fit(fit.key)]
         return Plan(fits, cells)
 
@@ -118,8 +121,8 @@ def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
     code = learner_code(protocol)
     for seed in protocol.seeds:
         completed: list[Cell] = []
-        for label, entry in protocol.learners.items():
-            fit = Fit(
+        fitted = {
+            label: Fit(
                 key_of(
                     name=entry.cls.name,
                     settings=entry.settings.model_dump(mode="json"),
@@ -133,11 +136,16 @@ def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
                 label,
                 seed,
             )
-            fits.append(fit)
+            for label, entry in protocol.learners.items()
+        }
+        fits += fitted.values()
+        judge = fitted[protocol.judge].key if protocol.judge else ""
+        for label, entry in protocol.learners.items():
+            fit = fitted[label]
             if isinstance(entry, ModelEntry):
                 mine = [
                     _cell(protocol, fit, task, parts, model=label, **labels)
-                    for task, parts, labels in _tasks(protocol, entry, seed, foreign)
+                    for task, parts, labels in _tasks(protocol, entry, seed, foreign, judge)
                 ]
                 cells += mine
                 completed += [cell for cell in mine if cell.keep]
@@ -161,7 +169,8 @@ def learner_code(protocol: Protocol) -> dict[str, str]:
 def _fitted_on(protocol: Protocol, entry: ModelEntry | PredictorEntry) -> dict[str, Any]:
     """Return what a fit sees of the train windows, as far as that is not the same for all."""
     if isinstance(entry, ModelEntry):
-        return {"train_on": entry.train_on}
+        told = issubclass(entry.cls, ConditionalImputer | Classifier)
+        return {"train_on": entry.train_on, **({"actions": protocol.actions} if told else {})}
     return {
         "degraded": [
             _hidden(protocol, label, level, 0)
@@ -176,16 +185,20 @@ _Asked = tuple[Task, dict[str, Any], dict[str, str]]
 
 
 def _tasks(
-    protocol: Protocol, entry: ModelEntry, seed: int, foreign: dict[str, str]
+    protocol: Protocol, entry: ModelEntry, seed: int, foreign: dict[str, str], judge: str
 ) -> Iterator[_Asked]:
     cls = entry.cls
+    judged = {"actions": protocol.actions, "judge": judge, "judging": code_version(judging)}
+    if issubclass(cls, Classifier):
+        yield "real", judged, {"judge": judge}
+        return
     if issubclass(cls, Detector):
         yield "clean", {}, {}
     if entry.train_on:
         yield "unseen", {"actions": entry.train_on}, {"mechanism": UNSEEN}
         return
     if issubclass(cls, GenerativeImputer):
-        yield "sample", {"samples": protocol.scale.samples}, {}
+        yield "sample", {"samples": protocol.scale.samples, **judged}, {"judge": judge}
     yield from _occluded(protocol, entry, seed)
     if issubclass(cls, Detector):
         yield from _corrupted(protocol, seed)
@@ -251,7 +264,12 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
         seed=fit.seed,
         **parts,
     )
-    keep = task == "impute" and _is_fed(protocol, labels["model"], labels["inference"])
+    keep = (
+        task == "impute"
+        and (
+            _is_fed(protocol, labels["model"], labels["inference"]) or _is_shown(protocol, **labels)
+        )
+    ) or (task == "sample" and bool(protocol.actions))
     return Cell(key, fit.key, seed=fit.seed, task=task, keep=keep, **labels)
 
 
@@ -260,6 +278,15 @@ def _is_fed(protocol: Protocol, model: str, inference: str) -> bool:
     imputers = protocol.forecast.imputers
     chosen = imputers is None or model in imputers
     return bool(protocol.predictors) and chosen and inference != DEGRADED
+
+
+def _is_shown(protocol: Protocol, model: str, inference: str, mechanism: str, level: str) -> bool:
+    """Return whether a figure shows what a model completes."""
+    asked = (model, inference, mechanism, level)
+    return any(
+        asked == (shown.model, shown.inference, shown.mechanism, str(shown.level))
+        for shown in protocol.show
+    )
 
 
 def describe_inference(protocol: Protocol, label: str) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ from bench.registry import (
     Registry,
 )
 from bench.settings import Settings
-from models.base import Detector, Imputer
+from models.base import Classifier, Detector, Imputer
 from models.inference import Inference
 
 Built = TypeVar("Built", bound=BaseModel)
@@ -82,6 +82,16 @@ class Comparison(Settings):
     against: str
 
 
+class Shown(Settings):
+    """One completion to be drawn, window and all (the paper's Fig. 1)."""
+
+    model: str
+    inference: str = ""
+    mechanism: str
+    level: str | int
+    every: int = Field(8, ge=1, description="frames from one drawn pose to the next")
+
+
 class Forecast(Settings):
     """When predictions are judged, and whose completions predictors are fed."""
 
@@ -119,6 +129,8 @@ class _Head(Settings):
     occlusion: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     corruption: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     foreign: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
+    actions: list[Label] = Field(default_factory=list)
+    show: list[dict[str, Any]] = Field(default_factory=list)
     references: list[str] | None = None
     comparisons: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[int] = Field([0], min_length=1)
@@ -219,6 +231,8 @@ class Protocol:
     occlusion: Mapping[str, OcclusionEntry]
     corruption: Mapping[str, CorruptionEntry]
     foreign: Mapping[str, Dataset]
+    actions: tuple[str, ...]
+    show: tuple[Shown, ...]
     references: tuple[str, ...]
     comparisons: Mapping[str, Comparison]
     seeds: tuple[int, ...]
@@ -227,8 +241,14 @@ class Protocol:
 
     @property
     def spec(self) -> MotionSpec:
-        """The shape of the data set's windows."""
-        return _spec(self.dataset)
+        """The shape of the data set's windows, and the actions that models can be told."""
+        return replace(_spec(self.dataset), actions=self.actions)
+
+    @property
+    def judge(self) -> str:
+        """The label of the classifier that judges drawn windows; empty if there is none."""
+        usual = (label for label, e in self.models.items() if issubclass(e.cls, Classifier))
+        return next(usual, "")
 
     @property
     def learners(self) -> dict[str, ModelEntry | PredictorEntry]:
@@ -291,6 +311,8 @@ class Protocol:
                 label: {"name": dataset.name, **dataset.model_dump(mode="json")}
                 for label, dataset in self.foreign.items()
             },
+            "actions": list(self.actions),
+            "show": [shown.model_dump(mode="json") for shown in self.show],
             "references": list(self.references),
             "comparisons": {
                 label: comparison.model_dump() for label, comparison in self.comparisons.items()
@@ -318,6 +340,7 @@ class Protocol:
             predictors={k: entry for k, entry in self.predictors.items() if k in labels},
             forecast=self.forecast.model_copy(update={"imputers": chosen}),
             published=tuple(table for table in self.published if table.predictor in labels),
+            show=tuple(shown for shown in self.show if shown.model in labels),
             references=tuple(label for label in self.references if label in labels),
             comparisons={
                 label: comparison
@@ -385,6 +408,8 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
             label: _corruption(label, e or {}, spec) for label, e in head.corruption.items()
         },
         foreign={label: _foreign(label, e or {}, spec) for label, e in head.foreign.items()},
+        actions=_distinct(head.actions, "actions"),
+        show=tuple(_shown(head, number) for number in range(len(head.show))),
         references=_references(head),
         comparisons={label: _comparison(head, label) for label in head.comparisons},
         seeds=_distinct(head.seeds, "seeds"),
@@ -424,6 +449,18 @@ def _references(head: _Head) -> tuple[str, ...]:
     for label in head.references:
         _check_label(label, head.models, "references")
     return _distinct(head.references, "references")
+
+
+def _shown(head: _Head, number: int) -> Shown:
+    where = f"show.{number}"
+    shown = _build(Shown, head.show[number], where)
+    _check_label(shown.model, head.models, f"{where}.model")
+    if shown.inference:
+        _check_label(shown.inference, head.inference, f"{where}.inference")
+    _check_label(shown.mechanism, head.occlusion, f"{where}.mechanism")
+    levels = head.occlusion[shown.mechanism].get("levels") or ()
+    _check_label(str(shown.level), {str(level): None for level in levels}, f"{where}.level")
+    return shown
 
 
 def _comparison(head: _Head, label: str) -> Comparison:

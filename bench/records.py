@@ -53,6 +53,9 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
             continue
         wide = store.load_cell(cell.key)
         long = wide.melt(id_vars=["window", "source", "action", "share"], var_name="metric")
+        if cell.judge:
+            # What is of a whole set is of none of its windows, and the other way round.
+            long = long.dropna(subset=["value"])
         for name, label in _labels(cell, dataset).items():
             long[name] = label
         tables.append(long)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from bench import forecasting, ood, prediction, tables
+from bench import forecasting, generation, ood, prediction, tables
 from bench.errors import InputError
 from bench.protocol import Protocol, resolve
 
@@ -33,6 +33,7 @@ class Results:
         comparisons: ``tables.comparisons``.
         forecasting: ``forecasting.table``.
         prediction: ``prediction.table``.
+        generation: ``generation.table``.
     """
 
     protocol: Protocol
@@ -45,6 +46,7 @@ class Results:
     comparisons: pd.DataFrame
     forecasting: pd.DataFrame
     prediction: pd.DataFrame
+    generation: pd.DataFrame
 
 
 def build(
@@ -77,6 +79,7 @@ def build(
         comparisons=tables.comparisons(imputed, protocol),
         forecasting=forecasting.table(foretold, protocol),
         prediction=prediction.table(foretold, protocol, fits, absent),
+        generation=generation.table(imputed, protocol),
     )
 
 
@@ -116,6 +119,10 @@ def write(results: Results, folder: Path) -> None:
         "comparisons": (results.comparisons, tables.comparison_sections),
         "forecasting": (results.forecasting, forecasting.sections),
         "prediction": (results.prediction, prediction.sections),
+        "generation": (
+            results.generation,
+            lambda table: generation.sections(table, results.protocol.judge),
+        ),
     }
     for name, (table, sections) in parts.items():
         if not table.empty or (name == "imputation" and results.protocol.models):

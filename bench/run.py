@@ -18,6 +18,7 @@ from bench import (
     claims,
     figures,
     forecasting,
+    generation,
     plan,
     prediction,
     provenance,
@@ -118,6 +119,9 @@ def check_device(protocol: Protocol) -> None:
 def _check_actions(protocol: Protocol, data: Data) -> None:
     """Raise InputError if a model is to be fitted on an action that no train window has."""
     known = set(data.splits["train"].index["action"])
+    for action in protocol.actions:
+        if action not in known:
+            raise InputError(f"actions: no train window of '{action}'{did_you_mean(action, known)}")
     for label, entry in protocol.models.items():
         for action in entry.train_on or ():
             if action not in known:
@@ -324,6 +328,9 @@ def _print_results(found: Results, console: Console) -> None:
         print_text(section.text, f"{section.caption} - {found.label}", console)
     if found.protocol.published:
         for section in prediction.sections(found.prediction):
+            print_text(section.text, f"{section.caption} - {found.label}", console)
+    if not found.generation.empty:
+        for section in generation.sections(found.generation, found.protocol.judge):
             print_text(section.text, f"{section.caption} - {found.label}", console)
     if found.protocol.models:
         print_claims(found, console)

@@ -2,9 +2,9 @@
 
 ``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
 goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window, and
-``completions/<key>.npy``, where forecasts need it, what was put in place of the hidden values;
-windows themselves lie in ``windows/``. Every file appears whole or not at all. A finished fit is
-one with a ``fit.json``, a finished cell one whose file is there.
+``completions/<key>.npy``, where forecasts or figures need it, what was put in place of the hidden
+values, or drawn; windows themselves lie in ``windows/``. Every file appears whole or not at all. A
+finished fit is one with a ``fit.json``, a finished cell one whose file is there.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -61,6 +62,11 @@ class Store:
         """Put a finished fit's weights into ``module``."""
         module.load_state_dict(load_file(self.fit_folder(key) / "weights.safetensors"))
 
+    def load_mean(self, key: str) -> NDArray[np.float32]:
+        """Return ``(frame, joint, 3)`` the train mean that a finished fit remembers, mm."""
+        with safe_open(self.fit_folder(key) / "weights.safetensors", "numpy") as file:
+            return file.get_tensor("mean")
+
     def fit_summary(self, key: str) -> dict[str, Any]:
         """Return what ``save_fit`` was told."""
         return json.loads((self.fit_folder(key) / "fit.json").read_text())
@@ -79,11 +85,11 @@ class Store:
         return pd.read_parquet(self._cell(key))
 
     def has_completion(self, key: str) -> bool:
-        """Whether what a cell put in place of hidden values was kept."""
+        """Whether what a cell put in place of hidden values, or drew, was kept."""
         return self._completion(key).is_file()
 
     def save_completion(self, key: str, hidden: NDArray[np.float32]) -> None:
-        """Keep what a cell put in place of hidden values, ``(hidden feature,)`` mm."""
+        """Keep what a cell put in place of hidden values, ``(hidden feature,)``, or drew, mm."""
         with atomic_file(self._completion(key)) as draft:
             np.save(draft, hidden, allow_pickle=False)
 

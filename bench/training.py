@@ -100,11 +100,15 @@ class FitContext:
 class Trainable(Protocol):
     """A module with a loss made of named parts."""
 
-    def losses(self, motion: Tensor, **terms: float) -> dict[str, Tensor]:
+    def losses(self, motion: Tensor, **more: Any) -> dict[str, Tensor]:
         """Return scalars for a batch, ``loss`` (to be minimised) among them.
 
-        ``terms`` are those of ``TrainSettings.terms``.
+        ``more`` are ``TrainSettings.terms``, and what ``Learner.beside`` gives of the windows.
         """
+
+
+Batch = dict[str, Tensor]
+"""What a loss is given of some windows, by name, ``(window, ...)`` each; their motion first."""
 
 
 def train(
@@ -127,8 +131,8 @@ def train(
     module.to(context.device).train()
     state = _State(module, settings, context)
     state.resume()
-    data = train_windows.tensor().to(context.device)
-    valid = valid_windows.tensor().to(context.device)
+    data = _given(module, train_windows, context)
+    valid = _given(module, valid_windows, context)
     begun, first_epoch, saved = time.monotonic(), state.epoch, time.monotonic()
     try:
         while state.epoch < settings.epochs:
@@ -142,7 +146,7 @@ def train(
                     epoch=state.epoch,
                     epochs=settings.epochs,
                     losses=row,
-                    windows_per_second=done * len(data) / row["seconds"],
+                    windows_per_second=done * len(train_windows) / row["seconds"],
                     seconds_left=row["seconds"] / done * (settings.epochs - state.epoch),
                 )
             )
@@ -156,19 +160,27 @@ def train(
     module.eval()
 
 
+def _given(module: Any, windows: Windows, context: FitContext) -> Batch:
+    beside = module.beside(windows) if hasattr(module, "beside") else {}
+    given = {"motion": windows.tensor(), **beside}
+    return {name: part.to(context.device) for name, part in given.items()}
+
+
 def _epoch(
-    module: Any, data: Tensor, settings: TrainSettings, context: FitContext, state: "_State"
+    module: Any, data: Batch, settings: TrainSettings, context: FitContext, state: "_State"
 ) -> dict[str, float]:
     """Run one epoch and return the mean of each loss over it, by window."""
     epoch = state.epoch
     _seed_draws(context, "epoch", epoch)
     terms = settings.terms(epoch)
     state.set_rate(settings.rate(epoch))
-    order = torch.randperm(len(data), device=data.device)
+    motion = data["motion"]
+    order = torch.randperm(len(motion), device=motion.device)
     totals: dict[str, Tensor] = {}
     for number, rows in enumerate(_parts(order, settings.batch_size)):
         state.optimizer.zero_grad(set_to_none=True)
-        losses = accumulate(module, data[rows], settings.micro_batch, **terms)
+        batch = {name: part[rows] for name, part in data.items()}
+        losses = accumulate(module, batch, settings.micro_batch, **terms)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
             raise TrainingError(
@@ -181,11 +193,11 @@ def _epoch(
             state.step()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value * len(rows)
-    means = {name: float(total) / len(data) for name, total in totals.items()}
+    means = {name: float(total) / len(motion) for name, total in totals.items()}
     return {"epoch": epoch + 1, **terms, **means}
 
 
-def accumulate(module: Any, batch: Tensor, micro_batch: int, **terms: float) -> dict[str, Tensor]:
+def accumulate(module: Any, batch: Batch, micro_batch: int, **terms: float) -> dict[str, Tensor]:
     """Add the gradient of a batch's mean loss to the parameters, a part of the batch at a time.
 
     Small parts keep activations in cache and memory low; the gradient is the whole batch's.
@@ -194,9 +206,10 @@ def accumulate(module: Any, batch: Tensor, micro_batch: int, **terms: float) -> 
         Each loss, averaged over the batch, without a graph.
     """
     totals: dict[str, Tensor] = {}
-    for part in _parts(batch, micro_batch):
-        share = len(part) / len(batch)
-        losses = module.losses(part, **terms)
+    for rows in _parts(torch.arange(len(batch["motion"])), micro_batch):
+        part = {name: given[rows[0] : rows[-1] + 1] for name, given in batch.items()}
+        share = len(rows) / len(batch["motion"])
+        losses = module.losses(**part, **terms)
         (losses["loss"] * share).backward()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() * share
@@ -213,18 +226,20 @@ def _parts(rows: Tensor, size: int) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def _validate(
-    module: Any, valid: Tensor, settings: TrainSettings, context: FitContext
+    module: Any, valid: Batch, settings: TrainSettings, context: FitContext
 ) -> dict[str, float]:
     """Return each loss over the validation windows, the same draws every time."""
     training = module.training
     module.eval()
     _seed_draws(context, "valid")
     totals: dict[str, float] = {}
-    for batch in valid.split(VALIDATION_BATCH):
-        for name, value in module.losses(batch, **settings.terms(None)).items():
-            totals[name] = totals.get(name, 0.0) + float(value) * len(batch)
+    count = len(valid["motion"])
+    for start in range(0, count, VALIDATION_BATCH):
+        batch = {name: given[start : start + VALIDATION_BATCH] for name, given in valid.items()}
+        for name, value in module.losses(**batch, **settings.terms(None)).items():
+            totals[name] = totals.get(name, 0.0) + float(value) * len(batch["motion"])
     module.train(training)
-    return {f"valid_{name}": total / len(valid) for name, total in totals.items()}
+    return {f"valid_{name}": total / count for name, total in totals.items()}
 
 
 def _seed_draws(context: FitContext, *names: object) -> None:

@@ -25,7 +25,7 @@ from bench.protocol import PredictorEntry, Protocol, resolve
 from bench.registry import load_plugin
 from bench.store import Store
 from bench.training import FitContext, Progress, write_history
-from models.base import Model
+from models.base import Classifier, Model
 from predictors.base import Predictor
 
 Reporter = Callable[[str, Progress], None]
@@ -164,7 +164,7 @@ class Workspace:
             found = [self._evaluator.forecast(cell, learner, past)]
         else:
             assert isinstance(learner, Model)
-            found = self._evaluator.evaluate(cells, learner)
+            found = self._evaluator.evaluate(cells, learner, self._judge(cells[0]))
         # The time of a window is its part of that of all cells here.
         windows = sum(len(one.table) for one in found)
         seconds = (time.monotonic() - begun) / max(windows, 1)
@@ -172,6 +172,14 @@ class Workspace:
             if cell.keep:
                 self._store.save_completion(cell.key, one.completion)
             self._store.save_cell(cell.key, one.table.assign(seconds=seconds))
+
+    def _judge(self, cell: Cell) -> Classifier | None:
+        """Return who judges what a cell draws, if anybody does."""
+        if not cell.judge:
+            return None
+        judge = self.load(cell.judge, self._protocol.judge, cell.seed)
+        assert isinstance(judge, Classifier)
+        return judge
 
     def load(self, fit_key: str, label: str, seed: int) -> Learner:
         """Return what was fitted, ready for use."""
@@ -200,6 +208,8 @@ class Workspace:
         """Return what a cell needs and has not, empty if nothing."""
         if not self._store.has_fit(cell.fit):
             return f"{cell.learner} (seed {cell.seed}) was not fitted"
+        if cell.judge and not self._store.has_fit(cell.judge):
+            return f"{self._protocol.judge} (seed {cell.seed}) was not fitted"
         if cell.past and not self._store.has_completion(cell.past):
             return f"its past was not completed by {cell.model}"
         return ""

@@ -5,6 +5,7 @@ A new one is a new file in this folder with a subclass of ``Imputer``, ``Generat
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -125,3 +126,34 @@ class GenerativeImputer(Imputer, Detector):
         if levels.shape[1] > 1:
             scores |= {f"nlp_z{number}": level for number, level in enumerate(levels.T)}
         return scores | {"negative_elbo": -torch.cat([self.elbo(batch) for batch in batches])}
+
+
+class ConditionalImputer(GenerativeImputer):
+    """A generative imputer that can be told what is done; it knows the actions of its ``spec``."""
+
+    @abstractmethod
+    def sample(self, count: int, action: str | None = None) -> Tensor:
+        """Return ``(count, frame, joint, 3)`` windows of an action, or of none in particular, mm.
+
+        Raises:
+            ValueError: the action is not one of ``spec.actions``.
+        """
+
+    @abstractmethod
+    def sample_actions(self, actions: Sequence[str]) -> Tensor:
+        """Return ``(len(actions), frame, joint, 3)`` windows, one of each action asked for, mm."""
+
+
+class Classifier(Model):
+    """Tells what is done in a window, as one of the actions of its ``spec``.
+
+    It judges what generative models draw; a subclass implements ``features`` and ``scores``.
+    """
+
+    @abstractmethod
+    def features(self, motion: Tensor) -> Tensor:
+        """Return ``(window, feature)`` what it judges by."""
+
+    @abstractmethod
+    def scores(self, features: Tensor) -> Tensor:
+        """Return ``(window, action)`` scores; the highest is what it takes the action to be."""

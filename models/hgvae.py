@@ -118,7 +118,7 @@ class HGVAE(GenerativeImputer):
         self.top = _posterior_head(nodes, features, features, style, options.posterior_log_var)
         self.join_top = GCL(
             (nodes, spec.nodes),
-            (features, options.width),
+            (features + self.conditions, options.width),
             style,
             S=self.adjacency(nodes, spec.nodes),
         )
@@ -134,6 +134,11 @@ class HGVAE(GenerativeImputer):
     def adjacency(self, nodes_in: int, nodes_out: int) -> Tensor | None:
         """Return ``(out, in)`` the fixed S of a layer that changes the graph; None to learn it."""
         return None
+
+    @property
+    def conditions(self) -> int:
+        """How many features are appended to z0 that no window tells."""
+        return 0
 
     @property
     def layers(self) -> "list[_StochasticLayer]":
@@ -154,10 +159,15 @@ class HGVAE(GenerativeImputer):
             coefficients = self._coefficients(train_windows.tensor())
             self.scale.copy_(coefficients.square().mean(dim=(0, 1)).sqrt().clamp(min=1e-3))
 
-    def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
-        """Return the negative ELBO and its parts in nats per window (eq. 1), averaged."""
+    def losses(
+        self, motion: Tensor, kl_weight: float, told: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the negative ELBO and its parts in nats per window (eq. 1), averaged.
+
+        ``told`` is ``(window, conditions)``, appended to z0; None for noughts.
+        """
         x = self._scaled(motion)
-        path, posteriors, priors = self._descend(self._ascend(x), Gaussian.sample)
+        path, posteriors, priors = self._descend(self._ascend(x), Gaussian.sample, told=told)
         distortion = -self._likelihood(path).log_prob(x).mean()
         rates = [q.kl(p).mean() for q, p in zip(posteriors, priors, strict=True)]
         charged = [rate.clamp(min=self.settings.free_bits) for rate in rates]
@@ -197,8 +207,12 @@ class HGVAE(GenerativeImputer):
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
         """Return windows drawn top down from the prior, with the decoder's mean, mm."""
+        return self._draw(count, None)
+
+    def _draw(self, count: int, told: Tensor | None) -> Tensor:
+        """Draw windows, ``told`` appended to z0."""
         nodes, features = self.settings.latents[0]
-        path = self._begin(torch.randn(nodes, count, features, device=self.mean.device))
+        path = self._begin(torch.randn(nodes, count, features, device=self.mean.device), told)
         for layer in self.layers:
             step = layer(path, None)
             path = layer.join_path(step, step.prior.sample())
@@ -255,21 +269,29 @@ class HGVAE(GenerativeImputer):
         """Return z0's posterior."""
         return Gaussian.from_head(self.top(self.top_block(feature)))
 
-    def _begin(self, z: Tensor) -> Tensor:
-        """Return the path that z0 begins."""
+    def _begin(self, z: Tensor, told: Tensor | None) -> Tensor:
+        """Return the path that z0 begins, ``(window, conditions)`` appended to each of its nodes"""
+        if self.conditions:
+            if told is None:
+                told = z.new_zeros(z.shape[1], self.conditions)
+            z = torch.cat([z, told.expand(len(z), -1, -1)], dim=-1)
         return self.block_top(self.join_top(z))
 
     def _descend(
-        self, features: list[Tensor], draw: Draw, to_end: bool = True
+        self,
+        features: list[Tensor],
+        draw: Draw,
+        to_end: bool = True,
+        told: Tensor | None = None,
     ) -> tuple[Tensor, list[Gaussian], list[Gaussian]]:
         """Return the path's end and every level's posterior and prior.
 
         ``draw`` takes each latent from its posterior; ``to_end`` tells whether the lowest latent
-        need join the path, which a posterior does not depend on.
+        need join the path, which a posterior does not depend on; ``told`` is appended to z0.
         """
         posterior = self._top(features[0])
         posteriors, priors = [posterior], [Gaussian.standard(posterior.mean)]
-        path = self._begin(draw(posterior))
+        path = self._begin(draw(posterior), told)
         for number, (layer, feature) in enumerate(zip(self.layers, features[1:], strict=True), 1):
             step = layer(path, feature)
             posteriors.append(step.posterior)

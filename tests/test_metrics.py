@@ -315,3 +315,32 @@ def test_a_latent_that_never_moves_and_few_windows_do_no_harm() -> None:
     train = torch.tensor([[0.0, 3.0], [1.0, 3.0], [0.1, 3.0]])
     correct = metrics.action_correct(train, ["a", "b", "a"], torch.tensor([[0.9, 3.0]]), ["a"])
     assert correct.tolist() == [1.0]  # all three vote, two of them for a
+
+
+def test_foot_skate_is_the_speed_of_one_foot_against_the_other_at_one_height() -> None:
+    """Against a loop over frames; a root that moves along changes nothing."""
+    rng = np.random.default_rng(3)
+    motion = rng.normal(0, 60, (4, 12, 5, 3))
+    fps = 25.0
+    expected = []
+    for window in motion:
+        speeds = []
+        for now, then in zip(window[1:], window[:-1], strict=True):
+            if abs(now[1, 1] - now[3, 1]) < 25 and abs(then[1, 1] - then[3, 1]) < 25:
+                slid = (now[1] - now[3]) - (then[1] - then[3])
+                speeds.append(np.hypot(slid[0], slid[2]) * fps)
+        expected.append(np.mean(speeds) if speeds else np.nan)
+    told = metrics.foot_skate(torch.from_numpy(motion), (1, 3), fps)
+    np.testing.assert_allclose(told.numpy(), expected)
+    assert np.isfinite(expected).any()
+    walked = motion + rng.normal(0, 100, (4, 12, 1, 3))
+    np.testing.assert_allclose(
+        metrics.foot_skate(torch.from_numpy(walked), (1, 3), fps).numpy(), expected
+    )
+
+
+def test_feet_that_stand_do_not_skate_and_feet_never_level_are_not_judged() -> None:
+    still = torch.zeros(1, 5, 2, 3)
+    assert float(metrics.foot_skate(still, (0, 1), 25.0)) == 0
+    still[:, :, 0, 1] = 300
+    assert torch.isnan(metrics.foot_skate(still, (0, 1), 25.0)).all()

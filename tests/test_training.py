@@ -252,7 +252,7 @@ def test_parts_of_a_batch_add_up_to_the_batchs_gradient() -> None:
     gradients, errors = [], []
     for micro_batch in (24, 7):
         module = Smooth()
-        losses = accumulate(module, TRAIN.tensor(), micro_batch, kl_weight=1.0)
+        losses = accumulate(module, {"motion": TRAIN.tensor()}, micro_batch, kl_weight=1.0)
         gradients.append(module.weight.grad)
         errors.append(losses["error"])
     assert gradients[0] is not None
@@ -435,7 +435,7 @@ def assert_even(sizes: list[int], total: int, largest: int) -> None:
 @hypothesis.settings(max_examples=50, deadline=None)
 def test_parts_of_a_batch_are_of_nearly_equal_size(windows: int, micro_batch: int) -> None:
     module, batch = Counter(), torch.arange(float(windows))[:, None]
-    loss = accumulate(module, batch, micro_batch, kl_weight=1.0)["loss"]
+    loss = accumulate(module, {"motion": batch}, micro_batch, kl_weight=1.0)["loss"]
     assert_even([len(part) for part in module.parts], windows, micro_batch)
     assert torch.equal(torch.cat(module.parts), batch)
     # However they are cut, loss and gradient are the whole batch's.

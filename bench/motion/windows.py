@@ -1,5 +1,6 @@
 """Windows of motion, and the layout that models see them in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,14 @@ class MotionSpec:
         fps: frames per second.
         skeleton: the joints.
         future: frames after a window that a predictor foretells.
+        actions: what a model can be told is done, or can tell.
     """
 
     frames: int
     fps: float
     skeleton: Skeleton
     future: int = 0
+    actions: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -87,6 +90,11 @@ class Windows:
         """Return a float32 copy of some windows (all by default), safe to write to."""
         chosen = self.motion if rows is None else self.motion[rows]
         return torch.from_numpy(np.array(chosen, dtype=np.float32))
+
+    def labels(self, actions: Sequence[str]) -> torch.Tensor:
+        """Return ``(window,)`` the place of each window's action among ``actions``, -1 for none."""
+        places = {action: place for place, action in enumerate(actions)}
+        return torch.tensor([places.get(action, -1) for action in self.index["action"]])
 
     def thin(self, count: int | None) -> "Windows":
         """Return at most ``count`` windows, evenly spaced over all; all of them for None."""

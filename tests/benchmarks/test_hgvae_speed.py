@@ -65,7 +65,7 @@ def test_train_step(benchmark: Any, model: HGVAE, gemm_rate: float) -> None:
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        accumulate(model, motion, model.settings.micro_batch, kl_weight=1.0)
+        accumulate(model, {"motion": motion}, model.settings.micro_batch, kl_weight=1.0)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 100.0)
         optimizer.step()
 

@@ -1,0 +1,102 @@
+"""Tells actions from windows: the judge of what conditional models draw.
+
+A small temporal convolution network, since its features need only tell actions, and what it is
+fitted on is small. The protocol of judging by a classifier fitted on real motion, by its accuracy
+and by distances of its features, is that of Guo et al., Action2Motion (2020), whose classifier is
+recurrent.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bench.motion import MotionSpec, Windows
+from bench.training import FitContext, TrainSettings, train
+from models.base import Classifier
+
+KERNEL = 5
+
+
+class ActionClassifier(Classifier):
+    """Temporal convolutions that tell a window's action; judges drawn windows, completes none."""
+
+    name = "action_classifier"
+    trained = True
+
+    class Settings(TrainSettings):
+        """The network, and how to fit."""
+
+        width: int = Field(64, ge=1, description="channels of each layer")
+        layers: int = Field(3, ge=1)
+        features: int = Field(32, ge=2, description="what actions are told and distances taken by")
+        dropout: float = Field(0.3, ge=0, lt=1)
+        epochs: int = Field(30, ge=1)
+        batch_size: int = Field(64, ge=1)
+        learning_rate: float = Field(1e-3, gt=0)
+        weight_decay: float = Field(1e-4, ge=0)
+        noise: float = Field(10.0, ge=0, description="added to train windows, mm")
+
+    settings: Settings
+
+    def __init__(self, spec: MotionSpec, settings: Settings | None = None) -> None:
+        if len(spec.actions) < 2:
+            raise ValueError("name two or more actions to tell: actions at the top of the protocol")
+        super().__init__(spec, settings)
+        options = self.settings
+        widths = (spec.nodes, *(options.width,) * options.layers)
+        self.convolutions = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv1d(below, options.width, KERNEL, padding=KERNEL // 2),
+                    nn.GELU(),
+                    nn.Dropout(options.dropout),
+                )
+                for below in widths[:-1]
+            )
+        )
+        self.pooled = nn.Linear(2 * options.width, options.features)
+        self.output = nn.Linear(options.features, len(spec.actions))
+
+    def fit(
+        self, train_windows: Windows, valid: Windows, context: FitContext | None = None
+    ) -> None:
+        """Minimise the cross entropy of the actions; windows of other actions do not count.
+
+        Raises:
+            ValueError: no window, of the train or of the validation set, is of a known action.
+        """
+        super().fit(train_windows, valid)
+        known = _of_actions(train_windows, self.spec.actions)
+        unseen = _of_actions(valid, self.spec.actions)
+        train(self, known, unseen, self.settings, context or FitContext())
+
+    def beside(self, windows: Windows) -> dict[str, Tensor]:
+        """Return ``action``, ``(window,)`` the place of each window's action."""
+        return {"action": windows.labels(self.spec.actions)}
+
+    def losses(self, motion: Tensor, action: Tensor) -> dict[str, Tensor]:
+        """Return the cross entropy in nats, and the share of windows told right."""
+        if self.training:
+            motion = motion + self.settings.noise * torch.randn_like(motion)
+        scores = self.scores(self.features(motion))
+        right = (scores.argmax(dim=1) == action).float().mean()
+        return {"loss": cross_entropy(scores, action), "right": right}
+
+    def features(self, motion: Tensor) -> Tensor:
+        """Return ``(window, feature)``, from the mean and the maximum over time of channels."""
+        # One scale for all: features that hardly move must not be blown up.
+        scaled = (motion - self.mean.mean(dim=0)) / self.deviation.square().mean().sqrt()
+        channels = self.convolutions(scaled.flatten(2).transpose(1, 2))
+        return self.pooled(torch.cat([channels.mean(dim=2), channels.amax(dim=2)], dim=1))
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return ``(window, action)`` logits."""
+        return self.output(features)
+
+
+def _of_actions(windows: Windows, actions: tuple[str, ...]) -> Windows:
+    known = (windows.labels(actions) >= 0).numpy()
+    if not known.any():
+        raise ValueError(f"no window is of any of the actions {', '.join(actions)}")
+    return windows.take(known)
