@@ -200,12 +200,14 @@ class Evaluator:
         assert isinstance(model, GenerativeImputer)
         count, bones = self.protocol.scale.samples, self.protocol.spec.skeleton.bones
         asked = [""] * count
+        if self.protocol.actions:
+            asked = judging.shares(self.protocol.actions, self.test.index["action"], count)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("sample", cell.seed))
             if isinstance(model, ConditionalImputer):
-                asked = judging.shares(model.spec.actions, self.test.index["action"], count)
                 drawn = model.sample_actions(asked)
             else:
+                # It cannot be asked: how often it does as asked is what ignoring the action gives.
                 drawn = model.sample(count)
         real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
         share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)

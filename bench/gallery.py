@@ -21,9 +21,6 @@ from bench.protocol import Protocol, Shown
 from bench.store import Store
 from models.base import ConditionalImputer
 
-EVERY = 8
-"""Frames from one drawn pose to the next, as in the paper."""
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -39,7 +36,7 @@ class Picture:
     name: str
     title: str
     panels: list[poses.Panel]
-    every: int = EVERY
+    every: int = poses.EVERY
 
 
 def write(
@@ -129,11 +126,11 @@ def _sampled(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Picture]:
 
 def _write(picture: Picture, test: Windows, folder: Path, label: str) -> Path:
     title = f"{picture.title} - {label}"
-    figure = _strips(picture, test, title)
+    figure = poses.contact_sheet(picture.panels, test.skeleton, title, picture.every)
     for suffix in ("pdf", "png"):
         with atomic_file(folder / f"{picture.name}.{suffix}") as draft:
             figure.savefig(draft, dpi=200, bbox_inches="tight")
-    for suffix in ("gif", *(["mp4"] if poses.has_ffmpeg() else [])):
+    for suffix in ("gif", "mp4") if poses.has_ffmpeg() else ("gif",):
         path = folder / f"{picture.name}.{suffix}"
         poses.animate(picture.panels, test.skeleton, path, test.fps, title)
     return folder / f"{picture.name}.png"

@@ -49,8 +49,8 @@ def sections(found: pd.DataFrame, judge: str) -> list[tables.Section]:
     text = text[[name for name in METRICS if name in text.columns]].rename(columns=METRICS)
     note = (
         "Drawn windows, judged by a classifier fitted on train windows; the Fréchet distance in "
-        "the row of test windows is that of train windows to them; without intervals, a number is "
-        "of a whole set"
+        "the row of test windows is that of train windows to them; a model that cannot be told the "
+        "action shows what ignoring it gives; without intervals, a number is of a whole set"
     )
     parts = [tables.Section("generation", note, text)]
     if not whole.all():

@@ -18,6 +18,7 @@ from bench import (
     claims,
     figures,
     forecasting,
+    gallery,
     generation,
     plan,
     prediction,
@@ -186,6 +187,8 @@ def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
         if work.protocol.models:
             claims.write(claims.claims(found), draft, label)
         figures.write_all(found, draft)
+        test = work.data.splits["test"].thin(work.protocol.scale.test)
+        gallery.write(work.protocol, work.plan, work.store, test, draft, label)
     _point_latest(folder)
     return folder, found
 
