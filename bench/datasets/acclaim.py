@@ -32,6 +32,10 @@ FPS = 120.0
 MM_PER_INCH = 25.4
 LARGEST_SKELETON = 2**20
 """Bytes of an ASF file; real ones have eight thousand."""
+LARGEST_MOTION = 2**27
+"""Bytes of an AMC file: twenty minutes of CMU's; its longest recordings are a tenth of that."""
+LARGEST_FRAME = 2**16
+"""Bytes of one frame, and of what stands before the first; real frames have one thousand."""
 LONGEST_BONE = 10_000.0
 """Millimetres."""
 MOST_TURNS = 100
@@ -215,7 +219,7 @@ def read_skeleton(file: File) -> AcclaimSkeleton:
 
 
 class _DamagedError(Exception):
-    """What is wrong with a file."""
+    """What is wrong with a file, the file's name yet to be told."""
 
 
 _Lines = list[list[str]]
@@ -400,6 +404,8 @@ def _axes(words: Sequence[str], angle: float, what: str) -> Rotation:
     if sorted(order.lower()) != ["x", "y", "z"]:
         raise _DamagedError(f"{what} has the order {_shown(order)}")
     values = dict(zip("xyz", _numbers(angles, 3, what) * angle, strict=True))
+    if max(map(abs, values.values())) > MOST_TURNS * 2 * np.pi:
+        raise _DamagedError(f"{what} turns without end")
     return Rotation.from_euler(order.lower(), [values[letter] for letter in order.lower()])
 
 
@@ -411,7 +417,7 @@ def _numbers(words: Sequence[str], count: int, what: str) -> NDArray[np.float64]
 
 def _number(word: str, what: str, infinite: bool = False) -> float:
     try:
-        number = float(word)
+        number = float(word.replace("_", "?"))
     except ValueError:
         raise _DamagedError(f"{what} has {_shown(word)} where a number is due") from None
     if np.isnan(number) or (np.isinf(number) and not infinite):
@@ -452,6 +458,8 @@ def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> Accl
     """
     content = file.read()
     try:
+        if len(content) > LARGEST_MOTION:
+            raise _DamagedError(f"{len(content) >> 20} MiB, so no recording of motion")
         return _motion(content, skeleton, fps)
     except _DamagedError as fault:
         raise InputError(f"{file}: {fault}; {MEND}") from None
@@ -459,8 +467,8 @@ def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> Accl
 
 def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMotion:
     first = _FRAME_NUMBER.search(content)
-    if first is None:
-        raise _DamagedError("no frame, so no AMC file")
+    if first is None or first.start() > LARGEST_FRAME:
+        raise _DamagedError("no frame where the first one is due, so no AMC file")
     if not content.endswith(b"\n"):
         raise _DamagedError("cut short (it ends in the middle of a line)")
     unit, fps = _preamble(content[: first.start()], fps)
@@ -507,7 +515,10 @@ def _line_names(body: bytes, channels: Mapping[str, Sequence[str]]) -> list[str]
     ends = _FRAME_NUMBER.finditer(body)
     next(ends)
     second = next(ends, None)
-    lines = body[: second.start() if second else None].split(b"\n")[1:]
+    end = second.start() if second else len(body)
+    if end > LARGEST_FRAME:
+        raise _DamagedError(f"the first frame has {end >> 10} KiB")
+    lines = body[:end].split(b"\n")[1:]
     names = [line.split()[0].decode("latin-1") for line in lines if line.strip()]
     if missing := [name for name in channels if name not in names]:
         raise _DamagedError(f"the first frame lacks {_shown(missing[0])}")
@@ -569,9 +580,7 @@ def _frames(body: bytes, names: Sequence[str], counts: Sequence[int]) -> NDArray
     foreign = ~_OF_A_NUMBER[digits]
     if foreign.any():
         raise refuse(line_at(int(foreign.argmax())))
-    numbers = _converted(digits.tobytes())
-    if len(numbers) != len(words) - by_frame.size + len(by_frame):
-        raise _DamagedError("a word that is no number, or two numbers in one word")
+    numbers = _converted(digits.tobytes(), len(words) - by_frame.size + len(by_frame))
     numbers = numbers.reshape(len(by_frame), -1)
     if not np.isfinite(numbers).all():
         frame = int((~np.isfinite(numbers)).any(axis=1).argmax())
@@ -582,9 +591,15 @@ def _frames(body: bytes, names: Sequence[str], counts: Sequence[int]) -> NDArray
     return numbers[:, 1:]
 
 
-def _converted(text: bytes) -> NDArray[np.float64]:
-    """Return the numbers of a text up to the first word that is none."""
-    with warnings.catch_warnings():
-        # That such a word ends the conversion is told by a warning; here, by what is missing.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return np.fromstring(text, dtype=np.float64, sep=" ")
+def _converted(text: bytes, count: int) -> NDArray[np.float64]:
+    """Return the numbers of a text of so many words."""
+    try:
+        with warnings.catch_warnings():
+            # What numpy before 2.3 says of a word that is no number, and then goes no further.
+            warnings.simplefilter("error", DeprecationWarning)
+            numbers = np.fromstring(text, dtype=np.float64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        numbers = np.empty(0)
+    if len(numbers) != count:
+        raise _DamagedError("it has a word that is no number, or two numbers in one word")
+    return numbers
