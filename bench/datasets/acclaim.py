@@ -595,7 +595,7 @@ def _converted(text: bytes, count: int) -> NDArray[np.float64]:
     """Return the numbers of a text of so many words."""
     try:
         with warnings.catch_warnings():
-            # What numpy before 2.3 says of a word that is no number, and then goes no further.
+            # What older numpy says of a word that is no number, and then goes no further.
             warnings.simplefilter("error", DeprecationWarning)
             numbers = np.fromstring(text, dtype=np.float64, sep=" ")
     except (ValueError, DeprecationWarning):
