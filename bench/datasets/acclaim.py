@@ -229,7 +229,7 @@ def _sections(text: str) -> dict[str, _Lines]:
     """Return the words of each line after each keyword; brackets and commas part words."""
     sections: dict[str, _Lines] = {}
     lines: _Lines = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         words = re.sub(r"[(),]", " ", line.split("#")[0]).split()
         if words and words[0].startswith(":"):
             keyword = words[0].lower()
@@ -477,7 +477,7 @@ def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMot
         body = re.sub(rb"#[^\n]*", b"", body)
     channels = skeleton.channels
     names = _line_names(body, channels)
-    numbers = _frames(body, names, [len(channels[name]) for name in names])
+    numbers = _Frames(body, names, [len(channels[name]) for name in names]).numbers()
     values: dict[str, NDArray[np.float64]] = {}
     column = 0
     for name in names:
@@ -493,7 +493,7 @@ def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMot
 def _preamble(content: bytes, fps: float) -> tuple[float, float]:
     """Return the radians of a unit of angle, and the frames per second, ``fps`` if not stated."""
     unit = None
-    for line in content.decode("latin-1").splitlines():
+    for line in content.decode("latin-1").split("\n"):
         match [word.upper() for word in line.split("#")[0].split()]:
             case [] | [":FULLY-SPECIFIED"]:
                 pass
@@ -530,65 +530,88 @@ def _line_names(body: bytes, channels: Mapping[str, Sequence[str]]) -> list[str]
     return names
 
 
-def _frames(body: bytes, names: Sequence[str], counts: Sequence[int]) -> NDArray[np.float64]:
-    """Return ``(frame, number)``, frame numbers left out.
+class _Frames:
+    """The text of all frames as one array of bytes, and where its words and its lines begin.
 
-    Args:
-        body: the frames.
-        names: of each frame's lines, in order.
+    Attributes:
+        names: of each frame's lines, in order, after the line of its number.
         counts: of the numbers after each name.
-
-    Raises:
-        _DamagedError: a frame is not made of these lines, or not the next one after the one before.
     """
-    text = np.frombuffer(body, dtype=np.uint8)
-    space = _SPACE[text]
-    words = np.flatnonzero(~space & np.append(True, space[:-1]))
-    line_of = np.cumsum(text == ord("\n"), dtype=np.int32)[words]
-    first = np.flatnonzero(np.diff(line_of, prepend=-1))
-    starts = words[first]
-    due = np.array([1, *(1 + count for count in counts)])
 
-    def refuse(line: int, reason: str = "") -> _DamagedError:
-        frame, place = divmod(line, len(due))
-        end = body.find(b"\n", starts[line]) if line < len(starts) else 0
-        there = body[starts[line] : end].decode("latin-1").strip() if end else "the end"
-        wanted = f"{names[place - 1]} and {counts[place - 1]}" if place else "its"
-        expected = f"{_shown(there)} where {wanted} number(s) are due"
-        return _DamagedError(f"frame {frame + 1} of the file: {reason or expected}")
+    def __init__(self, body: bytes, names: Sequence[str], counts: Sequence[int]) -> None:
+        self.body, self.names, self.counts = body, names, counts
+        self.words_due = np.array([1, *(1 + count for count in counts)])
+        self.text = np.frombuffer(body, dtype=np.uint8)
+        self.space = _SPACE[self.text]
+        words = np.flatnonzero(~self.space & np.append(True, self.space[:-1]))
+        line_of = np.cumsum(self.text == ord("\n"), dtype=np.int32)[words]
+        first = np.flatnonzero(np.diff(line_of, prepend=-1))
+        self.starts = words[first]
+        self.words = np.diff(first, append=len(words))
 
-    found = np.diff(first, append=len(words))
-    lines = len(found)
-    wrong = found != np.resize(due, lines)
-    if wrong.any():
-        raise refuse(int(wrong.argmax()))
-    if lines % len(due):
-        raise refuse(lines)
-    by_frame = starts.reshape(-1, len(due))
-    digits = text.copy()
-    for place, name in enumerate(names, start=1):
-        letters = by_frame[:, place, None] + np.arange(len(name) + 1)
-        same = text.take(letters, mode="clip") == np.array([*name.encode("latin-1"), 0], np.uint8)
-        same[:, -1] = space.take(letters[:, -1], mode="clip")
-        if not same.all():
-            raise refuse(int((~same).any(axis=1).argmax()) * len(due) + place)
-        digits[letters[:, :-1]] = ord(" ")
+    def numbers(self) -> NDArray[np.float64]:
+        """Return ``(frame, number)``, frame numbers left out.
 
-    def line_at(byte: int) -> int:
-        return int(np.searchsorted(starts, byte, side="right")) - 1
+        Raises:
+            _DamagedError: a frame is not made of the due lines of finite numbers, or is not the
+                next one after the one before.
+        """
+        self._check_lines()
+        digits = self._without_names()
+        foreign = ~_OF_A_NUMBER[digits]
+        if foreign.any():
+            after = np.searchsorted(self.starts, foreign.argmax(), side="right")
+            raise self._refusal(int(after) - 1)
+        due = len(self.words_due)
+        numbers = _converted(digits.tobytes(), self.words.sum() - len(self.names) * self._frames)
+        numbers = numbers.reshape(self._frames, -1)
+        infinite = ~np.isfinite(numbers).all(axis=1)
+        if infinite.any():
+            raise self._refusal(int(infinite.argmax()) * due, "a number too large to be one")
+        astray = np.diff(numbers[:, 0]) != 1
+        if astray.any():
+            line = (int(astray.argmax()) + 1) * due
+            raise self._refusal(line, "its number does not follow the last")
+        return numbers[:, 1:]
 
-    foreign = ~_OF_A_NUMBER[digits]
-    if foreign.any():
-        raise refuse(line_at(int(foreign.argmax())))
-    numbers = _converted(digits.tobytes(), len(words) - by_frame.size + len(by_frame))
-    numbers = numbers.reshape(len(by_frame), -1)
-    if not np.isfinite(numbers).all():
-        frame = int((~np.isfinite(numbers)).any(axis=1).argmax())
-        raise refuse(frame * len(due), "a number too large to be one")
-    after = np.diff(numbers[:, 0]) != 1
-    if after.any():
-        raise refuse((int(after.argmax()) + 1) * len(due), "its number does not follow the last")
-    return numbers[:, 1:]
+    @property
+    def _frames(self) -> int:
+        return len(self.starts) // len(self.words_due)
+
+    def _check_lines(self) -> None:
+        """Check that the lines of every frame have as many words as are due."""
+        wrong = self.words != np.resize(self.words_due, len(self.words))
+        if wrong.any():
+            raise self._refusal(int(wrong.argmax()))
+        if len(self.words) % len(self.words_due):
+            raise self._refusal(len(self.words))
+
+    def _without_names(self) -> NDArray[np.uint8]:
+        """Return the text with its names, each checked to be the due one, made spaces."""
+        digits = self.text.copy()
+        starts = self.starts.reshape(self._frames, -1)
+        for place, name in enumerate(self.names, start=1):
+            letters = starts[:, place, None] + np.arange(len(name) + 1)
+            due = np.array([*name.encode("latin-1"), 0], dtype=np.uint8)
+            same = self.text.take(letters, mode="clip") == due
+            same[:, -1] = self.space.take(letters[:, -1], mode="clip")
+            other = ~same.all(axis=1)
+            if other.any():
+                raise self._refusal(int(other.argmax()) * len(self.words_due) + place)
+            digits[letters[:, :-1]] = ord(" ")
+        return digits
+
+    def _refusal(self, line: int, reason: str = "") -> _DamagedError:
+        """Return what is wrong with a line, by default that it is not the due one."""
+        frame, place = divmod(line, len(self.words_due))
+        if not reason:
+            there = "the end"
+            if line < len(self.starts):
+                start = self.starts[line]
+                there = self.body[start : self.body.find(b"\n", start)].decode("latin-1").strip()
+            due = f"{self.names[place - 1]} and {self.counts[place - 1]} numbers are"
+            reason = f"{_shown(there)} where {due if place else 'its number is'} due"
+        return _DamagedError(f"frame {frame + 1} of the file: {reason}")
 
 
 def _converted(text: bytes, count: int) -> NDArray[np.float64]:

@@ -155,7 +155,12 @@ def test_lengths_limits_and_frame_rate_are_read(tmp_path: Path) -> None:
 
 def test_comments_blank_lines_and_odd_spaces_mean_nothing(tmp_path: Path) -> None:
     plain = _read_leg(tmp_path, LEG.asf(), LEG.amc(STEPS))
-    odd = LEG.amc(STEPS).replace("\n3\n", " \n\n# f\xfcr 7\n\t3  \n").replace("shin ", "  shin\t ")
+    odd = (
+        LEG.amc(STEPS)
+        .replace("\n3\n", " \n\n# f\xfcr\x85 7\n\t3  \n")
+        .replace("shin ", "  shin\t ")
+    )
+    odd = odd.replace("#!OML", "#\x85!OML")
     assert len(odd) > len(LEG.amc(STEPS))
     np.testing.assert_array_equal(_read_leg(tmp_path, LEG.asf(), odd).vectors, plain.vectors)
 
