@@ -33,7 +33,7 @@ MM_PER_INCH = 25.4
 LARGEST_SKELETON = 2**20
 """Bytes of an ASF file; real ones have eight thousand."""
 LARGEST_MOTION = 2**27
-"""Bytes of an AMC file: twenty minutes of CMU's; its longest recordings are a tenth of that."""
+"""Bytes of an AMC file: twenty minutes at CMU's rate. Reading takes twelve times as much memory."""
 LARGEST_FRAME = 2**16
 """Bytes of one frame, and of what stands before the first; real frames have one thousand."""
 LONGEST_BONE = 10_000.0

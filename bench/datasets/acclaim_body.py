@@ -9,10 +9,10 @@ joint     end of      why
 knee      femur
 ankle     tibia
 foot      foot        the base of the toes
-spine2    upperback   234 mm above the root; SMPL's is 250 to 260 mm above its pelvis
+spine2    upperback   234 mm above the root; SMPL's is some 250 mm above its pelvis
 spine3    thorax      where neck and clavicles begin
-neck      lowerneck   35 mm above the shoulders; SMPL's is 60 mm above them
-head      upperneck   130 mm above the shoulders as SMPL's (150 mm); the end of head is the crown
+neck      lowerneck   35 mm above the shoulders; SMPL's is some 60 mm above them
+head      upperneck   130 mm above the shoulders, SMPL's 150; the end of ``head`` is the crown
 shoulder  clavicle
 elbow     humerus
 wrist     wrist       the forearm is two bones, ``radius`` its first two thirds; the hand bends at
@@ -169,7 +169,11 @@ class AcclaimBody(Dataset):
         return SKELETON
 
     def recordings(self, root: Path | None) -> list[tuple[File, re.Match[str]]]:
-        """Return the AMC files under ``root``, and their names as ``recording`` reads them."""
+        """Return the AMC files under ``root``, and their names as ``recording`` reads them.
+
+        Raises:
+            InputError: there is none, or the archive that should have them cannot be read.
+        """
         if root is None:
             raise InputError(
                 f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "

@@ -16,7 +16,7 @@ from bench.datasets.base import Source
 
 SPLITS = {"dg": "valid", "mm": "test"}
 """Of actors; the others train."""
-_NAME = re.compile(r"HDM_([^_]+)_([^_]+)_(\d+)_([1-9]\d*)\.amc", re.IGNORECASE)
+_NAME = re.compile(r"HDM_([^_]+)_([^_]+)_([0-9]+)_([1-9][0-9]{0,3})\.amc", re.IGNORECASE)
 
 
 class HDM05(AcclaimBody):

@@ -311,6 +311,17 @@ def test_a_missing_root_says_what_is_expected(tmp_path: Path) -> None:
         CMU().sources(tmp_path)
 
 
+def test_names_that_are_no_trial_s_are_passed_over(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "allasfamc.zip", "w") as archive:
+        for name in ("01/01_01", "01/notes", "01/01_01_copy", f"9/{'9' * 5000}_01", "../../02_01"):
+            archive.writestr(f"{SUBJECTS}/{name}.amc", "")
+    sources = CMU().sources(tmp_path)
+    assert [source.name for source in sources] == ["02_01", "01_01"]
+    for source in sources:
+        with pytest.raises(InputError, match=r"\.asf"):
+            CMU().read(source)
+
+
 def _some(real_data: Path, folder: Path) -> Path:
     """Unpack a recording of each split."""
     with zipfile.ZipFile(real_data / "cmu_asfamc.zip") as archive:
