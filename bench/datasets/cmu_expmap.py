@@ -19,12 +19,13 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source
 from bench.errors import InputError
-from bench.motion import Skeleton, forward_kinematics
-from bench.motion.kinematics import resample_rotations
+from bench.motion import Skeleton, forward_kinematics, rotation_matrices
+from bench.motion.kinematics import orient, resample_rotations
 
 FILE_FPS = 120.0
 MM_PER_UNIT = 56.444
@@ -182,11 +183,12 @@ class CMUExpmap(Dataset):
         return [name for name in KNOWN_FILES if root is None or not self._find(root, name)]
 
     def read(self, source: Source) -> NDArray[np.float32]:
-        """Read a file as 18 joints at ``fps``."""
+        """Read a file as 18 joints at ``fps``, its root's rotation corrected."""
         assert source.file is not None
         vectors = joint_rotations(rows_of(source.file))
+        vectors[:, 0] = corrected_root(vectors[:, 0])
         rotations = resample_rotations(vectors, FILE_FPS, self.fps)
-        rotations[:, 0] = np.eye(3)
+        rotations[:, 0] = orient(rotations[:, 0], self.orientation)
         motion = forward_kinematics(rotations, FULL_SKELETON)[:, FULL_SKELETON.index(KEPT)]
         return motion.astype(np.float32)
 
@@ -241,6 +243,36 @@ def joint_rotations(rows: NDArray[np.float64], drop_t_pose: bool = True) -> NDAr
     The files hold the vectors of the transposed rotations, hence the sign.
     """
     return -rows[1 if drop_t_pose else 0 :, 3:].reshape(-1, len(_JOINTS), 3)
+
+
+def corrected_root(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotations of the root that the files' are a mis-composition of.
+
+    The files' makers multiplied the root's Euler angles, which turn about z, y and x in that order,
+    in the order z, x, y: whoever leans and turns tips over. Read in their order and composed in the
+    right one, they are those of the original recordings. Of the two triples of angles that give one
+    rotation, the one nearer to the frame before is taken, beginning with that of the smaller x.
+
+    Args:
+        vectors: ``(frame, 3)`` rotation vectors of the root as the files have it, radians.
+
+    Returns:
+        ``(frame, 3)`` rotation vectors of the body in the world.
+    """
+    matrices = rotation_matrices(vectors)
+    z = np.arctan2(-matrices[:, 0, 1], matrices[:, 1, 1])
+    x = np.arcsin(np.clip(matrices[:, 2, 1], -1, 1))
+    y = np.arctan2(-matrices[:, 2, 0], matrices[:, 2, 2])
+    angles = np.stack([z, y, x], axis=1)
+    other = np.stack([z + np.pi, y + np.pi, np.pi - x], axis=1)
+
+    def apart(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.linalg.norm(np.remainder(after - before + np.pi, 2 * np.pi) - np.pi, axis=1)
+
+    # The triples are as far apart from each other in either order, so each change of side counts.
+    changes = apart(other[1:], angles[:-1]) < apart(angles[1:], angles[:-1])
+    on_other = np.append(False, np.cumsum(changes) % 2 == 1)[: len(angles), None]
+    return Rotation.from_euler("ZYX", np.where(on_other, other, angles)).as_rotvec()
 
 
 def split_of(path: Path) -> str:

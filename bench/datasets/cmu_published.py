@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.datasets.archive import File
 from bench.datasets.base import Source
@@ -55,6 +55,13 @@ class CMUPublished(CMUExpmap):
 
     frames: int = Field(50, ge=SHORT_PAST, description="frames of a window")
     stride: int = Field(1, ge=1, description="frames from one window's start to the next one's")
+
+    @field_validator("orientation")
+    @classmethod
+    def _as_published(cls, orientation: str) -> str:
+        if orientation != "removed":
+            raise ValueError("the published protocol removes the root's rotation; use cmu_expmap")
+        return orientation
 
     @property
     def skeleton(self) -> Skeleton:

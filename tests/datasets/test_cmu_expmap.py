@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.datasets.archive import File
-from bench.datasets.base import Data
+from bench.datasets.base import Data, Source
 from bench.datasets.build import load
 from bench.datasets.cmu_expmap import (
     FULL_SKELETON,
@@ -16,6 +16,7 @@ from bench.datasets.cmu_expmap import (
     MM_PER_UNIT,
     SKELETON,
     CMUExpmap,
+    corrected_root,
     joint_rotations,
     rows_of,
 )
@@ -78,6 +79,37 @@ def test_true_time_and_true_length(data: Data, real_data: Path) -> None:
     knee, ankle = SKELETON.index(["left_knee", "left_ankle"])
     shank = np.linalg.norm(motion[0, 0, knee] - motion[0, 0, ankle])
     assert shank == pytest.approx(411.3, abs=0.1)  # 7.287 units of 56.444 mm
+
+
+def test_the_root_can_be_kept_and_is_the_corrected_one(real_data: Path) -> None:
+    # A subject who turns round while leaning: as published the body tips over.
+    path = real_data / "cmu_expmap" / "train" / "directing_traffic" / "directing_traffic_1.txt"
+    seen = {
+        orientation: CMUExpmap.model_validate({"orientation": orientation, "fps": 120}).read(
+            Source("train/directing_traffic_1", "train", file=File(path))
+        )
+        for orientation in ("removed", "facing_removed", "kept")
+    }
+    vectors = joint_rotations(rows_of(File(path)))[:, 0]
+    published = rotation_matrices(vectors)
+    corrected = rotation_matrices(corrected_root(vectors))
+    turned = np.einsum("fab,fjb->fja", corrected, seen["removed"])
+    np.testing.assert_allclose(seen["kept"], turned, atol=0.01)
+    np.testing.assert_allclose(seen["facing_removed"][..., 1], seen["kept"][..., 1], atol=0.01)
+    upright = np.cos(np.pi / 4)
+    assert (published[:, 1, 1] < upright).mean() > 0.05
+    assert (corrected[:, 1, 1] > upright).all()
+    # 25 m/s at a joint, as published; a person is slower.
+    speed = np.linalg.norm(np.diff(seen["kept"], axis=0), axis=-1).max() * 120
+    assert speed < 6000
+
+
+def test_a_body_that_turns_upright_is_left_alone() -> None:
+    turns = np.linspace(0, 12, 200)[:, None] * np.array([0, 1, 0])
+    np.testing.assert_allclose(
+        rotation_matrices(corrected_root(turns)), rotation_matrices(turns), atol=1e-12
+    )
+    assert corrected_root(np.zeros((0, 3))).shape == (0, 3)
 
 
 def test_no_t_pose_is_left(data: Data) -> None:

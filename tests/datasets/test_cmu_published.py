@@ -266,3 +266,10 @@ def test_recordings_that_validate_are_among_those_trained_on(
     assert all(np.array_equal(motion, train[stem]) for stem, motion in valid.items())
     assert set(test) == {f"{action}_1" for action in ACTIONS}
     assert len(train) == 32
+
+
+@pytest.mark.parametrize("orientation", ["kept", "facing_removed"])
+def test_no_other_orientation_than_the_published_one(orientation: str) -> None:
+    with pytest.raises(ValueError, match="the published protocol removes the root's rotation"):
+        CMUPublished.model_validate({"orientation": orientation})
+    assert CMUPublished.model_validate({"orientation": "removed"}).orientation == "removed"

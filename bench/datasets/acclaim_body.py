@@ -1,0 +1,237 @@
+"""The body that CMU's and HDM05's Acclaim files share, and the paper's 18 joints on it.
+
+Both corpora were recorded with one Vicon template: 30 bones whose ends, with the root, are 31
+points. The 18 joints, named as SMPL names them, are ends of these bones:
+
+========  ==========  ==========================================================================
+joint     end of      why
+========  ==========  ==========================================================================
+knee      femur
+ankle     tibia
+foot      foot        the base of the toes
+spine2    upperback   234 mm above the root; SMPL's is some 250 mm above its pelvis
+spine3    thorax      where neck and clavicles begin
+neck      lowerneck   35 mm above the shoulders; SMPL's is some 60 mm above them
+head      upperneck   130 mm above the shoulders, SMPL's 150; the end of ``head`` is the crown
+shoulder  clavicle
+elbow     humerus
+wrist     wrist       the forearm is two bones, ``radius`` its first two thirds; the hand bends at
+                      the end of the second, 282 mm from the elbow (the upper arm has 292 mm)
+========  ==========  ==========================================================================
+
+The clavicles begin in the middle of the chest, so that a collar joint there would be a copy of
+spine3. ``left_collar`` and ``right_collar`` are points fixed to the thorax, a third of the way from
+spine3 to the shoulder of the rest pose, as SMPL's collars are fixed to its spine3.
+
+The rest pose faces +z, with the body's left towards +x and y up, so that the root's rotation is the
+body's in the world.
+"""
+
+import re
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bench.datasets.acclaim import FPS, joints_of, read_motion, read_skeleton
+from bench.datasets.archive import File, tree
+from bench.datasets.base import Dataset, Source
+from bench.errors import InputError
+from bench.motion import Skeleton, forward_kinematics
+from bench.motion.body import KEPT, body
+from bench.motion.kinematics import orient, resample_rotations
+
+MEAN_BONES: dict[str, tuple[str, tuple[float, float, float]]] = {
+    "lhipjoint": ("root", (90.56, -99.49, 40.77)),
+    "lfemur": ("lhipjoint", (138.37, -380.18, 0)),
+    "ltibia": ("lfemur", (146.55, -402.64, 0)),
+    "lfoot": ("ltibia", (10.57, -29.03, 115.56)),
+    "ltoes": ("lfoot", (0, -0.01, 60.15)),
+    "lowerback": ("root", (-0.27, 116.76, -8.39)),
+    "upperback": ("lowerback", (1.09, 117.06, -0.44)),
+    "thorax": ("upperback", (1.14, 118.02, 3.56)),
+    "lclavicle": ("thorax", (189.03, 60.27, -6.25)),
+    "lhumerus": ("lclavicle", (292.01, 0, 0)),
+    "lradius": ("lhumerus", (187.93, 0, 0)),
+    "lwrist": ("lradius", (93.96, 0, 0)),
+    "lhand": ("lwrist", (35.67, 0, 0)),
+    "lfingers": ("lhand", (28.76, 0, 0)),
+    "lthumb": ("lwrist", (29.2, 0, 29.2)),
+    "lowerneck": ("thorax", (-2.95, 95.49, 8.43)),
+    "upperneck": ("lowerneck", (3.12, 94.84, -13.16)),
+    "head": ("upperneck", (1.34, 97.83, -5.48)),
+    "rclavicle": ("thorax", (-184.2, 63.53, -6.68)),
+    "rhumerus": ("rclavicle", (-297.39, -0.01, -0.02)),
+    "rradius": ("rhumerus", (-189.71, 0, 0)),
+    "rwrist": ("rradius", (-94.85, 0, 0)),
+    "rhand": ("rwrist", (-38.96, 0, 0)),
+    "rfingers": ("rhand", (-31.41, 0, 0)),
+    "rthumb": ("rwrist", (-31.89, 0, 31.89)),
+    "rhipjoint": ("root", (-87.52, -99.49, 40.77)),
+    "rfemur": ("rhipjoint", (-138.78, -381.29, 0)),
+    "rtibia": ("rfemur", (-146.94, -403.72, 0)),
+    "rfoot": ("rtibia", (-11.92, -32.76, 115.74)),
+    "rtoes": ("rfoot", (0, 0.01, 60.54)),
+}
+"""Each bone's parent, and its vector from start to end in the rest pose, mm.
+
+The mean over the ASF files of 19 subjects of mocap.cs.cmu.edu (1 2 3 5 7 8 9 11 13 14 16 18 29 35
+49 60 61 131 135), each counting once, of direction times length, rounded to 0.01 mm.
+"""
+MEAN = joints_of(MEAN_BONES)
+"""The one skeleton for everyone: 38 joints at 31 points."""
+
+_COLLARS = {"left_collar": "lhumerus", "right_collar": "rhumerus"}
+"""Which joint is the shoulder that each collar lies on the way to."""
+_CHEST = "thorax"
+_SPINE3 = "lowerneck"
+
+# The joint where a bone starts, which is the end of its parent.
+_JOINT_OF: dict[str, str] = {
+    "spine2": _CHEST,
+    "spine3": _SPINE3,
+    "neck": "upperneck",
+    "head": "head",
+    **{
+        f"{side}_{joint}": f"{side[0]}{bone}"
+        for side in ("left", "right")
+        for joint, bone in (
+            ("knee", "tibia"),
+            ("ankle", "foot"),
+            ("foot", "toes"),
+            ("shoulder", "humerus"),
+            ("elbow", "radius"),
+            ("wrist", "hand"),
+        )
+    },
+    **{name: name for name in _COLLARS},
+}
+
+
+def _with_collars(skeleton: Skeleton) -> Skeleton:
+    """Return a skeleton with the two collars as its last joints."""
+    spine3 = skeleton.rest[skeleton.names.index(_SPINE3)]
+    shoulders = skeleton.rest[skeleton.index(list(_COLLARS.values()))]
+    names = (*skeleton.names, *_COLLARS)
+    return Skeleton(
+        names=names,
+        parents=(*skeleton.parents, *[skeleton.names.index(_CHEST)] * len(_COLLARS)),
+        rest=np.concatenate([skeleton.rest, spine3 + (shoulders - spine3) / 3]),
+        limbs={"body": names},
+        pairs=skeleton.pairs,
+    )
+
+
+def body_positions(rotations: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
+    """Return the 18 joints' positions relative to the root.
+
+    Args:
+        rotations: ``(frame, 38, 3, 3)`` local rotations of the joints of ``skeleton``.
+        skeleton: one with the joints of ``MEAN``.
+
+    Returns:
+        ``(frame, 18, 3)`` in mm.
+    """
+    whole = _with_collars(skeleton)
+    unturned = np.broadcast_to(np.eye(3), (len(rotations), len(_COLLARS), 3, 3))
+    placed = forward_kinematics(np.concatenate([rotations, unturned], axis=1), whole)
+    return placed[:, whole.index([_JOINT_OF[name] for name in KEPT])]
+
+
+def _body() -> Skeleton:
+    still = np.broadcast_to(np.eye(3), (1, len(MEAN), 3, 3))
+    return body(dict(zip(KEPT, body_positions(still, MEAN)[0].tolist(), strict=True)))
+
+
+SKELETON = _body()
+"""The 18 joints of ``MEAN``."""
+
+
+class AcclaimBody(Dataset):
+    """Motion of the shared Acclaim body; a subclass finds its files."""
+
+    places: ClassVar[tuple[str, ...]]
+    """Folders of the data root, or archives in it, that may hold the files; the first one does."""
+    recording: ClassVar[re.Pattern[str]]
+    """What the names of its AMC files are like."""
+    example: ClassVar[str]
+
+    bones: Literal["one", "own"] = Field(
+        "one", description="whose bones: one skeleton for everyone, or each subject's own"
+    )
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The 18 joints on the one skeleton; a subject's own bones have other lengths."""
+        return SKELETON
+
+    def recordings(self, root: Path | None) -> list[tuple[File, re.Match[str]]]:
+        """Return the AMC files under ``root``, and their names as ``recording`` reads them.
+
+        Raises:
+            InputError: there is none, or the archive that should have them cannot be read.
+        """
+        if root is None:
+            raise InputError(
+                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
+                f"DIR holding {' or '.join(self.places)}"
+            )
+        if not root.is_dir():
+            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
+        there = [root / place for place in self.places if (root / place).exists()]
+        if not there and any(self.recording.fullmatch(path.name) for path in root.glob("*/*")):
+            there = [root]
+        found = [
+            (file, told)
+            for file in (tree(there[0], ".amc") if there else [])
+            if (told := self.recording.fullmatch(file.inner.name))
+        ]
+        if not found:
+            raise InputError(
+                f"{self.name}: no recording under {root}; expected for instance "
+                f"{root / self.example}, or {' or '.join(self.places)}"
+            )
+        return found
+
+    @abstractmethod
+    def skeleton_file(self, source: Source) -> File:
+        """Return the ASF file of a recording's subject."""
+
+    def file_fps(self, source: Source) -> float:
+        """Return the frames per second of a recording that does not state them itself."""
+        return FPS
+
+    def files(self, root: Path | None) -> list[Path]:
+        """Return all files that the recordings are made of, archives whole, skeletons as well."""
+        skeletons = {self.skeleton_file(source).path for source in self.sources(root)}
+        return sorted({*super().files(root), *(path for path in skeletons if path.is_file())})
+
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Read a recording as 18 joints at ``fps``, without a start where a bone is held at zero.
+
+        The paper's normalisation (``bones = "one"``) keeps each joint's rotation as recorded and
+        puts it on the one skeleton.
+        """
+        assert source.file is not None
+        file = self.skeleton_file(source)
+        subject = read_skeleton(file)
+        if (subject.skeleton.names, subject.skeleton.parents) != (MEAN.names, MEAN.parents):
+            raise InputError(
+                f"{file}: not the {len(MEAN_BONES)} bones of CMU's and HDM05's skeleton; "
+                "convert it to BVH and read it with bvh"
+            )
+        motion = read_motion(source.file, subject, self.file_fps(source)).without_held_start()
+        rotations = resample_rotations(motion.vectors, motion.fps, self.fps)
+        rotations[:, 0] = orient(rotations[:, 0], self.orientation)
+        skeleton = MEAN if self.bones == "one" else subject.skeleton
+        return body_positions(rotations, skeleton).astype(np.float32)
+
+
+def beside(file: File, name: str) -> File:
+    """Return the file of another name in the same folder or archive."""
+    if file.member:
+        return File(file.path, str(file.inner.with_name(name)))
+    return File(file.path.with_name(name))
