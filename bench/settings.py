@@ -41,4 +41,6 @@ def _one_line(cls: type[BaseModel], error: Any, where: str) -> str:
     if error["type"] == "missing":
         return f"{place}: missing"
     message = error["msg"].removeprefix("Value error, ")
+    if not path:  # what is wrong is how several keys go together; the message names them
+        return f"{place}: {message}" if place else message
     return f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}"

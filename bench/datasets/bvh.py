@@ -19,8 +19,8 @@ from pydantic import Field
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source
 from bench.datasets.bvh_file import BVHFile, numbers_of, read_bvh
-from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, own_rig, rig_of
-from bench.datasets.own_files import files_in, folder_of, place_of, splits_of
+from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, rig_of
+from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
 from bench.datasets.synthetic import SKELETON
 from bench.errors import InputError, did_you_mean
 from bench.motion import Skeleton
@@ -54,7 +54,7 @@ class BVH(Dataset):
     def sources(self, root: Path | None) -> list[Source]:
         """Return every .bvh file of ``root/bvh``, ``root/bvh.zip`` or ``root``, by name."""
         if self.mapping:
-            own_rig(self.mapping)
+            described(Rig, self.mapping)
         found = files_in(self.name, place_of(self.name, root, ".bvh files"), ".bvh")
         splits = splits_of(self.name, list(found))
         return [
@@ -86,7 +86,7 @@ class BVH(Dataset):
         """Return what the joints of a file are."""
         names = list(numbers_of(content.nodes))
         if self.mapping:
-            rig = own_rig(self.mapping)
+            rig = described(Rig, self.mapping)
             if lacking := rig.lacking(names):
                 near = did_you_mean(lacking[0], names)
                 raise InputError(f"{file}: no joint '{lacking[0]}' of {self.mapping}{near}")

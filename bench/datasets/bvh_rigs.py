@@ -21,19 +21,16 @@ to the shoulder of the rest pose.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from bench.datasets.bvh_file import bare
-from bench.errors import InputError, did_you_mean
+from bench.errors import did_you_mean
 from bench.motion.body import KEPT
-from bench.settings import Settings, validated
+from bench.settings import Settings
 
 Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
 COLLARS = ("left_collar", "right_collar")
@@ -196,33 +193,3 @@ def rig_of(names: Iterable[str]) -> Rig | None:
         if not rig.lacking(there) and _TELLING.get(label, set()) <= there:
             return rig
     return None
-
-
-def own_rig(path: Path) -> Rig:
-    """Return what a user's own mapping says.
-
-    Raises:
-        InputError: the file cannot be read, or says something that cannot be.
-    """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"dataset.mapping: {path} cannot be read ({error.strerror})") from None
-    return _parsed(path, text)
-
-
-@lru_cache(maxsize=4)
-def _parsed(path: Path, text: bytes) -> Rig:
-    """Return the mapping of a text; ``path`` is what messages call it."""
-    return validated(Rig, mapping_of(path, text), str(path))
-
-
-def mapping_of(path: Path, text: bytes) -> dict[str, object]:
-    """Return the mapping that a YAML text is; raises InputError if it is none."""
-    try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: no mapping of keys; docs/own_data.md shows a whole one")
-    return raw

@@ -8,12 +8,19 @@ test, the next 15 % (one at the least) valid, the others train.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import yaml
 
 from bench.datasets.archive import File, tree
 from bench.datasets.base import SPLITS
 from bench.errors import InputError
 from bench.motion import derive_seed
+from bench.settings import Settings, validated
+
+Description = TypeVar("Description", bound=Settings)
 
 HELD_OUT = 0.15
 
@@ -92,3 +99,30 @@ def folder_of(path: PurePosixPath) -> str:
     """Return the name of the folder that a file lies in, empty at the top or in a split's."""
     folders = path.parts[1:-1] if path.parts[0] in SPLITS else path.parts[:-1]
     return folders[-1] if folders else ""
+
+
+def described(cls: type[Description], path: Path) -> Description:
+    """Return what a user's YAML file says.
+
+    Raises:
+        InputError: the file cannot be read, or says something that cannot be.
+    """
+    try:
+        return _parsed(cls, path, path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@lru_cache(maxsize=64)
+def _parsed(cls: type[Description], path: Path, text: bytes) -> Description:
+    """Return what a text says; ``path`` is what messages call it."""
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: no mapping of keys; docs/own_data.md shows a whole one")
+    try:
+        return validated(cls, raw, "")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
