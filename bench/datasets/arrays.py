@@ -192,7 +192,7 @@ class Arrays(Dataset):
         relative = positions - positions[:, [column[name] for name in roots]].mean(1, keepdims=True)
         if not layout.oriented and self.orientation != "kept":
             points = {key: relative[:, column[name]] for key, name in _points(layout).items()}
-            relative = facing(relative, _rotation(file, points), self.orientation)
+            relative = facing(relative, _rotation(file, points, self.fps), self.orientation)
         motion = relative[:, [column[name] for name in layout.kept]]
         if layout.parents is None:
             _check_reach(file, motion, layout.units)
@@ -243,7 +243,9 @@ def _points(layout: Layout) -> dict[str, str]:
     return {key: name for key, name in named.items() if name is not None}
 
 
-def _rotation(file: File, points: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+def _rotation(
+    file: File, points: dict[str, NDArray[np.float64]], fps: float
+) -> NDArray[np.float64]:
     """Return ``(frame, 3, 3)`` rotation of the body in the world; nan where a point is missing.
 
     Without a point above, the body is upright.
@@ -257,8 +259,8 @@ def _rotation(file: File, points: dict[str, NDArray[np.float64]]) -> NDArray[np.
     bad = np.flatnonzero((lengths == 0).any(axis=(1, 2)))
     if len(bad):
         raise InputError(
-            f"{file}: at {bad[0]} frames the points that the body's rotation is told from are in "
-            "one line or one point; write nan where a joint was not recorded"
+            f"{file}: {bad[0] / fps:.2f} s from the start the joints that tell the body's rotation "
+            "are in one line or point; write nan where a joint was not recorded"
         )
     return columns / lengths
 
@@ -318,7 +320,8 @@ def _npy(file: File) -> NDArray[np.float64]:
     try:
         header = HEADERS[np.lib.format.read_magic(stream)]
         shape, fortran, dtype = header(stream)
-    except (ValueError, KeyError, EOFError) as error:
+    except Exception as error:
+        # numpy reads the header as Python, which a damaged one fails in many ways.
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file}: no array of numpy's format ({reason}); write it again") from None
     if dtype.kind not in "fiu":

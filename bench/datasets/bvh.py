@@ -9,6 +9,7 @@ The files have no official split; ``own_files`` says how they are split.
 """
 
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source
-from bench.datasets.bvh_file import BVHFile, numbers_of, read_bvh
+from bench.datasets.bvh_file import BVHFile, bare, numbers_of, read_bvh
 from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, rig_of
 from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
 from bench.datasets.synthetic import SKELETON
@@ -71,6 +72,9 @@ class BVH(Dataset):
         assert source.file is not None
         file, content = source.file, read_bvh(source.file)
         rig = self._rig(file, content)
+        names = Counter(bare(node.name) for node in content.nodes)
+        if twice := [name for name in rig.names.values() if names[bare(name)] > 1]:
+            raise InputError(f"{file}: two joints are called '{twice[0]}'; write one body per file")
         if len(content.motion) <= rig.skip_frames:
             raise InputError(f"{file}: no frame of motion; leave it out")
         positions, hips = _pose(content, rig, self.fps)
@@ -114,7 +118,7 @@ def _pose(
     Both are in the file's world and units.
     """
     numbers = numbers_of(content.nodes)
-    of = {joint: numbers[name.rpartition(":")[2]] for joint, name in rig.names.items()}
+    of = {joint: numbers[bare(name)] for joint, name in rig.names.items()}
     of.setdefault("chest", of["spine3"])
     placed = content.place(of.values(), rig.skip_frames, fps)
     chest = placed[of["chest"]][1]

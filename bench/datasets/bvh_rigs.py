@@ -122,6 +122,15 @@ _HUMAN_IK = _sides(
 _HUMAN_IK_SPINE = {"spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head"}
 
 RIGS: Mapping[str, Rig] = {
+    # Before the next one, whose joints some HumanIK rigs have all of.
+    "mixamo": Rig(
+        root="Hips",
+        joints={
+            **_HUMAN_IK,
+            **_HUMAN_IK_SPINE,
+            **_sides(foot="{0}ToeBase", collar="{0}Shoulder"),
+        },
+    ),
     "cmu_motionbuilder": Rig(
         root="Hips",
         joints={
@@ -173,23 +182,11 @@ RIGS: Mapping[str, Rig] = {
         forward="y",
         vertical="y",
     ),
-    "mixamo": Rig(
-        root="Hips",
-        joints={
-            **_HUMAN_IK,
-            **_HUMAN_IK_SPINE,
-            **_sides(foot="{0}ToeBase", collar="{0}Shoulder"),
-        },
-    ),
 }
-# What else a file of a rig has, where the names of another rig's joints are among its own.
-_TELLING = {"cmu_motionbuilder": {"LowerBack"}}
+"""Known rigs; a file is of the first that it has all joints of."""
 
 
 def rig_of(names: Iterable[str]) -> Rig | None:
     """Return the rig that all of a file's names are there for; None if there is no such rig."""
-    there = {bare(name) for name in names}
-    for label, rig in RIGS.items():
-        if not rig.lacking(there) and _TELLING.get(label, set()) <= there:
-            return rig
-    return None
+    names = list(names)
+    return next((rig for rig in RIGS.values() if not rig.lacking(names)), None)

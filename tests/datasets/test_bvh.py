@@ -411,6 +411,15 @@ def test_a_damaged_file_is_refused_by_name(written: Written, damage: str) -> Non
     assert "\n" not in str(refused.value)
 
 
+def test_two_bodies_in_one_file_are_refused(written: Written) -> None:
+    text = _standing(_MIXAMO, _STRAIGHT, 10, np.eye(3))[0]
+    extra = "End Site\n{\nOFFSET 0 10 0\n}"
+    joint = f"JOINT other:LeftLeg\n{{\nOFFSET 0 0 0\nCHANNELS 0\n{extra}\n}}"
+    path = written(text.replace(extra, joint, 1))
+    with pytest.raises(InputError, match="two joints are called 'LeftLeg'"):
+        _read(path)
+
+
 def test_wrong_units_say_how_to_set_them(written: Written) -> None:
     path = written(_standing(_MIXAMO, _STRAIGHT, 1000, np.eye(3))[0])
     with pytest.raises(InputError, match=r"a body 0\.0\d+ m long.*dataset\.scale"):
