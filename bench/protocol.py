@@ -31,7 +31,8 @@ from bench.registry import (
     PREDICTORS,
     Registry,
 )
-from bench.settings import Settings, validated
+from bench.settings import Settings
+from bench.validation import validated
 from models.base import Detector, Imputer
 from models.inference import Inference
 

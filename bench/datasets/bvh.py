@@ -19,7 +19,7 @@ from pydantic import Field
 
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source
-from bench.datasets.bvh_file import BVHFile, bare, numbers_of, read_bvh
+from bench.datasets.bvh_file import MEND, BVHFile, bare, numbers_of, read_bvh
 from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, rig_of
 from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
 from bench.datasets.synthetic import SKELETON
@@ -137,11 +137,16 @@ def _check_stature(file: File, positions: NDArray[np.float64], scale: float) -> 
     for chain in CHAINS:
         ends = positions[:, [columns[name] for name in chain]]
         metres = np.linalg.norm(np.diff(ends, axis=1), axis=-1).sum(axis=1) / 1000
-        bad = np.flatnonzero(~((metres > STATURE[0]) & (metres < STATURE[1])))
-        if len(bad):
+        fits = (metres > STATURE[0]) & (metres < STATURE[1])
+        if not fits[0]:
             raise InputError(
-                f"{file}: a body {metres[bad[0]]:.3g} m long from foot to head at {scale:g} mm per "
-                "unit; set dataset.scale to the millimetres of one unit"
+                f"{file}: a body {metres[0]:.3g} m long from foot to head at {scale:g} mm per unit; "
+                "set dataset.scale to the millimetres of one unit"
+            )
+        if not fits.all():
+            raise InputError(
+                f"{file}: a body {metres[0]:.3g} m long from foot to head is at some time "
+                f"{metres[~fits][0]:.3g} m long; {MEND}"
             )
 
 

@@ -4,8 +4,8 @@ Where each table's facts are from:
 
 - ``cmu_motionbuilder``, ``cmu_daz``: B. Hahne's conversions of the CMU database (cgspeed), the
   files themselves. The first is in the units of Acclaim files, ``1 / 0.45`` to an inch. It lacks
-  the bone from the upper back to the neck's and the clavicles' base, so that head and arms are a
-  hand's breadth low; here as there, ``Spine1`` is where the clavicles begin.
+  two bones of theirs: the thorax, so that head and arms are 115 mm low and the clavicles begin at
+  ``Spine1``, and the last third of the forearm, so that the wrist is where it begins.
 - ``acclaim``: bones of CMU's and HDM05's ASF files under their own names, as AMC-to-BVH converters
   write them, in centimetres.
 - ``bandai_namco``: Bandai-Namco-Research-Motiondataset, its files.
@@ -155,7 +155,7 @@ RIGS: Mapping[str, Rig] = {
         joints={
             **{"spine2": "thorax", "spine3": "lowerneck", "neck": "upperneck", "head": "head"},
             **_sides(knee="{2}tibia", ankle="{2}foot", foot="{2}toes"),
-            **_sides(shoulder="{2}humerus", elbow="{2}radius", wrist="{2}wrist"),
+            **_sides(shoulder="{2}humerus", elbow="{2}radius", wrist="{2}hand"),
         },
         chest="thorax",
     ),

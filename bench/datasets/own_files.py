@@ -18,7 +18,8 @@ from bench.datasets.archive import File, tree
 from bench.datasets.base import SPLITS
 from bench.errors import InputError
 from bench.motion import derive_seed
-from bench.settings import Settings, validated
+from bench.settings import Settings
+from bench.validation import validated
 
 Description = TypeVar("Description", bound=Settings)
 

@@ -189,7 +189,7 @@ _ACCLAIM = {
             "collar": "clavicle",
             "shoulder": "humerus",
             "elbow": "radius",
-            "wrist": "wrist",
+            "wrist": "hand",
         }.items()
     },
 }
@@ -411,6 +411,24 @@ def test_a_damaged_file_is_refused_by_name(written: Written, damage: str) -> Non
     assert "\n" not in str(refused.value)
 
 
+def test_a_body_that_falls_apart_is_refused(written: Written) -> None:
+    text = _standing(_MIXAMO, _STRAIGHT, 10, np.eye(3))[0]
+    named, channels = "JOINT LeftFoot\n{\n", "CHANNELS 3 Zrotation Xrotation Yrotation\n"
+    start = text.index(channels, text.index(named))
+    moved = text[:start] + "CHANNELS 1 Yposition\n" + text[start + len(channels) :]
+    before = moved[:start].count("rotation") + 3
+    rows = [row.split() for row in moved.partition("Frame Time: 0.04\n")[2].splitlines()]
+    for number, row in enumerate(rows):
+        row[before : before + 3] = ["-40" if number < 6 else "-4000"]
+    path = written(moved.partition("Frame Time")[0] + "Frame Time: 0.04\n" + _joined(rows))
+    with pytest.raises(InputError, match=r"is at some time 4\d\.\d m long"):
+        _read(path)
+
+
+def _joined(rows: list[list[str]]) -> str:
+    return "".join(" ".join(row) + "\n" for row in rows)
+
+
 def test_two_bodies_in_one_file_are_refused(written: Written) -> None:
     text = _standing(_MIXAMO, _STRAIGHT, 10, np.eye(3))[0]
     extra = "End Site\n{\nOFFSET 0 10 0\n}"
@@ -572,11 +590,19 @@ _ENDS = {
             "foot": "foot",
             "shoulder": "clavicle",
             "elbow": "humerus",
-            "wrist": "radius",
+            "wrist": "wrist",
         }.items()
     },
 }
 """Bones of ASF files that end where joints are."""
+
+
+_MOTIONBUILDER_ENDS = {
+    "spine2": "lowerback",
+    "spine3": "upperback",
+    "left_wrist": "lradius",
+    "right_wrist": "rradius",
+}
 
 
 def _amc(real_data: Path, trial: str) -> tuple[str, str]:
@@ -599,7 +625,7 @@ def test_the_same_trial_as_amc_is_the_same_to_a_hundredth_of_a_millimetre(
     bones, frames = bones_of(asf), frames_of(amc)
     assert len(motion) == len(frames)
     motionbuilder = name.endswith("_mb")
-    ends_at = _ENDS | ({"spine2": "lowerback", "spine3": "upperback"} if motionbuilder else {})
+    ends_at = _ENDS | (_MOTIONBUILDER_ENDS if motionbuilder else {})
     for number in range(0, len(frames), 37):
         ends = {key: np.array(end) for key, end in ends_of(bones, frames[number]).items()}
         # The MotionBuilder-friendly conversion lacks the thorax: what hangs on it is lower.
