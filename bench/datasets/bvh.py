@@ -140,8 +140,8 @@ def _check_stature(file: File, positions: NDArray[np.float64], scale: float) -> 
         fits = (metres > STATURE[0]) & (metres < STATURE[1])
         if not fits[0]:
             raise InputError(
-                f"{file}: a body {metres[0]:.3g} m long from foot to head at {scale:g} mm per unit; "
-                "set dataset.scale to the millimetres of one unit"
+                f"{file}: a body {metres[0]:.3g} m long from foot to head at {scale:g} mm per "
+                "unit; set dataset.scale to the millimetres of one unit"
             )
         if not fits.all():
             raise InputError(
