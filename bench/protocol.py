@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from bench.datasets.base import Dataset
 from bench.errors import InputError, did_you_mean
@@ -32,10 +32,10 @@ from bench.registry import (
     Registry,
 )
 from bench.settings import Settings
+from bench.validation import validated
 from models.base import Classifier, Detector, Imputer
 from models.inference import Inference
 
-Built = TypeVar("Built", bound=BaseModel)
 Label = Annotated[str, Field(min_length=1)]
 REFERENCES = ("mean", "linear")
 """Models that the others' error is stated against unless a protocol names others."""
@@ -375,7 +375,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
 
 def resolve(raw: Mapping[str, Any]) -> Protocol:
     """Return the Protocol of plain values; raises InputError naming the first thing wrong."""
-    head = _build(_Head, raw, "")
+    head = validated(_Head, raw, "")
     dataset = _dataset(head.dataset)
     spec = _spec(dataset)
     if not head.models and not head.predictors:
@@ -427,7 +427,7 @@ def _dataset(raw: dict[str, Any], where: str = "dataset") -> Dataset:
     name = settings.pop("name", None)
     if not isinstance(name, str):
         raise InputError(f"{where}.name: say which{did_you_mean('', DATASETS.all())}")
-    return _build(_found(DATASETS, name, f"{where}.name"), settings, where)
+    return validated(_found(DATASETS, name, f"{where}.name"), settings, where)
 
 
 def _foreign(label: str, raw: dict[str, Any], spec: MotionSpec) -> Dataset:
@@ -453,7 +453,7 @@ def _references(head: _Head) -> tuple[str, ...]:
 
 def _shown(head: _Head, number: int) -> Shown:
     where = f"show.{number}"
-    shown = _build(Shown, head.show[number], where)
+    shown = validated(Shown, head.show[number], where)
     _check_label(shown.model, head.models, f"{where}.model")
     if shown.inference:
         _check_label(shown.inference, head.inference, f"{where}.inference")
@@ -465,7 +465,7 @@ def _shown(head: _Head, number: int) -> Shown:
 
 def _comparison(head: _Head, label: str) -> Comparison:
     where = f"comparisons.{label}"
-    comparison = _build(Comparison, head.comparisons[label], where)
+    comparison = validated(Comparison, head.comparisons[label], where)
     _check_label(comparison.model, head.models, f"{where}.model")
     _check_label(comparison.against, head.models, f"{where}.against")
     if comparison.inference:
@@ -474,7 +474,7 @@ def _comparison(head: _Head, label: str) -> Comparison:
 
 
 def _forecast(head: _Head, spec: MotionSpec) -> Forecast:
-    forecast = _build(Forecast, head.forecast, "forecast")
+    forecast = validated(Forecast, head.forecast, "forecast")
     for label in forecast.imputers or ():
         _check_label(label, head.models, "forecast.imputers")
         if not issubclass(_model(head, label).cls, Imputer):
@@ -505,7 +505,7 @@ def _frames(horizons: Sequence[int], spec: MotionSpec) -> dict[int, int]:
 
 def _published(head: _Head, number: int, forecast: Forecast) -> Published:
     where = f"published.{number}"
-    table = _build(Published, head.published[number], where)
+    table = validated(Published, head.published[number], where)
     _check_label(table.predictor, head.predictors, f"{where}.predictor")
     count = len(forecast.horizons_ms or ())
     for action, errors in table.mm.items():
@@ -549,7 +549,7 @@ def _predictor(head: _Head, label: str) -> PredictorEntry:
         raise InputError(f"{where}.degraded: {name} is not fitted, so to it all pasts are alike")
     return PredictorEntry(
         name,
-        _build(cls.Settings, settings, where),
+        validated(cls.Settings, settings, where),
         _distinct(degraded, f"{where}.degraded"),
     )
 
@@ -569,7 +569,7 @@ def _model(head: _Head, label: str) -> ModelEntry:
         raise InputError(f"{where}.train_on: {name} scores nothing, so nothing is unseen to it")
     return ModelEntry(
         name,
-        _build(cls.Settings, settings, where),
+        validated(cls.Settings, settings, where),
         None if inference is None else _distinct(inference, f"{where}.inference"),
         tuple(map(str, train_on)) if train_on else None,
     )
@@ -617,7 +617,7 @@ def _named(registry: Any, key: str, label: str, raw: dict[str, Any]) -> Any:
         raise InputError(f"{key}.mean: this label is the degraded input's own; choose another")
     where = f"{key}.{label}"
     cls = _found(registry, name, where)
-    return _build(cls, _with_preset(cls, settings, where), where)
+    return validated(cls, _with_preset(cls, settings, where), where)
 
 
 def _occlusion(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEntry:
@@ -633,7 +633,7 @@ def _occlusion(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEn
             parsed.append(Level.parse(level))
         except ValueError as error:
             raise InputError(f"{where}.levels: {error}") from None
-        built = _build(cls, {"level": level, **settings}, where)
+        built = validated(cls, {"level": level, **settings}, where)
         try:
             built.check(spec)
         except ValueError as error:
@@ -660,7 +660,7 @@ def _corruption(label: str, raw: dict[str, Any], spec: MotionSpec) -> Corruption
     levels = _levels(settings, where, "[5, 20]")
     stated = []
     for level in levels:
-        built = _build(cls, {**settings, **({} if level is None else {"level": level})}, where)
+        built = validated(cls, {**settings, **({} if level is None else {"level": level})}, where)
         try:
             built.check(spec)
         except ValueError as error:
@@ -691,30 +691,6 @@ def _distinct(values: Sequence[Any], where: str) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise InputError(f"{where}: {', '.join(map(str, values))} names the same one twice")
     return tuple(values)
-
-
-def _build(cls: type[Built], raw: Mapping[str, Any], where: str) -> Built:
-    """Validate ``raw`` as ``cls``; the first error becomes one line with its place."""
-    try:
-        return cls.model_validate(raw)
-    except ValidationError as error:
-        first, *others = error.errors(include_url=False)
-        more = f" (and {len(others)} more)" if others else ""
-        raise InputError(_one_line(cls, first, where) + more) from None
-
-
-def _one_line(cls: type[BaseModel], error: Any, where: str) -> str:
-    path = [str(part) for part in error["loc"]]
-    place = ".".join([*([where] if where else []), *path])
-    if error["type"] == "extra_forbidden":
-        owner: Any = cls
-        for part in path[:-1]:
-            owner = owner.model_fields[part].annotation
-        return f"{place}: unknown key '{path[-1]}'{did_you_mean(path[-1], owner.model_fields)}"
-    if error["type"] == "missing":
-        return f"{place}: missing"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{place}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -88,16 +88,47 @@ def resample_rotations(
     frames, joints = vectors.shape[:2]
     if frames == 0:
         return np.empty((0, joints, 3, 3))
-    last = frames - 1
-    # The small amount keeps a frame that rounding would push just past the end.
-    times = np.arange(int(last / source_fps * fps + 1e-6) + 1) * (source_fps / fps)
-    before = np.minimum(times.astype(np.int64), last)
-    after = np.minimum(before + 1, last)
-    part = np.repeat(times - before, joints)[:, None]
+    before, after, part = _neighbours(frames, source_fps, fps)
+    share = np.repeat(part, joints)[:, None]
     start = Rotation.from_rotvec(vectors[before].reshape(-1, 3))
     end = Rotation.from_rotvec(vectors[after].reshape(-1, 3))
-    step = Rotation.from_rotvec(part * (start.inv() * end).as_rotvec())
+    step = Rotation.from_rotvec(share * (start.inv() * end).as_rotvec())
     return (start * step).as_matrix().reshape(-1, joints, 3, 3)
+
+
+def resample_positions(
+    positions: NDArray[np.float64], source_fps: float, fps: float
+) -> NDArray[np.float64]:
+    """Return positions at another frame rate, on straight lines from one frame to the next.
+
+    Args:
+        positions: ``(frame, joint, 3)`` at ``source_fps``, nan where one is missing.
+        source_fps: frames per second of ``positions``.
+        fps: frames per second asked for; frame 0 stays, the last is the last that fits.
+
+    Returns:
+        ``(frame, joint, 3)`` at ``fps``; nan wherever a frame that it takes is.
+    """
+    if len(positions) == 0:
+        return positions
+    before, after, part = _neighbours(len(positions), source_fps, fps)
+    share = part[:, None, None]
+    between = positions[before] * (1 - share) + positions[after] * share
+    # What falls on a frame takes nothing of the next one, which may be missing.
+    return np.where(share == 0, positions[before], between)
+
+
+def _neighbours(
+    frames: int, source_fps: float, fps: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the source frames around each frame at ``fps``, and how far from one to the other."""
+    last = frames - 1
+    # The small amounts keep a frame that rounding would push past the end, or off a source frame.
+    times = np.arange(int(last / source_fps * fps + 1e-6) + 1) * (source_fps / fps)
+    whole = np.rint(times)
+    times = np.where(np.abs(times - whole) < 1e-6, whole, times)
+    before = np.minimum(times, last).astype(np.int64)
+    return before, np.minimum(before + 1, last), times - before
 
 
 def orient(root: NDArray[np.float64], orientation: str) -> NDArray[np.float64]:
@@ -119,3 +150,24 @@ def orient(root: NDArray[np.float64], orientation: str) -> NDArray[np.float64]:
     # Where the body's own forward axis points, seen from above.
     heading = np.arctan2(root[:, 0, 2], root[:, 2, 2])
     return Rotation.from_euler("Y", -heading[:, None]).as_matrix() @ root
+
+
+def facing(
+    positions: NDArray[np.float64], body: NDArray[np.float64], orientation: str
+) -> NDArray[np.float64]:
+    """Return positions with the root's rotation dealt with as ``orient`` says.
+
+    Args:
+        positions: ``(frame, joint, 3)`` relative to the root, in the world, y up.
+        body: ``(frame, 3, 3)`` rotation of the body in the world, nan where it is not known.
+        orientation: ``removed``, ``facing_removed`` or ``kept``.
+
+    Returns:
+        ``(frame, joint, 3)``; nan in frames whose rotation is needed and not known.
+    """
+    if orientation == "kept":
+        return positions
+    known = np.isfinite(body).all(axis=(1, 2))
+    turn = np.full(body.shape, np.nan)
+    turn[known] = orient(body[known], orientation) @ body[known].swapaxes(1, 2)
+    return positions @ turn.swapaxes(1, 2)

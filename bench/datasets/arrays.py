@@ -1,0 +1,380 @@
+"""Joint positions as arrays: .npz, .npy, .csv or .parquet files beside one small ``motion.yaml``.
+
+An array is ``(frame, joint, 3)``; a table has columns ``<joint>_x``, ``<joint>_y`` and
+``<joint>_z`` (or ``<joint>.x`` and so on), and its other columns are left out. ``motion.yaml`` says
+what the numbers are (``Layout``, one key each); each file is told of by the nearest one in its
+folder or above.
+
+A nan is a value that was never recorded and stays one: windows with one are left out, and counted.
+Where the root, or a joint that the body's rotation is found from, is missing, the whole frame is.
+Positions are interpolated on straight lines and never across a missing one.
+
+The body's rotation is that of three points: its left-right axis goes through two hip joints, its
+up axis from the root towards a joint above it, at a right angle to the first.
+"""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from bench.datasets.archive import LARGEST, File, tree
+from bench.datasets.base import Dataset, Source
+from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
+from bench.datasets.synthetic import SKELETON
+from bench.errors import InputError, did_you_mean
+from bench.motion import Skeleton
+from bench.motion.body import KEPT
+from bench.motion.kinematics import facing, resample_positions
+from bench.settings import Settings
+
+LAYOUT = "motion.yaml"
+SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
+MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+REACH_MM = (150.0, 3000.0)
+"""Least and greatest distance from the root of the 18 joints' farthest, in most frames."""
+SEPARATORS = ("_", ".")
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+Split = Literal["train", "valid", "test"]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Layout(Settings):
+    """What ``motion.yaml`` says of the files beside it."""
+
+    fps: float = Field(gt=0, le=2000, description="frames per second of the files")
+    units: Literal["mm", "cm", "m"] = Field(description="of positions")
+    joints: tuple[Name, ...] = Field(min_length=1, description="names, in the arrays' order")
+    root: Name | tuple[Name, Name] = Field(description="what positions are relative to, or two")
+    up: Literal["y", "z"] = Field("y", description="which axis points up")
+    left: str | None = Field(None, description="a joint of the left hip")
+    right: str | None = Field(None, description="a joint of the right hip")
+    above: str | None = Field(None, description="a joint above the root, as the chest")
+    oriented: bool = Field(False, description="the root's rotation is dealt with already")
+    map: dict[str, Name] | None = Field(None, description="their name of each of the 18 joints")
+    parents: dict[Name, Name | None] | None = Field(None, description="tree of the own joints")
+    limbs: dict[Name, tuple[Name, ...]] | None = Field(None, description="of the own joints")
+    pairs: tuple[tuple[Name, Name], ...] = Field((), description="(left, right) own joints")
+    key: str | None = Field(None, description="name of the array in .npz files; None: the only one")
+    splits: dict[Split, tuple[Name, ...]] | None = Field(
+        None, description="patterns of the files of each split, as 'subject1/*'"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> "Layout":
+        if twice := [name for name in self.joints if self.joints.count(name) > 1]:
+            raise ValueError(f"joints name '{twice[0]}' twice")
+        points = {"left": self.left, "right": self.right, "above": self.above}
+        roots = (self.root,) if isinstance(self.root, str) else self.root
+        named = [("root", name) for name in roots]
+        named += [(key, name) for key, name in points.items() if name is not None]
+        named += [("map", name) for name in (self.map or {}).values()]
+        for key, name in named:
+            if name not in self.joints:
+                raise ValueError(f"{key}: no joint '{name}'{did_you_mean(name, self.joints)}")
+        for name in self.map or {}:
+            if name not in KEPT:
+                raise ValueError(f"map: no joint '{name}' of the body{did_you_mean(name, KEPT)}")
+        if self.map is not None and (lacking := [name for name in KEPT if name not in self.map]):
+            raise ValueError(f"map: {', '.join(lacking)} missing")
+        if self.map is not None and self.parents is not None:
+            raise ValueError("map and parents: joints are either the body's 18 or your own")
+        self.skeleton()
+        return self
+
+    def skeleton(self) -> Skeleton:
+        """Return the skeleton of the motion: the body's 18 joints, or the own ones.
+
+        The own ones have no rest pose: all of its positions are 0.
+
+        Raises:
+            ValueError: the own joints are no tree.
+        """
+        if self.parents is None:
+            if self.map is None and (lacking := [n for n in KEPT if n not in self.joints]):
+                raise ValueError(
+                    f"joints lack {lacking[0]} of the body's 18; say under map what each of them "
+                    "is, or give parents to use joints as they are"
+                )
+            return SKELETON
+        if unknown := [name for name in self.parents if name not in self.joints]:
+            near = did_you_mean(unknown[0], self.joints)
+            raise ValueError(f"parents: no joint '{unknown[0]}'{near}")
+        if lacking := [name for name in self.joints if name not in self.parents]:
+            raise ValueError(f"parents: none of '{lacking[0]}'; null where it has none")
+        above = [self.parents[name] for name in self.joints]
+        for name, parent in zip(self.joints, above, strict=True):
+            if parent is not None and parent not in self.joints[: self.joints.index(name)]:
+                raise ValueError(f"parents: '{parent}' must come before '{name}' in joints")
+        return Skeleton(
+            names=self.joints,
+            parents=tuple(-1 if name is None else self.joints.index(name) for name in above),
+            rest=np.zeros((len(self.joints), 3)),
+            limbs=self.limbs or {"body": self.joints},
+            pairs=self.pairs,
+        )
+
+    @property
+    def kept(self) -> list[str]:
+        """The files' names of the joints of the motion, in the skeleton's order."""
+        if self.parents is not None:
+            return list(self.joints)
+        return [self.map[name] if self.map else name for name in KEPT]
+
+    def check(self, where: Path, orientation: str) -> None:
+        """Refuse an orientation that these data do not show."""
+        needed = {"removed": ("left", "right", "above"), "facing_removed": ("left", "right")}
+        for key in () if self.oriented else needed.get(orientation, ()):
+            if getattr(self, key) is None:
+                raise InputError(
+                    f"{where}: dataset.orientation: {orientation} needs {key}, a joint to tell the "
+                    "body's rotation from; name it, or say oriented: true if there is none left"
+                )
+
+
+class Arrays(Dataset):
+    """The user's own arrays of joint positions, described by a motion.yaml beside them."""
+
+    name: ClassVar[str] = "arrays"
+
+    layout: Path | None = Field(
+        None, description="the motion.yaml; needed where it names joints other than the body's 18"
+    )
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The body's 18 joints, or those of ``layout``."""
+        return SKELETON if self.layout is None else described(Layout, self.layout).skeleton()
+
+    def sources(self, root: Path | None) -> list[Source]:
+        """Return every array under ``root/arrays`` or ``root``, by name."""
+        place = place_of(self.name, root, f"{LAYOUT} and {', '.join(SUFFIXES)} files")
+        if not place.is_dir():
+            raise InputError(f"{self.name}: {place} is no folder; unpack it")
+        found = files_in(self.name, place, *SUFFIXES)
+        layouts = {path: self._layout(file) for path, file in found.items()}
+        for where in dict.fromkeys(layouts.values()):
+            described(Layout, where).check(where, self.orientation)
+            if self.layout is None and described(Layout, where).parents is not None:
+                raise InputError(f"{where}: has joints of its own; set dataset.layout to it")
+        splits = self._splits(list(found), list(dict.fromkeys(layouts.values())))
+        return [
+            Source(path.as_posix(), splits[path], folder_of(path), file=file)
+            for path, file in found.items()
+        ]
+
+    def files(self, root: Path | None) -> list[Path]:
+        """Return the arrays, and what describes them."""
+        found = super().files(root)
+        return [*found, *sorted({self._layout(File(path)) for path in found})]
+
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Read a file's joints at ``fps``; nan where one was not recorded."""
+        assert source.file is not None
+        file, layout = source.file, described(Layout, self._layout(source.file))
+        positions = _array(file, layout) * MM[layout.units]
+        if layout.up == "z":
+            positions = np.stack(
+                [positions[..., 0], positions[..., 2], -positions[..., 1]], axis=-1
+            )
+        positions = resample_positions(positions, layout.fps, self.fps)
+        column = {name: number for number, name in enumerate(layout.joints)}
+        roots = [layout.root] if isinstance(layout.root, str) else list(layout.root)
+        relative = positions - positions[:, [column[name] for name in roots]].mean(1, keepdims=True)
+        if not layout.oriented and self.orientation != "kept":
+            points = {key: relative[:, column[name]] for key, name in _points(layout).items()}
+            relative = facing(relative, _rotation(file, points, self.fps), self.orientation)
+        motion = relative[:, [column[name] for name in layout.kept]]
+        if layout.parents is None:
+            _check_reach(file, motion, layout.units)
+        return motion.astype(np.float32)
+
+    def _layout(self, file: File) -> Path:
+        """Return the nearest description of a file."""
+        if self.layout is not None:
+            return self.layout
+        above = (folder / LAYOUT for folder in file.path.parents)
+        found = next((path for path in above if path.is_file()), None)
+        if found is None:
+            raise InputError(
+                f"{file}: no {LAYOUT} beside it or above that says what it is; docs/own_data.md "
+                "shows one"
+            )
+        return found
+
+    def _splits(
+        self, paths: Sequence[PurePosixPath], layouts: Sequence[Path]
+    ) -> dict[PurePosixPath, str]:
+        stated = next(
+            ((w, s) for w in layouts if (s := described(Layout, w).splits) is not None), None
+        )
+        if stated is None:
+            return splits_of(self.name, paths)
+        if len(layouts) > 1:
+            raise InputError(f"{stated[0]}: splits are for one {LAYOUT} alone; there are more")
+        return {path: _split(path, *stated) for path in paths}
+
+
+def _split(path: PurePosixPath, where: Path, splits: dict[Split, tuple[str, ...]]) -> str:
+    """Return the split that has a pattern of a file's path, with or without its suffix."""
+    names = (path.as_posix(), path.with_suffix("").as_posix())
+    found = [
+        split
+        for split, patterns in splits.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+    ]
+    if len(found) != 1:
+        many = f"{len(found)} splits" if found else "no split"
+        raise InputError(f"{where}: splits: {path} is in {many}; it must be in one")
+    return found[0]
+
+
+def _points(layout: Layout) -> dict[str, str]:
+    named = {"left": layout.left, "right": layout.right, "above": layout.above}
+    return {key: name for key, name in named.items() if name is not None}
+
+
+def _rotation(
+    file: File, points: dict[str, NDArray[np.float64]], fps: float
+) -> NDArray[np.float64]:
+    """Return ``(frame, 3, 3)`` rotation of the body in the world; nan where a point is missing.
+
+    Without a point above, the body is upright.
+    """
+    left = points["left"] - points["right"]
+    above = points.get("above", np.broadcast_to([0.0, 1.0, 0.0], left.shape))
+    forward = np.cross(left, above)
+    up = np.cross(forward, left)
+    columns = np.stack([left, up, forward], axis=2)
+    lengths = np.linalg.norm(columns, axis=1, keepdims=True)
+    bad = np.flatnonzero((lengths == 0).any(axis=(1, 2)))
+    if len(bad):
+        raise InputError(
+            f"{file}: {bad[0] / fps:.2f} s from the start the joints that tell the body's rotation "
+            "are in one line or point; write nan where a joint was not recorded"
+        )
+    return columns / lengths
+
+
+def _check_reach(file: File, motion: NDArray[np.float64], units: str) -> None:
+    """Refuse a file whose units cannot be what they are taken for."""
+    distances = np.linalg.norm(motion, axis=-1)
+    known = distances[np.isfinite(distances).any(axis=1)]
+    reach = np.median(np.nanmax(known, axis=1)) if len(known) else REACH_MM[0]
+    if not REACH_MM[0] <= reach <= REACH_MM[1]:
+        raise InputError(
+            f"{file}: the farthest joint is {reach / 1000:.3g} m from the root, with units: "
+            f"{units}; no body is that size, so mend units in {LAYOUT}"
+        )
+
+
+def _array(file: File, layout: Layout) -> NDArray[np.float64]:
+    """Return ``(frame, joint, 3)`` of a file, in its units and axes."""
+    match file.inner.suffix.lower():
+        case ".npy":
+            array = _npy(file)
+        case ".npz":
+            array = _npy(_member(file, layout.key))
+        case ".csv":
+            array = _columns(file, _csv(file), layout.joints)
+        case _:
+            array = _columns(file, _parquet(file, layout.joints), layout.joints)
+    if array.ndim != 3 or array.shape[1:] != (len(layout.joints), 3):
+        raise InputError(
+            f"{file}: an array of {array.shape}, not (frame, {len(layout.joints)}, 3) as the "
+            f"joints of {LAYOUT} say"
+        )
+    # Beyond any length, in any unit; a comparison with nan is false.
+    bad = np.flatnonzero((np.abs(array) >= 1e9).any(axis=(1, 2)))
+    if len(bad):
+        raise InputError(f"{file}: frame {bad[0] + 1} has a number that is no length; write nan")
+    if not len(array):
+        raise InputError(f"{file}: no frame; leave it out")
+    return array
+
+
+def _member(file: File, key: str | None) -> File:
+    """Return the one array of an .npz file."""
+    found = {Path(member.member).stem: member for member in tree(file.path, ".npy")}
+    if key is None and len(found) != 1:
+        names = ", ".join(sorted(found)[:20]) or "none"
+        raise InputError(f"{file}: which array? Set key in {LAYOUT} to one of: {names}")
+    if key is not None and key not in found:
+        raise InputError(f"{file}: no array '{key}'{did_you_mean(key, found)}")
+    return next(iter(found.values())) if key is None else found[key]
+
+
+def _npy(file: File) -> NDArray[np.float64]:
+    """Return an array whose header says as many bytes as there are."""
+    content = file.read()
+    stream = BytesIO(content)
+    try:
+        header = HEADERS[np.lib.format.read_magic(stream)]
+        shape, fortran, dtype = header(stream)
+    except Exception as error:
+        # numpy reads the header as Python, which a damaged one fails in many ways.
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: no array of numpy's format ({reason}); write it again") from None
+    if dtype.kind not in "fiu":
+        raise InputError(f"{file}: of type {dtype}, not numbers; save floats")
+    count = int(np.prod([int(length) for length in shape], dtype=object))
+    there = len(content) - stream.tell()
+    if min(shape, default=0) < 0 or count * dtype.itemsize != there:
+        raise InputError(
+            f"{file}: {there} bytes for an array of {shape}, so cut short; write it again"
+        )
+    array = np.frombuffer(content, dtype, count, stream.tell())
+    return array.reshape(shape, order="F" if fortran else "C").astype(np.float64)
+
+
+def _csv(file: File) -> pd.DataFrame:
+    try:
+        return pd.read_csv(BytesIO(file.read()))
+    except (ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: no table ({reason}); write it again") from None
+
+
+def _parquet(file: File, joints: Sequence[str]) -> pd.DataFrame:
+    content = file.read()
+    try:
+        table = pq.ParquetFile(BytesIO(content), page_checksum_verification=True)
+        if table.metadata.num_rows * table.metadata.num_columns * 8 > LARGEST:
+            raise InputError(f"{file}: {table.metadata.num_rows} rows, so no recording of motion")
+        wanted = set(_names(joints))
+        names = [name for name in table.schema_arrow.names if name in wanted]
+        return table.read(columns=names).to_pandas()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: no Parquet table ({reason}); write it again") from None
+
+
+def _names(joints: Sequence[str]) -> list[str]:
+    return [f"{name}{mark}{axis}" for mark in SEPARATORS for name in joints for axis in "xyz"]
+
+
+def _columns(file: File, table: pd.DataFrame, joints: Sequence[str]) -> NDArray[np.float64]:
+    """Return ``(frame, joint, 3)`` of a table."""
+    half = 3 * len(joints)
+    names = _names(joints)
+    chosen = next((c for c in (names[:half], names[half:]) if c[0] in table.columns), names[:half])
+    if lacking := [name for name in chosen if name not in table.columns]:
+        near = did_you_mean(lacking[0], map(str, table.columns))
+        raise InputError(f"{file}: no column '{lacking[0]}'{near[:2000]}")
+    try:
+        values = table[chosen].to_numpy(np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{file}: not only numbers ({reason}); leave cells empty for none"
+        ) from None
+    return values.reshape(len(values), len(joints), 3)

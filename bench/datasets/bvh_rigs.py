@@ -1,0 +1,192 @@
+"""Which joints of a BVH file are the body's, by the names that common programs give them.
+
+Where each table's facts are from:
+
+- ``cmu_motionbuilder``, ``cmu_daz``: B. Hahne's conversions of the CMU database (cgspeed), the
+  files themselves. The first is in the units of Acclaim files, ``1 / 0.45`` to an inch. It lacks
+  two bones of theirs: the thorax, so that head and arms are 115 mm low and the clavicles begin at
+  ``Spine1``, and the last third of the forearm, so that the wrist is where it begins.
+- ``acclaim``: bones of CMU's and HDM05's ASF files under their own names, as AMC-to-BVH converters
+  write them, in centimetres.
+- ``bandai_namco``: Bandai-Namco-Research-Motiondataset, its files.
+- ``lafan1``: Ubisoft La Forge Animation Dataset; bones lie along x, so the hips' x points up and
+  their y forward.
+- ``mixamo``: Adobe Mixamo, and other HumanIK rigs with three spine joints; the name space before a
+  name (``mixamorig:``) is left out. HDM05 in HumanIK names with ``LowerBack`` and ``Neck1`` is
+  ``cmu_motionbuilder``.
+
+Where clavicles begin in the middle of the chest, ``left_collar`` and ``right_collar`` would be
+copies of ``spine3``. There they are points fixed to the chest, a third of the way from ``spine3``
+to the shoulder of the rest pose.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator, model_validator
+
+from bench.datasets.bvh_file import bare
+from bench.errors import did_you_mean
+from bench.motion.body import KEPT
+from bench.settings import Settings
+
+Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
+COLLARS = ("left_collar", "right_collar")
+HOW_TO_MAP = (
+    "name them in a YAML file (root: Hips, joints: {left_knee: LeftShin, ...}) and set "
+    "dataset.mapping to it"
+)
+
+
+class Rig(Settings):
+    """What the joints of a kind of BVH file are; also what a user's own mapping says."""
+
+    root: str = Field(description="the joint that moves and turns the body: the hips")
+    joints: dict[str, str] = Field(description="file's name of each of the 18; collars may lack")
+    chest: str | None = Field(None, description="carries the collars that lack; None: spine3")
+    scale: float = Field(10.0, gt=0, description="millimetres per unit of the file")
+    up: Axis = Field("y", description="the root's own axis that points up when the body stands")
+    forward: Axis = Field("z", description="the root's own axis that points where the body faces")
+    vertical: Axis | None = Field(None, description="the world's axis that points up; None: y")
+    skip_frames: int = Field(0, ge=0, description="frames at the start that are no motion")
+
+    @field_validator("joints")
+    @classmethod
+    def _all_joints(cls, joints: dict[str, str]) -> dict[str, str]:
+        for name in joints:
+            if name not in KEPT:
+                raise ValueError(f"no joint '{name}' of the body{did_you_mean(name, KEPT)}")
+        if lacking := [name for name in KEPT if name not in {*joints, *COLLARS}]:
+            raise ValueError(f"{', '.join(lacking)} missing")
+        if len(set(COLLARS) & set(joints)) == 1:
+            raise ValueError("name both collars or none")
+        if twice := [name for name in joints.values() if list(joints.values()).count(name) > 1]:
+            raise ValueError(f"'{twice[0]}' stands for two joints")
+        return joints
+
+    @model_validator(mode="after")
+    def _axes(self) -> "Rig":
+        if self.up[-1] == self.forward[-1]:
+            raise ValueError(f"up {self.up} and forward {self.forward} are one line")
+        if self.vertical is None and self.up != "y":
+            raise ValueError("vertical missing: say which axis of the file's world points up")
+        return self
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What must be in a file: the root, the joints, the chest."""
+        chest = {} if self.chest is None else {"chest": self.chest}
+        return {"root": self.root, **chest, **self.joints}
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """``(3, 3)`` rotation from the body's axes to the root joint's own."""
+        return _frame(self.up, self.forward)
+
+    @property
+    def world(self) -> NDArray[np.float64]:
+        """``(3, 3)`` rotation from the file's world to one with y up."""
+        vertical: Axis = self.vertical or "y"
+        ahead: tuple[Axis, ...] = (self.forward, "z", "-y")
+        return _frame(vertical, next(axis for axis in ahead if axis[-1] != vertical[-1])).T
+
+    def lacking(self, names: Iterable[str]) -> list[str]:
+        """Return what of this rig is not among a file's names."""
+        there = {bare(name) for name in names}
+        return [name for name in self.names.values() if bare(name) not in there]
+
+
+def _frame(up: Axis, forward: Axis) -> NDArray[np.float64]:
+    """Return the rotation whose columns are left, up and forward."""
+    vectors = [
+        np.eye(3)["xyz".index(axis[-1])] * (-1 if "-" in axis else 1) for axis in (up, forward)
+    ]
+    return np.stack([np.cross(*vectors), *vectors], axis=1)
+
+
+def _sides(**names: str) -> dict[str, str]:
+    """Return joints of both sides from names with ``{}`` for the side's own words."""
+    words = {"left": ("Left", "L", "l"), "right": ("Right", "R", "r")}
+    return {
+        f"{side}_{joint}": name.format(*words[side])
+        for joint, name in names.items()
+        for side in words
+    }
+
+
+_HUMAN_IK = _sides(
+    knee="{0}Leg", ankle="{0}Foot", shoulder="{0}Arm", elbow="{0}ForeArm", wrist="{0}Hand"
+)
+_HUMAN_IK_SPINE = {"spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head"}
+
+RIGS: Mapping[str, Rig] = {
+    # Before the next one, whose joints some HumanIK rigs have all of.
+    "mixamo": Rig(
+        root="Hips",
+        joints={
+            **_HUMAN_IK,
+            **_HUMAN_IK_SPINE,
+            **_sides(foot="{0}ToeBase", collar="{0}Shoulder"),
+        },
+    ),
+    "cmu_motionbuilder": Rig(
+        root="Hips",
+        joints={
+            **_HUMAN_IK,
+            **_sides(foot="{0}ToeBase"),
+            **{"spine2": "Spine", "spine3": "Spine1", "neck": "Neck1", "head": "Head"},
+        },
+        scale=25.4 / 0.45,
+        skip_frames=1,
+    ),
+    "cmu_daz": Rig(
+        root="hip",
+        joints={
+            **{"spine2": "abdomen", "spine3": "chest", "neck": "neck", "head": "head"},
+            **_sides(knee="{2}Shin", ankle="{2}Foot", foot="{2}Foot_end"),
+            **_sides(collar="{2}Collar", shoulder="{2}Shldr", elbow="{2}ForeArm", wrist="{2}Hand"),
+        },
+        skip_frames=1,
+    ),
+    "acclaim": Rig(
+        root="root",
+        joints={
+            **{"spine2": "thorax", "spine3": "lowerneck", "neck": "upperneck", "head": "head"},
+            **_sides(knee="{2}tibia", ankle="{2}foot", foot="{2}toes"),
+            **_sides(shoulder="{2}humerus", elbow="{2}radius", wrist="{2}hand"),
+        },
+        chest="thorax",
+    ),
+    "bandai_namco": Rig(
+        root="Hips",
+        joints={
+            **{"spine2": "Spine", "spine3": "Chest", "neck": "Neck", "head": "Head"},
+            **_sides(knee="LowerLeg_{1}", ankle="Foot_{1}", foot="Toes_{1}"),
+            **_sides(collar="Shoulder_{1}", shoulder="UpperArm_{1}"),
+            **_sides(elbow="LowerArm_{1}", wrist="Hand_{1}"),
+        },
+        up="x",
+        forward="z",
+        vertical="y",
+    ),
+    "lafan1": Rig(
+        root="Hips",
+        joints={
+            **_HUMAN_IK,
+            **_HUMAN_IK_SPINE,
+            **_sides(foot="{0}Toe", collar="{0}Shoulder"),
+        },
+        up="x",
+        forward="y",
+        vertical="y",
+    ),
+}
+"""Known rigs; a file is of the first that it has all joints of."""
+
+
+def rig_of(names: Iterable[str]) -> Rig | None:
+    """Return the rig that all of a file's names are there for; None if there is no such rig."""
+    names = list(names)
+    return next((rig for rig in RIGS.values() if not rig.lacking(names)), None)

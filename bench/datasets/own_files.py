@@ -1,0 +1,129 @@
+"""What data sets of a user's own files have in common: where they lie, and how they are split.
+
+Files whose path below the data begins with ``train/``, ``valid/`` or ``test/`` are of that split;
+then all must be. Else recordings of one kind, whose names are the same up to a trailing number,
+stay together: kinds in the order of a hash of their names, the first 15 % (one at the least) are
+test, the next 15 % (one at the least) valid, the others train.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import yaml
+
+from bench.datasets.archive import File, tree
+from bench.datasets.base import SPLITS
+from bench.errors import InputError
+from bench.motion import derive_seed
+from bench.settings import Settings
+from bench.validation import validated
+
+Description = TypeVar("Description", bound=Settings)
+
+HELD_OUT = 0.15
+
+
+def place_of(name: str, root: Path | None, what: str) -> Path:
+    """Return where a data set's files lie: ``root/name``, ``root/name.zip``, or ``root`` itself.
+
+    Raises:
+        InputError: there is no such folder or archive.
+    """
+    if root is None:
+        raise InputError(
+            f"{name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
+            f"DIR (or DIR/{name}) holding {what}"
+        )
+    if not root.exists():
+        raise InputError(f"{name}: no data root {root}; check --data-root")
+    inside = (root / name, root / f"{name}.zip")
+    return next((path for path in inside if path.exists()), root)
+
+
+def files_in(name: str, place: Path, *suffixes: str) -> dict[PurePosixPath, File]:
+    """Return files of some suffixes by where they lie below ``place``.
+
+    Raises:
+        InputError: there are none.
+    """
+    found = {
+        PurePosixPath(file.member) if file.member else _below(place, file.path): file
+        for file in tree(place, *suffixes)
+    }
+    if not found:
+        raise InputError(
+            f"{name}: no {' or '.join(suffixes)} file under {place}; check --data-root"
+        )
+    return found
+
+
+def _below(place: Path, path: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(place).as_posix())
+
+
+def splits_of(name: str, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """Return the split of each file.
+
+    Raises:
+        InputError: files lie both in folders of splits and elsewhere, or are too few kinds.
+    """
+    outside = [path for path in paths if path.parts[0] not in SPLITS]
+    if not outside:
+        return {path: path.parts[0] for path in paths}
+    if len(outside) < len(paths):
+        raise InputError(
+            f"{name}: {outside[0]} lies in none of train/, valid/ and test/, but others do; "
+            "move it into one"
+        )
+    kinds = sorted({kind_of(path) for path in paths}, key=lambda kind: derive_seed(name, kind))
+    if len(kinds) < len(SPLITS):
+        raise InputError(
+            f"{name}: {len(kinds)} kinds of recordings ({', '.join(sorted(kinds))}) cannot be "
+            "split in three; put files into train/, valid/ and test/"
+        )
+    held = max(1, round(HELD_OUT * len(kinds)))
+    split = dict.fromkeys(kinds, "train")
+    split |= dict.fromkeys(kinds[:held], "test")
+    split |= dict.fromkeys(kinds[held : 2 * held], "valid")
+    return {path: split[kind_of(path)] for path in paths}
+
+
+def kind_of(path: PurePosixPath) -> str:
+    """Return a file's name up to its trailing number: ``walk`` of ``a/walk_003.bvh``."""
+    return re.sub(r"[\s_.-]*\d+$", "", path.stem) or path.stem
+
+
+def folder_of(path: PurePosixPath) -> str:
+    """Return the name of the folder that a file lies in, empty at the top or in a split's."""
+    folders = path.parts[1:-1] if path.parts[0] in SPLITS else path.parts[:-1]
+    return folders[-1] if folders else ""
+
+
+def described(cls: type[Description], path: Path) -> Description:
+    """Return what a user's YAML file says.
+
+    Raises:
+        InputError: the file cannot be read, or says something that cannot be.
+    """
+    try:
+        return _parsed(cls, path, path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+@lru_cache(maxsize=64)
+def _parsed(cls: type[Description], path: Path, text: bytes) -> Description:
+    """Return what a text says; ``path`` is what messages call it."""
+    try:
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: no mapping of keys; docs/own_data.md shows a whole one")
+    try:
+        return validated(cls, raw, "")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
