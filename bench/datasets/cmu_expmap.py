@@ -167,9 +167,7 @@ class CMUExpmap(Dataset):
                 "DIR holding cmu_expmap/ or train/ and test/"
             )
         if not root.is_dir():
-            raise InputError(
-                f"{self.name}: the data root {root} is no folder; check --data-root"
-            )
+            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
         found = [path for name in KNOWN_FILES if (path := self._find(root, name))]
         if not found:
             raise InputError(
