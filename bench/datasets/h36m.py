@@ -23,8 +23,8 @@ the 32: knees 2 and 7, ankles 3 and 8, feet 4 and 9, spine3 12, neck 13, head 14
 25, elbows 18 and 26, wrists 19 and 27. Three are points fixed to bones. The lower back is one bone
 and ``spine2`` its middle, so that it tells nothing that spine3 does not. The clavicles (16 and 24)
 begin at the neck, and collars there would be copies of it; ``left_collar`` and ``right_collar`` are
-points fixed to the chest, a third of the way from spine3 to the shoulder of the rest pose, as SMPL's
-collars are fixed to its spine3.
+points fixed to the chest, a third of the way from spine3 to the shoulder of the rest pose, as
+SMPL's collars are fixed to its spine3.
 """
 
 from collections.abc import Mapping
