@@ -86,6 +86,11 @@ def same(one: Data, other: Data) -> None:
         assert windows.index.equals(again.index)
 
 
+def in_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "IN_PROCESS", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+
 def test_windows_are_slices_of_recordings_and_futures_what_follows(tmp_path: Path) -> None:
     root = some(tmp_path / "data", train_1=49, train_2=50, train_3=0)
     dataset = Lengths(stride=7, future=20)
@@ -161,7 +166,7 @@ def test_several_processes_give_what_one_gives(
     root = some(tmp_path / "data", **{f"train_{n}": 50 + n for n in range(1, 9)}, valid_1="broken")
     alone = load(Lengths(), root, tmp_path / "alone")
     reads = len(log(root))
-    monkeypatch.setattr(build, "IN_PROCESS", 0)
+    in_two_processes(monkeypatch)
     together = load(Lengths(), root, tmp_path / "together")
     assert len(log(root)) == 2 * reads
     assert together.skipped == alone.skipped
@@ -169,7 +174,7 @@ def test_several_processes_give_what_one_gives(
 
 
 def test_other_processes_stop_at_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "IN_PROCESS", 0)
+    in_two_processes(monkeypatch)
     files = {f"train_{number:03}": "slow" for number in range(100)}
     root = some(tmp_path / "data", **files, aaa_0="broken")
     try:
@@ -186,7 +191,7 @@ def test_other_processes_stop_at_a_refusal(tmp_path: Path, monkeypatch: pytest.M
 def test_a_killed_process_loses_nothing_that_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "IN_PROCESS", 0)
+    in_two_processes(monkeypatch)
     files = {f"train_{number:02}": "slow" for number in range(20)}
     root = some(tmp_path / "data", **(files | {"train_19": "die"}))
     with pytest.raises(InputError, match="killed") as refused:
