@@ -3,27 +3,30 @@
 Windows are built once. They lie as ``<split>.npy`` and ``<split>_future.npy`` (float32,
 memory-mapped when read) and ``<split>.parquet`` (the window index) in a folder named by a
 fingerprint of the source files and of everything that happened to them on the way. Recordings are
-read by several processes and kept one by one beside it until all are there, so that an interrupted
-build goes on where it was.
+read by several processes and kept one by one until the windows are there, each under the hash of
+its own file: a build that was interrupted, or refused because of one file, goes on where it was.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import signal
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -34,12 +37,17 @@ from bench.errors import InputError
 from bench.files import atomic_file, atomic_folder
 from bench.motion import Windows
 
+T = TypeVar("T")
+
 IN_PROCESS = 16 * 2**20
 """Bytes of source files below which other processes would take longer to start than they save."""
-LARGE = 2**20
+REMEMBERED = 2**16
 """Bytes from which on a file's hash is remembered, by its size and time of change."""
+READING = ".reading-"
+"""How the folders begin that keep what was read until the windows are there."""
+ABANDONED = 14 * 24 * 3600
+"""Seconds after which such a folder is removed if nothing has been added to it."""
 FACTS = "dataset.json"
-COLUMNS = ["source", "start", "action", "subject"]
 
 
 def load(
@@ -63,13 +71,14 @@ def load(
             ``strict`` or the data set's fixed list forbids one.
     """
     sources = dataset.sources(root)
-    key = fingerprint(dataset, root, cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    prints = _Fingerprints.taken(dataset, sources, root, cache, console)
+    key = prints.whole
     folder = cache / key
     strict = strict or dataset.fixed
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{key}.lock"):
+    with FileLock(cache / f".{prints.reading}.lock"):
         if not folder.exists():
-            _build(dataset, sources, folder, strict, console)
+            _build(dataset, sources, prints, folder, strict, console)
     facts = json.loads((folder / FACTS).read_text())
     if strict and facts["skipped"]:
         raise InputError(next(iter(facts["skipped"].values())))
@@ -86,22 +95,51 @@ def load(
     )
 
 
-def fingerprint(dataset: Dataset, root: Path | None, cache: Path) -> str:
-    """Return a hash of the source files' bytes, the settings and the code that reads them."""
-    digest = hashlib.sha256()
-    digest.update(dataset.name.encode())
-    digest.update(dataset.model_dump_json().encode())
-    digest.update(code_version(type(dataset)).encode())
-    for source in dataset.sources(root):
-        member = source.file.member if source.file else ""
-        told = (source.name, source.split, source.action, source.subject, member)
-        digest.update(repr(told).encode())
-    known = _Hashes(cache / "hashes.json")
-    for path in dataset.files(root):
-        digest.update(path.name.encode())
-        digest.update(known.of(path))
-    known.save()
-    return digest.hexdigest()[:16]
+@dataclass(frozen=True)
+class _Fingerprints:
+    """Hashes that tell whether something was built or read before.
+
+    Attributes:
+        reading: of the settings, of the code that reads and of the files that all recordings share.
+        recordings: of what a recording is called and of its file's bytes, in their order.
+    """
+
+    reading: str
+    recordings: tuple[str, ...]
+
+    @classmethod
+    def taken(
+        cls,
+        dataset: Dataset,
+        sources: Sequence[Source],
+        root: Path | None,
+        cache: Path,
+        console: Console | None,
+    ) -> "_Fingerprints":
+        """Hash every source file; raises InputError for one that cannot be read."""
+        own = {source.file.path for source in sources if source.file}
+        files = dataset.files(root)
+        hashes = _hashes(sorted(own.union(files)), cache / "hashes.json", console)
+        shared = [(path.name, hashes[path]) for path in files if path not in own]
+        code = code_version(type(dataset))
+        return cls(
+            _hash(dataset.name, dataset.model_dump_json(), code, shared),
+            tuple(_hash(_told(one), hashes[one.file.path] if one.file else "") for one in sources),
+        )
+
+    @property
+    def whole(self) -> str:
+        """Of everything."""
+        return _hash(self.reading, self.recordings)
+
+
+def _told(source: Source) -> tuple[str, ...]:
+    member = source.file.member if source.file else ""
+    return source.name, source.split, source.action, source.subject, member
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
@@ -114,33 +152,51 @@ def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
     return Windows(motion, index, dataset.fps, dataset.skeleton, future)
 
 
-class _Hashes:
-    """SHA-256 of files; those of large files are remembered from run to run."""
+def _hashes(paths: Sequence[Path], known_at: Path, console: Console | None) -> dict[Path, str]:
+    """Return the SHA-256 of files; those of all but small files are remembered from run to run."""
+    known = _remembered(known_at)
+    new: dict[str, str] = {}
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
-        self.added = False
-
-    def of(self, path: Path) -> bytes:
-        """Return a file's hash; raises InputError if it cannot be read."""
+    def of(path: Path) -> str:
         try:
             stat = path.stat()
-            if stat.st_size < LARGE:
-                return hashlib.sha256(path.read_bytes()).digest()
             key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-            if key not in self.known:
-                with path.open("rb") as file:
-                    self.known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-                self.added = True
+            if key in known:
+                return known[key]
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        return bytes.fromhex(self.known[key])
+        if stat.st_size >= REMEMBERED:
+            new[key] = found
+        return found
 
-    def save(self) -> None:
-        if self.added:
-            with atomic_file(self.path) as draft:
-                draft.write_text(json.dumps(self.known, indent=0))
+    try:
+        # Hashing lets go of the interpreter, so threads do.
+        with ThreadPoolExecutor() as pool:
+            found = _shown(pool.map(of, paths), "looking at files", len(paths), console)
+            return dict(zip(paths, found, strict=True))
+    finally:
+        if new:
+            with atomic_file(known_at) as draft:
+                draft.write_text(json.dumps(known | new, indent=0))
+
+
+def _remembered(known_at: Path) -> dict[str, str]:
+    try:
+        known = json.loads(known_at.read_text())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _shown(
+    results: Iterable[T], description: str, total: int, console: Console | None
+) -> Iterable[T]:
+    """Show how far results have come, if there is a console and more than one of them."""
+    if console is None or total < 2:
+        return results
+    return track(results, description, total, console=console, transient=True)
 
 
 @dataclass(frozen=True)
@@ -149,24 +205,21 @@ class _Kept:
 
     source: Source
     folder: Path
-    number: int
+    key: str
 
     @property
     def motion(self) -> Path:
-        return self.folder / f"{self.number}.npy"
+        return self.folder / f"{self.key}.npy"
 
     @property
     def refusal(self) -> Path:
-        return self.folder / f"{self.number}.txt"
-
-    @property
-    def done(self) -> bool:
-        return self.motion.exists() or self.refusal.exists()
+        return self.folder / f"{self.key}.txt"
 
 
 def _build(
     dataset: Dataset,
     sources: Sequence[Source],
+    prints: _Fingerprints,
     folder: Path,
     strict: bool,
     console: Console | None,
@@ -174,40 +227,40 @@ def _build(
     """Read all recordings that are not read yet, and make a folder of windows of them."""
     names = Counter(source.name for source in sources)
     if twice := [name for name, times in names.items() if times > 1]:
-        raise InputError(f"{dataset.name}: two recordings are called {twice[0]}; rename one")
-    kept_in = folder.with_name(f".reading-{folder.name}")
+        raise InputError(f"{dataset.name}: two recordings are called {twice[0]}; keep one of them")
+    _forget_abandoned(folder.parent)
+    kept_in = folder.with_name(f"{READING}{prints.reading}")
     kept_in.mkdir(exist_ok=True)
-    kept = [_Kept(source, kept_in, number) for number, source in enumerate(sources)]
-    try:
-        _read_all(dataset, kept, strict, console)
-        _assemble(dataset, kept, folder)
-    except KeyboardInterrupt:
-        raise
-    except Exception:
-        shutil.rmtree(kept_in)
-        raise
+    kept = [
+        _Kept(source, kept_in, key) for source, key in zip(sources, prints.recordings, strict=True)
+    ]
+    _read_all(dataset, kept, strict, console)
+    _assemble(dataset, kept, folder)
     shutil.rmtree(kept_in)
+
+
+def _forget_abandoned(cache: Path) -> None:
+    """Remove what was kept for builds that nobody has gone on with for long."""
+    for folder in cache.glob(f"{READING}*"):
+        with suppress(OSError):  # another process removes it too
+            if time.time() - folder.stat().st_mtime > ABANDONED:
+                shutil.rmtree(folder)
 
 
 def _read_all(
     dataset: Dataset, kept: Sequence[_Kept], strict: bool, console: Console | None
 ) -> None:
     """Read what is missing; raises InputError at the first refusal if ``strict``."""
-    missing = [one for one in kept if not one.done]
-    results = track(
-        _each(dataset, missing),
-        description=f"reading {dataset.name}",
-        total=len(missing),
-        console=console,
-        disable=console is None or len(missing) < 2,
-        transient=True,
-    )
-    for refused in results:
-        if refused and strict:
-            raise InputError(refused)
+    # What was refused is tried again: a disk may have failed, not the file.
+    missing = [one for one in kept if not one.motion.exists()]
+    # Closed here, or other processes would go on reading while an error is on its way up.
+    with closing(_each(dataset, missing)) as results:
+        for refused in _shown(results, f"reading {dataset.name}", len(missing), console):
+            if refused and strict:
+                raise InputError(refused)
 
 
-def _each(dataset: Dataset, missing: Sequence[_Kept]) -> Iterator[str]:
+def _each(dataset: Dataset, missing: Sequence[_Kept]) -> Generator[str, None, None]:
     """Read recordings, here or in as many processes as there are processors."""
     read = partial(_read, dataset)
     paths = {one.source.file.path for one in missing if one.source.file}
@@ -220,18 +273,23 @@ def _each(dataset: Dataset, missing: Sequence[_Kept]) -> Iterator[str]:
     pool = ProcessPoolExecutor(
         workers, get_context("spawn"), _prepare, (tuple(plugins().values()),)
     )
-    with pool:
-        try:
-            yield from pool.map(read, missing, chunksize=4)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    try:
+        yield from pool.map(read, missing, chunksize=4)
+    except BrokenProcessPool:
+        raise InputError(
+            f"{dataset.name}: a process that read recordings was killed, perhaps for want of "
+            "memory; what was read is kept, so run again"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _prepare(plugins: tuple[Path, ...]) -> None:
     """Make known to another process what the user's own files define."""
     from bench.registry import load_plugin
 
+    # An interrupt reaches every process of a terminal; the first one tells the others to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for path in plugins:
         load_plugin(path)
 
@@ -259,10 +317,10 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
     facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0}
     starts: dict[str, list[tuple[_Kept, NDArray[np.int64]]]] = {split: [] for split in SPLITS}
     for one in kept:
-        if one.refusal.exists():
+        if not one.motion.exists():
             facts["skipped"][one.source.name] = one.refusal.read_text(encoding="utf-8")
             continue
-        motion = np.load(one.motion, mmap_mode="r", allow_pickle=False)
+        motion = np.load(one.motion, allow_pickle=False)
         first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
         if not len(first):
             facts["short"].append(one.source.name)
@@ -300,29 +358,42 @@ def _write_split(
     draft: Path,
     split: str,
 ) -> None:
-    count = sum(len(first) for _, first in starts)
+    """Write windows one after the other, so that memory holds one recording whatever they are."""
+    counts = [len(first) for _, first in starts]
     joints = len(dataset.skeleton)
-    lengths = {"": dataset.frames, "_future": dataset.future}
-    motion, future = (
-        open_memmap(draft / f"{split}{part}.npy", "w+", np.float32, (count, length, joints, 3))
-        for part, length in lengths.items()
+    with (
+        (draft / f"{split}.npy").open("wb") as motion,
+        (draft / f"{split}_future.npy").open("wb") as future,
+    ):
+        for file, length in ((motion, dataset.frames), (future, dataset.future)):
+            _write_header(file, (sum(counts), length, joints, 3))
+        for one, first in starts:
+            recording = np.load(one.motion, allow_pickle=False)
+            nothing = np.full((dataset.future, joints, 3), np.nan, dtype=np.float32)
+            continued = np.concatenate([recording, nothing])
+            for start in first.tolist():
+                end = start + dataset.frames
+                motion.write(continued[start:end].data)
+                future.write(continued[end : end + dataset.future].data)
+    index = {
+        "source": _repeated([one.source.name for one, _ in starts], counts),
+        "start": np.concatenate([first for _, first in starts]),
+        "action": _repeated([one.source.action for one, _ in starts], counts),
+        "subject": _repeated([one.source.subject for one, _ in starts], counts),
+    }
+    pd.DataFrame(index).to_parquet(draft / f"{split}.parquet")
+
+
+def _repeated(words: Sequence[str], counts: Sequence[int]) -> NDArray[np.object_]:
+    return np.repeat(np.array(words, dtype=object), counts)
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(
+        file,
+        {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
+            "fortran_order": False,
+            "shape": shape,
+        },
     )
-    rows: list[tuple[str, int, str, str]] = []
-    for one, first in starts:
-        recording = np.load(one.motion, allow_pickle=False)
-        for start in first.tolist():
-            end = start + dataset.frames
-            motion[len(rows)] = recording[start:end]
-            future[len(rows)] = _after(recording, end, dataset.future)
-            rows.append((one.source.name, start, one.source.action, one.source.subject))
-    motion.flush()
-    future.flush()
-    pd.DataFrame(rows, columns=COLUMNS).to_parquet(draft / f"{split}.parquet")
-
-
-def _after(motion: NDArray[np.float32], start: int, frames: int) -> NDArray[np.float32]:
-    """Return ``(frames, joint, 3)`` of a recording from ``start`` on, nan where it has ended."""
-    future = np.full((frames, *motion.shape[1:]), np.nan, dtype=np.float32)
-    there = motion[start : start + frames]
-    future[: len(there)] = there
-    return future

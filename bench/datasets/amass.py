@@ -1,0 +1,349 @@
+"""AMASS, the archive of motion capture as surface shapes, with the paper's splits.
+
+Files are numpy archives, one recording each, ``<data set>/<subject>/<sequence>_poses.npz`` in the
+SMPL-H packaging and ``..._stageii.npz`` in the later one; ``docs/amass.md`` says where to get them
+and how to lay them out. Of each only the rotations and the frame rate are read. As in the paper
+(sec. 6.1) forward kinematics on one skeleton makes everybody's joints, whatever their shape, and
+18 of the 22 body joints are kept. Time is the file's own: rotations are interpolated to the asked
+frame rate, where the published loader takes every so-manieth frame.
+"""
+
+import math
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.spatial.transform import Rotation
+
+from bench.datasets.archive import LARGEST, File, tree
+from bench.datasets.base import Dataset, Source
+from bench.errors import InputError
+from bench.motion import Skeleton, forward_kinematics
+from bench.motion.body import JOINTS, KEPT, body
+from bench.motion.kinematics import orient, resample_rotations
+
+_TRAIN = "CMU PosePrior TotalCapture EyesJapanDataset KIT EKUT TCDHands ACCAD"
+SPLITS: dict[str, tuple[str, ...]] = {
+    "train": tuple(_TRAIN.split()),
+    "valid": ("HumanEva", "HDM05", "SFU", "MoSh"),
+    "test": ("BMLrub",),
+}
+"""The paper's splits, by the names that the data sets bear on the archive's page."""
+
+FORMER_NAMES = {
+    "MPI_Limits": "PosePrior",
+    "Eyes_Japan_Dataset": "EyesJapanDataset",
+    "TCD_handMocap": "TCDHands",
+    "MPI_HDM05": "HDM05",
+    "MPI_mosh": "MoSh",
+    "BioMotionLab_NTroje": "BMLrub",
+}
+"""Folders of the first packaging that are called otherwise than the data set is now."""
+
+REST: dict[str, tuple[float, float, float]] = {
+    "pelvis": (0, 0, 0),
+    "left_hip": (72.556, -90.371, -4.951),
+    "right_hip": (-70.992, -89.911, -4.264),
+    "spine1": (-2.926, 108.151, -27.961),
+    "left_knee": (110.657, -478.935, -7.167),
+    "right_knee": (-113.762, -483.914, -11.530),
+    "spine2": (3.585, 247.255, -25.113),
+    "left_ankle": (98.395, -887.869, -50.576),
+    "right_ankle": (-99.592, -892.082, -54.003),
+    "spine3": (5.330, 303.304, -0.140),
+    "left_foot": (131.254, -946.349, 70.107),
+    "right_foot": (-129.204, -941.813, 71.206),
+    "neck": (2.476, 525.059, -37.885),
+    "left_collar": (86.329, 428.727, -34.415),
+    "right_collar": (-77.794, 423.853, -40.395),
+    "head": (8.199, 596.962, 18.670),
+    "left_shoulder": (179.233, 462.508, -43.923),
+    "right_shoulder": (-173.891, 458.457, -50.048),
+    "left_elbow": (447.081, 447.185, -72.309),
+    "right_elbow": (-432.556, 443.203, -73.162),
+    "left_wrist": (705.205, 458.672, -72.730),
+    "right_wrist": (-693.691, 452.373, -77.453),
+}
+"""The body joints of the rest pose, mm from the pelvis; x to the left, y up, z forward.
+
+They are those of the neutral SMPL-H model with the mean of AMASS's shape coefficients, which the
+prediction literature puts everybody on, as published with HisRepItself (Mao et al. 2020).
+"""
+
+RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
+RATES = (5.0, 1000.0)
+"""Frames per second that a motion capture system may have."""
+WIDTHS = (66, 72, 156, 165)
+"""Columns of ``poses``: the body alone, SMPL, SMPL-H, SMPL-X. The body's 66 come first in each."""
+LARGEST_ANGLE = 100.0
+"""Radians; what is beyond is no rotation vector."""
+
+_NO_MOTION = re.compile(r"(^|_)(shape|stagei)\.npz$", re.IGNORECASE)
+_PACKAGING = re.compile(r"_(poses|stageii)$")
+_Y_UP = Rotation.from_euler("x", -90, degrees=True).as_matrix()
+"""Turns AMASS's world, whose z is up, into one whose y is."""
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+_DATA_SETS = {_plain(name): name for names in SPLITS.values() for name in names} | {
+    _plain(former): name for former, name in FORMER_NAMES.items()
+}
+_SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+
+
+class AMASS(Dataset):
+    """AMASS with the paper's splits by data set, everybody on one skeleton, 18 joints, real.
+
+    Data sets of the archive that the paper does not use are left out.
+    """
+
+    name: ClassVar[str] = "amass"
+
+    body_model: Path | None = Field(
+        None, description="npz of an SMPL, SMPL-H or SMPL-X model, to take the skeleton from"
+    )
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The 18 kept joints; raises InputError if ``body_model`` cannot be used."""
+        rest = self._rest
+        return body({name: rest[name] for name in KEPT})
+
+    def sources(self, root: Path | None) -> list[Source]:
+        """Return the recordings of the paper's data sets under ``root``, in order of name."""
+        found = [
+            source
+            for name, folder in sorted(self._folders(root).items())
+            for source in _sources_of(name, folder)
+        ]
+        if not found:
+            raise InputError(
+                f"{self.name}: no recording of the paper's data sets under {root}; expected for "
+                f"instance {root}/amass/CMU/01/01_01_poses.npz"
+            )
+        self.skeleton  # noqa: B018 - an unusable body model ends here, not in every recording
+        return found
+
+    def files(self, root: Path | None) -> list[Path]:
+        """Return the recordings' files, and the body model's if one is given."""
+        return [*super().files(root), *([self.body_model] if self.body_model else [])]
+
+    def absent(self, root: Path | None) -> list[str]:
+        """Return the paper's data sets that are not under ``root``."""
+        there = self._folders(root) if root else {}
+        return [name for name in _SPLIT_OF if name not in there]
+
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Read a file as 18 joints at ``fps``."""
+        assert source.file is not None
+        vectors, rate = rotations_of(source.file.path)
+        rotations = resample_rotations(vectors, rate, self.fps)
+        rotations[:, 0] = orient(_Y_UP @ rotations[:, 0], self.orientation)
+        motion = forward_kinematics(rotations, body(self._rest))
+        return motion[:, len(JOINTS) - len(KEPT) :].astype(np.float32)
+
+    @property
+    def _rest(self) -> Mapping[str, tuple[float, ...]]:
+        return REST if self.body_model is None else _rest_of(self.body_model)
+
+    def _folders(self, root: Path | None) -> dict[str, Path]:
+        """Return where each of the paper's data sets lies."""
+        if root is None:
+            raise InputError(
+                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
+                "DIR holding amass/ with a folder for each data set"
+            )
+        if not root.is_dir():
+            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
+        for place in (root / "amass", root / "AMASS", root):
+            if place.is_dir() and (found := _data_sets_in(place)):
+                return found
+        return {}
+
+
+def _data_sets_in(place: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in sorted(place.iterdir()):
+        name = _DATA_SETS.get(_plain(folder.name))
+        if name is None or not folder.is_dir():
+            continue
+        if name in found:
+            raise InputError(
+                f"{AMASS.name}: {found[name]} and {folder} are the same data set; keep one of them"
+            )
+        found[name] = folder
+    return found
+
+
+def _sources_of(name: str, folder: Path) -> list[Source]:
+    """Return the recordings of one data set; the packaging is no part of their names."""
+    sources = []
+    for file in tree(folder, ".npz"):
+        if _NO_MOTION.search(file.path.name):
+            continue
+        inner = file.path.relative_to(folder)
+        # Archives of some data sets hold a folder that has the data set's former name.
+        if len(inner.parts) > 1 and _DATA_SETS.get(_plain(inner.parts[0])) == name:
+            inner = inner.relative_to(inner.parts[0])
+        place = inner.parent.as_posix()
+        subject = name if place == "." else f"{name}/{place}"
+        stem = _PACKAGING.sub("", inner.stem)
+        sources.append(Source(f"{subject}/{stem}", _SPLIT_OF[name], subject=subject, file=file))
+    return sources
+
+
+def rotations_of(path: Path) -> tuple[NDArray[np.float64], float]:
+    """Return a recording's ``(frame, 22, 3)`` body rotation vectors and its frame rate.
+
+    Raises:
+        InputError: no recording of AMASS, or a damaged one.
+    """
+    npz = _Npz.opened(path)
+    if "poses" in npz.sizes:
+        poses = _angles(npz, "poses", WIDTHS)
+    elif {"root_orient", "pose_body"} <= set(npz.sizes):
+        parts = (_angles(npz, "root_orient", (3,)), _angles(npz, "pose_body", (63,)))
+        if len(parts[0]) != len(parts[1]):
+            raise npz.refused(f"{len(parts[0])} root_orient for {len(parts[1])} pose_body")
+        poses = np.concatenate(parts, axis=1)
+    else:
+        raise npz.refused("no poses in it, so no recording of AMASS", "remove it")
+    return poses.reshape(-1, len(JOINTS), 3), _rate(npz)
+
+
+def _angles(npz: "_Npz", key: str, widths: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the body's columns of an array of rotation vectors, ``(frame, at most 66)``."""
+    array = npz.array(key)
+    if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] not in widths:
+        due = " or ".join(map(str, widths))
+        raise npz.refused(f"{key} is {array.dtype} {array.shape}, not (frame, {due}) numbers")
+    angles = array[:, : 3 * len(JOINTS)].astype(np.float64)
+    if not len(angles):
+        raise npz.refused(f"{key} has no frame")
+    bad = np.flatnonzero(~(np.abs(angles) <= LARGEST_ANGLE).all(axis=1))
+    if len(bad):
+        raise npz.refused(f"frame {bad[0]} of {key} has a number that is no angle in radians")
+    return angles
+
+
+def _rate(npz: "_Npz") -> float:
+    key = next((key for key in RATE_KEYS if key in npz.sizes), None)
+    if key is None:
+        raise npz.refused(f"no frame rate in it ({' or '.join(RATE_KEYS)})")
+    array = npz.array(key)
+    if array.dtype.kind not in "fiu" or array.size != 1:
+        raise npz.refused(f"{key} is {array.dtype} {array.shape}, not a number")
+    rate = float(array.reshape(()))
+    if not RATES[0] <= rate <= RATES[1]:
+        raise npz.refused(f"{key} is {rate:g}, no frame rate")
+    return rate
+
+
+@dataclass(frozen=True)
+class _Npz:
+    """A numpy archive of which single arrays are read, none of them pickled or huge.
+
+    Attributes:
+        path: of the file.
+        sizes: bytes that each array takes, as the archive declares, by name.
+    """
+
+    path: Path
+    sizes: dict[str, int]
+
+    @classmethod
+    def opened(cls, path: Path) -> "_Npz":
+        """Look what is in an npz; raises InputError if it is none."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise cls(path, {}).refused(f"cut short, or not an npz ({_one_line(error)})") from None
+        return cls(path, {info.filename.removesuffix(".npy"): info.file_size for info in members})
+
+    def array(self, key: str) -> NDArray[Any]:
+        """Read one array; raises InputError if it is damaged, pickled or too large."""
+        if self.sizes[key] > LARGEST:
+            raise self.refused(f"{key} takes {self.sizes[key]} bytes, so is no recording of motion")
+        content = BytesIO(File(self.path, f"{key}.npy").read())
+        try:
+            version = np.lib.format.read_magic(content)
+            shape, _, dtype = _HEADERS[version](content)
+            # Memory is taken for what the header says, so it must say what is there.
+            if math.prod(shape) * dtype.itemsize != self.sizes[key] - content.tell():
+                raise ValueError(f"{dtype} {shape} is not what it holds")
+            content.seek(0)
+            return np.lib.format.read_array(content, allow_pickle=False)
+        except Exception as error:
+            # Numpy's reader lets a damaged header raise almost anything.
+            raise self.refused(f"{key} cannot be read ({_one_line(error)})") from None
+
+    def refused(self, reason: str, mend: str = "fetch the file again") -> InputError:
+        return InputError(f"{self.path}: {reason}; {mend}")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _rest_of(model: Path) -> Mapping[str, tuple[float, ...]]:
+    """Return the body joints of a model's rest pose, mm from its pelvis.
+
+    Raises:
+        InputError: the file is no npz of a body model.
+    """
+    if model.suffix.lower() != ".npz":
+        raise InputError(
+            f"body_model {model}: not an npz; a pickle (.pkl) can run code when it is opened, so "
+            "give the model's npz"
+        )
+    try:
+        modified = model.stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"body_model {model}: {error.strerror}; check the path") from None
+    return _rest_of_npz(model, modified)
+
+
+@lru_cache(maxsize=2)
+def _rest_of_npz(model: Path, modified: int) -> Mapping[str, tuple[float, ...]]:
+    npz = _Npz.opened(model)
+    joints = _model_joints(npz)
+    if joints.dtype.kind != "f" or joints.ndim != 2 or joints.shape[1] != 3:
+        raise npz.refused(f"joints are {joints.dtype} {joints.shape}, not (joint, 3) numbers")
+    if len(joints) < len(JOINTS):
+        raise npz.refused(f"{len(joints)} joints, fewer than a body's {len(JOINTS)}")
+    rest = 1000 * (joints[: len(JOINTS)] - joints[0]).astype(np.float64)
+    height = float(np.ptp(rest[:, 1]))
+    if not 500 < height < 3000:
+        raise npz.refused(f"{height:g} mm from feet to head, no body in metres", "check the model")
+    return {name: tuple(place) for name, place in zip(JOINTS, rest.tolist(), strict=True)}
+
+
+def _model_joints(npz: _Npz) -> NDArray[Any]:
+    if "J" in npz.sizes:
+        return npz.array("J")
+    if not {"J_regressor", "v_template"} <= set(npz.sizes):
+        raise npz.refused("neither J nor J_regressor and v_template in it", "give a body model")
+    regressor, vertices = npz.array("J_regressor"), npz.array("v_template")
+    try:
+        return regressor.astype(np.float64) @ vertices.astype(np.float64)
+    except ValueError as error:
+        reason = f"J_regressor and v_template do not fit ({_one_line(error)})"
+        raise npz.refused(reason, "check the model") from None

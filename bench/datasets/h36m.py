@@ -1,0 +1,276 @@
+"""Human3.6M, in the exponential-map text files of the prediction literature.
+
+Files are ``S<subject>/<action>_<1 or 2>.txt``: comma-separated, 99 columns, 50 rows per second;
+three of root translation, then an exponential map for each of 32 joints, the root's first. They
+were made by Jain et al. (CVPR 2016, Structural-RNN) of the motion of Ionescu et al. (2014), and
+``S5`` tests, ``S11`` validates, the others train, as in all work after Martinez et al. (CVPR 2017).
+
+The vectors are those of transposed rotations: positions come of row vectors in the published
+forward kinematics (Martinez et al.), ``child = parent + offset @ R_parent`` with
+``R_joint = exp(v) @ R_parent``. In columns that is the usual order with the angles negated. With
+the root's rotation removed y is up, z forward and x to the left: the bones of the rest pose say so.
+
+Root columns hold how the root moves and turns from one frame to the next (``R_diff`` of the
+release's own ``revertCoordinateSpace``), not how it stands, so that a body's lean cannot be had,
+and ``orientation`` can only be ``removed``.
+
+With ``joints: 22`` the joints are those of the 32 that move and are no copies of others, as in
+LearnTrajDep and HisRepItself (Mao et al. 2019, 2020): without 0, 1, 6 and 11, which stand still,
+and 16, 20, 23, 24, 28 and 31, which are where 13, 19, 22, 13, 27 and 30 are.
+
+With ``joints: 18`` they are the body's joints that all data sets share, 15 of which are joints of
+the 32: knees 2 and 7, ankles 3 and 8, feet 4 and 9, spine3 12, neck 13, head 14, shoulders 17 and
+25, elbows 18 and 26, wrists 19 and 27. Three are points fixed to bones. The lower back is one bone
+and ``spine2`` its middle, so that it tells nothing that spine3 does not. The clavicles (16 and 24)
+begin at the neck, and collars there would be copies of it; ``left_collar`` and ``right_collar`` are
+points fixed to the chest, a third of the way from spine3 to the shoulder of the rest pose, as
+SMPL's collars are fixed to its spine3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from scipy.spatial.transform import Rotation
+
+from bench.datasets.archive import File
+from bench.datasets.base import Dataset, Source
+from bench.errors import InputError
+from bench.motion import Skeleton, forward_kinematics
+from bench.motion.body import KEPT, body
+from bench.motion.kinematics import resample_rotations
+
+FILE_FPS = 50.0
+COLUMNS = 99
+LARGEST_ANGLE = 100.0
+"""Radians; what is beyond is no exponential map."""
+ACTIONS = (
+    "directions",
+    "discussion",
+    "eating",
+    "greeting",
+    "phoning",
+    "posing",
+    "purchases",
+    "sitting",
+    "sittingdown",
+    "smoking",
+    "takingphoto",
+    "waiting",
+    "walking",
+    "walkingdog",
+    "walkingtogether",
+)
+SUBJECTS = {
+    "S1": "train",
+    "S6": "train",
+    "S7": "train",
+    "S8": "train",
+    "S9": "train",
+    "S11": "valid",
+    "S5": "test",
+}
+KNOWN_FILES = [
+    f"{subject}/{action}_{take}.txt"
+    for subject in SUBJECTS
+    for action in ACTIONS
+    for take in (1, 2)
+]
+PLACES = ("h36m", "h3.6m/dataset", "h3.6m", "dataset", ".")
+
+# name, parent, offset from the parent in mm, as published with the forward kinematics
+_JOINTS: list[tuple[str, int, tuple[float, float, float]]] = [
+    ("hips", -1, (0, 0, 0)),
+    ("right_hip", 0, (-132.948591, 0, 0)),
+    ("right_knee", 1, (0, -442.894612, 0)),
+    ("right_ankle", 2, (0, -454.206447, 0)),
+    ("right_foot", 3, (0, 0, 162.767078)),
+    ("right_toe_end", 4, (0, 0, 74.999437)),
+    ("left_hip", 0, (132.948826, 0, 0)),
+    ("left_knee", 6, (0, -442.894413, 0)),
+    ("left_ankle", 7, (0, -454.20659, 0)),
+    ("left_foot", 8, (0, 0, 162.767426)),
+    ("left_toe_end", 9, (0, 0, 74.999948)),
+    ("spine", 0, (0, 0.1, 0)),
+    ("spine3", 11, (0, 233.383263, 0)),
+    ("neck", 12, (0, 257.077681, 0)),
+    ("head", 13, (0, 121.134938, 0)),
+    ("head_end", 14, (0, 115.002227, 0)),
+    ("left_clavicle", 12, (0, 257.077681, 0)),
+    ("left_shoulder", 16, (0, 151.034226, 0)),
+    ("left_elbow", 17, (0, 278.882773, 0)),
+    ("left_wrist", 18, (0, 251.733451, 0)),
+    ("left_thumb", 19, (0, 0, 0)),
+    ("left_thumb_end", 20, (0, 0, 99.999627)),
+    ("left_hand_end", 19, (0, 100.000188, 0)),
+    ("left_hand_site", 22, (0, 0, 0)),
+    ("right_clavicle", 12, (0, 257.077681, 0)),
+    ("right_shoulder", 24, (0, 151.031437, 0)),
+    ("right_elbow", 25, (0, 278.892924, 0)),
+    ("right_wrist", 26, (0, 251.72868, 0)),
+    ("right_thumb", 27, (0, 0, 0)),
+    ("right_thumb_end", 28, (0, 0, 99.999888)),
+    ("right_hand_end", 27, (0, 137.499922, 0)),
+    ("right_hand_site", 30, (0, 0, 0)),
+]
+_POINTS: list[tuple[str, int, tuple[float, float, float]]] = [
+    ("spine2", 11, (0, 233.383263 / 2, 0)),
+    ("left_collar", 12, (151.034226 / 3, 257.077681 / 3, 0)),
+    ("right_collar", 12, (-151.031437 / 3, 257.077681 / 3, 0)),
+]
+"""Points fixed to bones, in the frame of the joint that turns them."""
+
+STILL_OR_COPIES = (0, 1, 6, 11, 16, 20, 23, 24, 28, 31)
+
+
+def _full_skeleton() -> Skeleton:
+    """Return all joints and points where they are with every angle zero, the arms upwards."""
+    table = [*_JOINTS, *_POINTS]
+    rest = np.zeros((len(table), 3))
+    for joint, (_, parent, offset) in enumerate(table):
+        rest[joint] = np.array(offset) + (rest[parent] if parent >= 0 else 0)
+    names = tuple(name for name, _, _ in table)
+    return Skeleton(
+        names=names,
+        parents=tuple(parent for _, parent, _ in table),
+        rest=rest,
+        limbs={
+            "right_leg": names[1:6],
+            "left_leg": names[6:11],
+            "trunk": ("hips", "spine", "spine2", "spine3"),
+            "head": ("neck", "head", "head_end"),
+            "left_arm": ("left_collar", *names[16:24]),
+            "right_arm": ("right_collar", *names[24:32]),
+        },
+        pairs=tuple(
+            (name, name.replace("left_", "right_")) for name in names if name.startswith("left_")
+        ),
+    )
+
+
+FULL_SKELETON = _full_skeleton()
+
+
+def _rest_pose() -> NDArray[np.float64]:
+    """Return where all joints are in a pose with the arms straight out to the sides."""
+    rotations = np.tile(np.eye(3), (len(FULL_SKELETON), 1, 1))
+    for side, degrees in (("left", -90), ("right", 90)):
+        joint = FULL_SKELETON.names.index(f"{side}_clavicle")
+        rotations[joint] = Rotation.from_euler("z", degrees, degrees=True).as_matrix()
+    return forward_kinematics(rotations, FULL_SKELETON)
+
+
+def _skeletons() -> Mapping[int, Skeleton]:
+    posed = replace(FULL_SKELETON, rest=_rest_pose())
+    moving = [name for joint, (name, _, _) in enumerate(_JOINTS) if joint not in STILL_OR_COPIES]
+    shared = dict(zip(posed.names, posed.rest.tolist(), strict=True))
+    return {18: body({name: shared[name] for name in KEPT}), 22: posed.select(moving)}
+
+
+SKELETONS = _skeletons()
+
+
+class H36M(Dataset):
+    """Human3.6M with the prediction literature's split by subject, 15 actions, real."""
+
+    name: ClassVar[str] = "h36m"
+    fixed: ClassVar[bool] = True
+
+    joints: Literal[18, 22] = Field(
+        18, description="18 that all data sets share, or the prediction literature's 22"
+    )
+
+    @field_validator("orientation")
+    @classmethod
+    def _has_no_root(cls, orientation: str) -> str:
+        if orientation != "removed":
+            raise ValueError(
+                "h36m's files tell how the root turns, not how it stands; use 'removed'"
+            )
+        return orientation
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The 18 or 22 joints."""
+        return SKELETONS[self.joints]
+
+    def sources(self, root: Path | None) -> list[Source]:
+        """Return the known files under ``root``, ordered by split, subject and action."""
+        if root is None:
+            raise InputError(
+                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
+                "DIR holding h36m/ with S1/, S5/ and so on"
+            )
+        if not root.is_dir():
+            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
+        found = [self._source(path) for path in _found(root).values()]
+        if not found:
+            raise InputError(
+                f"{self.name}: no file of Human3.6M under {root}; expected for instance "
+                f"{root / 'h36m' / 'S1' / 'walking_1.txt'}"
+            )
+        return found
+
+    def absent(self, root: Path | None) -> list[str]:
+        """Return the known files that are not under ``root``."""
+        there = _found(root) if root else {}
+        return [name for name in KNOWN_FILES if name not in there]
+
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Read a file as 18 or 22 joints at ``fps``."""
+        assert source.file is not None
+        rotations = resample_rotations(joint_rotations(rows_of(source.file)), FILE_FPS, self.fps)
+        rotations[:, 0] = np.eye(3)
+        motion = forward_kinematics(rotations, FULL_SKELETON)
+        return motion[:, FULL_SKELETON.index(self.skeleton.names)].astype(np.float32)
+
+    def _source(self, path: Path) -> Source:
+        subject = path.parent.name
+        action = path.stem.rpartition("_")[0]
+        return Source(f"{subject}/{path.stem}", SUBJECTS[subject], action, subject, File(path))
+
+
+def _found(root: Path) -> dict[str, Path]:
+    """Return the known files in the first place that has any, by name."""
+    for place in PLACES:
+        paths = {name: root / place / name for name in KNOWN_FILES}
+        if found := {name: path for name, path in paths.items() if path.is_file()}:
+            return found
+    return {}
+
+
+def rows_of(file: File) -> NDArray[np.float64]:
+    """Return the ``(row, 99)`` numbers of one file.
+
+    Raises:
+        InputError: the file is cut short, or not 99 columns of finite numbers and angles.
+    """
+    mend = "fetch the file again"
+    content = file.read()
+    if not content.strip():
+        raise InputError(f"{file}: empty; {mend}")
+    try:
+        rows = np.loadtxt(BytesIO(content), delimiter=",", comments=None, ndmin=2)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file}: not a table of numbers ({reason}); {mend}") from None
+    if rows.shape[1] != COLUMNS:
+        raise InputError(f"{file}: {rows.shape[1]} columns where {COLUMNS} are due; {mend}")
+    whole = np.isfinite(rows).all(axis=1) & (np.abs(rows[:, 3:]) <= LARGEST_ANGLE).all(axis=1)
+    if not whole.all():
+        bad = int(np.argmin(whole)) + 1
+        raise InputError(f"{file}: row {bad} has a number that is no angle in radians; {mend}")
+    return rows
+
+
+def joint_rotations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(frame, 35, 3)`` rotation vectors, those of the points fixed to bones zero."""
+    vectors = np.zeros((len(rows), len(FULL_SKELETON), 3))
+    # The files hold the vectors of the transposed rotations, hence the sign.
+    vectors[:, : len(_JOINTS)] = -rows[:, 3:].reshape(-1, len(_JOINTS), 3)
+    return vectors

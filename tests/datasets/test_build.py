@@ -1,0 +1,273 @@
+"""Windows from recordings: bounded memory, resume, refusals, processes that die."""
+
+import hashlib
+import json
+import os
+import time
+import tracemalloc
+from io import BufferedReader
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bench.datasets import build
+from bench.datasets.archive import File
+from bench.datasets.base import Data, Dataset, Source
+from bench.datasets.build import load
+from bench.datasets.synthetic import SKELETON
+from bench.errors import InputError
+from bench.motion import Skeleton
+
+
+class Lengths(Dataset):
+    """Files that say how many frames of noise they are, or what happens when they are read."""
+
+    name: ClassVar[str] = "lengths"
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return SKELETON
+
+    def sources(self, root: Path | None) -> list[Source]:
+        assert root is not None
+        return [
+            Source(path.stem, path.stem.split("_")[0], "act", f"s{number}", File(path))
+            for number, path in enumerate(sorted(root.glob("*_*.txt")))
+        ]
+
+    def read(self, source: Source) -> NDArray[np.float32]:
+        assert source.file is not None
+        path = source.file.path
+        with (path.parent / "log").open("a") as log:
+            log.write(f"{source.name}\n")
+        said = path.read_text().split("#")[0]
+        if said == "interrupt" and not (path.parent / "go on").exists():
+            raise KeyboardInterrupt
+        if said == "die" and not (path.parent / "go on").exists():
+            os._exit(9)
+        if said == "broken" and not (path.parent / "go on").exists():
+            raise InputError(f"{path}: broken; mend it")
+        if said == "slow":
+            time.sleep(0.05)
+        frames = int(said) if said.isdigit() else 70
+        rng = np.random.default_rng(len(source.name) + frames)
+        return rng.normal(0, 100, (frames, 18, 3)).astype(np.float32)
+
+
+def written(root: Path, lengths: dict[str, object]) -> Path:
+    root.mkdir(exist_ok=True)
+    for name, said in lengths.items():
+        (root / f"{name}.txt").write_text(str(said))
+    return root
+
+
+def some(root: Path, **more: object) -> Path:
+    return written(root, {"train_0": 90, "valid_0": 60, "test_0": 61, **more})
+
+
+def log(root: Path) -> list[str]:
+    return (root / "log").read_text().split() if (root / "log").exists() else []
+
+
+def kept(cache: Path) -> list[Path]:
+    return sorted(cache.glob(".reading-*/*.npy"))
+
+
+def same(one: Data, other: Data) -> None:
+    for split, windows in one.splits.items():
+        again = other.splits[split]
+        assert windows.future is not None
+        assert again.future is not None
+        assert np.array_equal(windows.motion, again.motion)
+        assert np.array_equal(windows.future, again.future, equal_nan=True)
+        assert windows.index.equals(again.index)
+
+
+def in_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "IN_PROCESS", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+
+
+def test_windows_are_slices_of_recordings_and_futures_what_follows(tmp_path: Path) -> None:
+    root = some(tmp_path / "data", train_1=49, train_2=50, train_3=0)
+    dataset = Lengths(stride=7, future=20)
+    data = load(dataset, root, tmp_path / "cache")
+    assert data.short == ["train_1", "train_3"]
+    for split, windows in data.splits.items():
+        expected, futures, index = [], [], []
+        for source in dataset.sources(root):
+            motion = dataset.read(source)
+            for start in range(0, len(motion) - 49 if source.split == split else 0, 7):
+                future = np.full((20, 18, 3), np.nan)
+                rest = motion[start + 50 : start + 70]
+                future[: len(rest)] = rest
+                expected.append(motion[start : start + 50])
+                futures.append(future)
+                index.append([source.name, start, "act", source.subject])
+        assert isinstance(windows.motion, np.memmap)
+        assert windows.motion.dtype == np.float32
+        assert windows.future is not None
+        np.testing.assert_array_equal(windows.motion, np.array(expected))
+        np.testing.assert_array_equal(windows.future, np.array(futures))
+        assert windows.index.to_numpy().tolist() == index
+    assert not list((tmp_path / "cache").glob(".reading-*"))
+
+
+def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
+    root = some(tmp_path / "data", train_1=55, train_2="interrupt", train_3=66)
+    with pytest.raises(KeyboardInterrupt):
+        load(Lengths(), root, tmp_path / "cache")
+    before = log(root)
+    assert before[-1] == "train_2"
+    (root / "go on").touch()
+    whole = load(Lengths(), root, tmp_path / "cache")
+    after = log(root)[len(before) :]
+    assert sorted(before[:-1] + after) == sorted(source.name for source in Lengths().sources(root))
+    same(whole, load(Lengths(), root, tmp_path / "elsewhere"))
+
+
+def test_one_mended_file_is_all_that_is_read_again(tmp_path: Path) -> None:
+    root = some(tmp_path / "data", train_1=55, train_2="broken", train_3=66)
+    with pytest.raises(InputError, match="train_2"):
+        load(Lengths(), root, tmp_path / "cache", strict=True)
+    before = log(root)
+    written(root, {"train_2": 80})
+    load(Lengths(), root, tmp_path / "cache", strict=True)
+    assert set(log(root)[len(before) :]) == {"train_2", "train_3", "valid_0"}
+    assert before == ["test_0", "train_0", "train_1", "train_2"]
+
+
+def test_what_was_refused_is_tried_again_by_the_next_attempt(tmp_path: Path) -> None:
+    root = some(tmp_path / "data", train_1="broken", train_2="interrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load(Lengths(), root, tmp_path / "cache")
+    (root / "go on").touch()
+    data = load(Lengths(), root, tmp_path / "cache")
+    assert not data.skipped
+    assert "train_1" in set(data.splits["train"].index["source"])
+
+
+def test_refusals_are_named_counted_and_under_strict_an_error(tmp_path: Path) -> None:
+    root = some(tmp_path / "data", train_1="broken", valid_1="broken")
+    data = load(Lengths(), root, tmp_path / "cache")
+    assert set(data.skipped) == {"train_1", "valid_1"}
+    assert str(root / "train_1.txt") in data.skipped["train_1"]
+    # Windows that were built without them are no excuse.
+    with pytest.raises(InputError, match="broken; mend it"):
+        load(Lengths(), root, tmp_path / "cache", strict=True)
+
+
+def test_several_processes_give_what_one_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = some(tmp_path / "data", **{f"train_{n}": 50 + n for n in range(1, 9)}, valid_1="broken")
+    alone = load(Lengths(), root, tmp_path / "alone")
+    reads = len(log(root))
+    in_two_processes(monkeypatch)
+    together = load(Lengths(), root, tmp_path / "together")
+    assert len(log(root)) == 2 * reads
+    assert together.skipped == alone.skipped
+    same(alone, together)
+
+
+def test_other_processes_stop_at_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_two_processes(monkeypatch)
+    files = {f"train_{number:03}": "slow" for number in range(100)}
+    root = some(tmp_path / "data", **files, aaa_0="broken")
+    try:
+        load(Lengths(), root, tmp_path / "cache", strict=True)
+    except InputError:
+        # While the error is still being handled, and so nothing of it is garbage.
+        reads = len(log(root))
+        time.sleep(0.4)
+        assert len(log(root)) == reads < 60
+    else:
+        pytest.fail("a broken file was no error")
+
+
+def test_a_killed_process_loses_nothing_that_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_two_processes(monkeypatch)
+    files = {f"train_{number:02}": "slow" for number in range(20)}
+    root = some(tmp_path / "data", **(files | {"train_19": "die"}))
+    with pytest.raises(InputError, match="killed") as refused:
+        load(Lengths(), root, tmp_path / "cache")
+    assert "\n" not in str(refused.value)
+    there = len(kept(tmp_path / "cache"))
+    assert there >= 8
+    (root / "go on").touch()
+    before = len(log(root))
+    load(Lengths(), root, tmp_path / "cache")
+    assert len(log(root)) - before == 23 - there
+
+
+def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
+    class Twice(Lengths):
+        def sources(self, root: Path | None) -> list[Source]:
+            return 2 * super().sources(root)
+
+    with pytest.raises(InputError, match="two recordings are called test_0"):
+        load(Twice(), some(tmp_path / "data"), tmp_path / "cache")
+
+
+def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = "90#" + "x" * build.REMEMBERED
+    root = some(tmp_path / "data", train_0=large, train_1="90#y" + "x" * build.REMEMBERED)
+    hashed: list[str] = []
+    digest = hashlib.file_digest
+
+    def counted(file: BufferedReader, kind: str) -> object:
+        hashed.append(file.name)
+        return digest(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    first = load(Lengths(), root, tmp_path / "cache")
+    assert len(hashed) == 4
+    assert load(Lengths(), root, tmp_path / "cache").fingerprint == first.fingerprint
+    assert [Path(name).stem for name in hashed[4:]] == ["test_0", "valid_0"]
+    # The same length of other bytes.
+    (root / "train_0.txt").write_text("90#" + "z" * build.REMEMBERED)
+    assert load(Lengths(), root, tmp_path / "cache").fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '"a"'])
+def test_a_damaged_memory_of_hashes_is_no_hindrance(tmp_path: Path, content: str) -> None:
+    root = some(tmp_path / "data", train_0="90#" + "x" * build.REMEMBERED)
+    first = load(Lengths(), root, tmp_path / "cache")
+    known = tmp_path / "cache" / "hashes.json"
+    assert json.loads(known.read_text())
+    known.write_text(content)
+    assert load(Lengths(), root, tmp_path / "cache").fingerprint == first.fingerprint
+    assert json.loads(known.read_text())
+
+
+def test_what_nobody_goes_on_with_is_removed_in_time(tmp_path: Path) -> None:
+    root = some(tmp_path / "data")
+    for age in (1, 13, 15, 400):
+        folder = tmp_path / "cache" / f".reading-{age}"
+        folder.mkdir(parents=True)
+        (folder / "motion.npy").touch()
+        os.utime(folder, (time.time() - age * 86400,) * 2)
+    load(Lengths(), root, tmp_path / "cache")
+    left = {path.name for path in (tmp_path / "cache").glob(".reading-*")}
+    assert left == {".reading-1", ".reading-13"}
+
+
+def test_memory_does_not_grow_with_the_number_of_recordings(tmp_path: Path) -> None:
+    def peak(recordings: int) -> int:
+        files = {f"train_{number:03}": 3000 for number in range(recordings)}
+        root = some(tmp_path / f"data{recordings}", **files)
+        tracemalloc.start()
+        load(Lengths(), root, tmp_path / f"cache{recordings}")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(2)  # imports, once and for all
+    few, many = peak(10), peak(60)
+    # 50 more recordings of 650 kB are 32 MB, and 480 MB of windows; their index is in memory.
+    assert many - few < 50 * 591 * 100
