@@ -39,6 +39,7 @@ IN_PROCESS = 16 * 2**20
 LARGE = 2**20
 """Bytes from which on a file's hash is remembered, by its size and time of change."""
 FACTS = "dataset.json"
+RECORDINGS = "recordings.parquet"
 COLUMNS = ["source", "start", "action", "subject"]
 
 
@@ -83,6 +84,7 @@ def load(
         caveat=dataset.caveat,
         skipped=facts["skipped"],
         incomplete=facts["incomplete"],
+        recordings=pd.read_parquet(folder / RECORDINGS),
     )
 
 
@@ -258,6 +260,7 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
     """Cut kept recordings into windows, one recording at a time."""
     facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0}
     starts: dict[str, list[tuple[_Kept, NDArray[np.int64]]]] = {split: [] for split in SPLITS}
+    recordings: list[dict[str, Any]] = []
     for one in kept:
         if one.refusal.exists():
             facts["skipped"][one.source.name] = one.refusal.read_text(encoding="utf-8")
@@ -266,6 +269,7 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
         first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
         if not len(first):
             facts["short"].append(one.source.name)
+        recordings.append(_told(one.source, motion))
         whole = _whole(motion, first, dataset.frames)
         facts["incomplete"] += int((~whole).sum())
         starts[one.source.split].append((one, first[whole]))
@@ -277,6 +281,19 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
             _write_split(dataset, starts[split], draft, split)
         stated = {"name": dataset.name, **dataset.model_dump(mode="json"), **facts}
         (draft / FACTS).write_text(json.dumps(stated, indent=1))
+        pd.DataFrame(recordings).to_parquet(draft / RECORDINGS)
+
+
+def _told(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
+    """Return what is remembered of a recording beside its windows."""
+    return {
+        "source": source.name,
+        "split": source.split,
+        "action": source.action,
+        "subject": source.subject,
+        "frames": len(motion),
+        "missing": int(np.isnan(motion).sum()),
+    }
 
 
 def _whole(motion: NDArray[np.float32], first: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
