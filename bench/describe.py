@@ -206,14 +206,17 @@ def draw(data: Data, folder: Path) -> Path:
 
 
 def _spread(recordings: pd.DataFrame) -> pd.DataFrame:
-    """Return at most ``SHEET`` recordings, of as different actions as can be."""
-    ordered = recordings.sort_values(["action", "source"])
+    """Return at most ``SHEET`` recordings, of as different actions and subjects as can be."""
+    by_action = [
+        group.iloc[np.roll(np.arange(len(group)), -number)]
+        for number, (_, group) in enumerate(recordings.sort_values("source").groupby("action"))
+    ]
+    if len(by_action) > SHEET:
+        by_action = [by_action[i] for i in np.linspace(0, len(by_action) - 1, SHEET).astype(int)]
+    ordered = pd.concat(by_action)
     turn = ordered.groupby("action").cumcount()
-    ordered = ordered.assign(turn=turn).sort_values(["turn", "action"], kind="stable")
-    firsts = ordered[ordered["turn"] == 0]
-    if len(firsts) > SHEET:
-        return firsts.iloc[np.linspace(0, len(firsts) - 1, SHEET).astype(np.int64)]
-    return ordered.head(SHEET).sort_values(["action", "source"])
+    chosen = ordered.iloc[np.argsort(turn, kind="stable")[:SHEET]]
+    return chosen.sort_values("action", kind="stable")
 
 
 def _measures(data: Data) -> dict[str, str]:

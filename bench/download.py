@@ -29,6 +29,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from urllib3.exceptions import ReadTimeoutError
 
 from bench.datasets.archive import UNREADABLE
 from bench.errors import InputError, did_you_mean
@@ -263,10 +264,13 @@ def _attempt(
         raise InputError(f"--url {part.url}: must begin with http:// or https://") from None
     except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema) as error:
         raise InputError(f"--url {part.url}: {error}") from None
-    except requests.exceptions.Timeout:
-        raise _Again(f"the server was silent for {patience.stall:g} s") from None
     except requests.exceptions.RequestException as error:
-        raise _Again(f"the connection failed ({_root(error)})") from None
+        reason = _reason(error)
+        silent = isinstance(error, requests.exceptions.Timeout) or isinstance(
+            reason, ReadTimeoutError
+        )
+        failed = f"the connection failed ({' '.join(str(reason).split())})"
+        raise _Again("the server fell silent" if silent else failed) from None
     if size is not None and part.size != size:
         raise _Again(f"{part.size:,} bytes came of {size:,}")
 
@@ -308,11 +312,10 @@ def _copy(response: requests.Response, file: BinaryIO, told: Callable[[int], Non
             raise InputError(f"{response.url}: it has no end; check the address")
 
 
-def _root(error: BaseException) -> str:
-    """Return the innermost reason of an error of requests, in one line."""
-    while isinstance(inner := (error.args or ("",))[-1], BaseException):
-        error = inner
-    return " ".join(str(getattr(error, "reason", None) or error).split())
+def _reason(error: BaseException) -> BaseException:
+    """Return the innermost of the errors that one of requests is wrapped around."""
+    inner = getattr(error, "reason", None) or (error.args or ("",))[-1]
+    return _reason(inner) if isinstance(inner, BaseException) else error
 
 
 def _sha256(path: Path) -> str:
