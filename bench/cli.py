@@ -178,7 +178,7 @@ def data_describe(
     from bench import describe
 
     cache = results / ".store" / "windows"
-    found, left_out = describe.find(datasets or [], set_ or [], data_root, cache, console)
+    found, left_out = describe.find(datasets or [], set_ or [], data_root, cache, _bars())
     for table in describe.tables(found, left_out):
         console.print(table)
     for one in found:
@@ -196,7 +196,7 @@ def data_check(
     """Read every file of motion and say which cannot be used; exit code 1 if any cannot."""
     from bench import inventory
 
-    checked = inventory.check(path, console)
+    checked = inventory.check(path, _bars())
     refused = [one for one in checked if one.refused]
     for one in refused:
         console.print(f"refused: {one.problem}", soft_wrap=True, markup=False)
@@ -226,6 +226,11 @@ def data_get(
     if left_out:
         console.print(f"left out: {left_out} files that are neither motion nor text")
     console.print(f"there: {folder}; use it with --data-root {to}", soft_wrap=True)
+
+
+def _bars() -> Console | None:
+    """Return where progress is shown; piped output would have empty lines instead."""
+    return console if console.is_terminal else None
 
 
 def _resolved(path: Path, overrides: list[str] | None, only: str | None) -> Any:
