@@ -71,13 +71,15 @@ def find(
 
 def tables(found: Sequence[Data], left_out: Sequence[str] = ()) -> list[Table]:
     """Return what there is of some data sets, their bones, and how hard they are."""
-    contents = _side_by_side("what there is", found, [_contents(data) for data in found])
+    bones = [bone_lengths(data) for data in found]
+    columns = [_contents(*both) for both in zip(found, bones, strict=True)]
+    contents = _side_by_side("what there is", found, columns)
     if left_out:
         contents.caption = "left out: " + "; ".join(left_out)
-    bones = [_bone_rows(bone_lengths(data)) for data in found]
+    title = "bones: mean length, s.d. within, s.d. between recordings, mm"
     return [
         contents,
-        _side_by_side("bones: mean length, s.d. within, s.d. between recordings, mm", found, bones),
+        _side_by_side(title, found, [_bone_rows(lengths) for lengths in bones]),
         _side_by_side("motion in windows", found, [_measures(data) for data in found]),
         _trivial(found),
     ]
@@ -91,7 +93,7 @@ def _side_by_side(title: str, found: Sequence[Data], columns: Sequence[dict[str,
     return table
 
 
-def _contents(data: Data) -> dict[str, str]:
+def _contents(data: Data, bones: pd.DataFrame) -> dict[str, str]:
     """Return how much of what there is in a data set, by row title."""
     recordings = data.recordings
     minutes = recordings["frames"] / data.splits["train"].fps / 60
@@ -99,7 +101,6 @@ def _contents(data: Data) -> dict[str, str]:
     lengths, totals = by_split.count(), by_split.sum()
     values = recordings["frames"].sum() * data.splits["train"].motion[0, 0].size
     missing = int(recordings["missing"].sum())
-    bones = bone_lengths(data)
     return {
         "recordings (train, valid, test)": _each_split(lengths.get(s, 0) for s in SPLITS),
         "minutes (train, valid, test)": _each_split(f"{totals.get(s, 0):.1f}" for s in SPLITS),
@@ -280,7 +281,7 @@ def _errors(data: Data, mechanism: Mechanism) -> dict[str, float]:
     errors = {}
     for name in TRIVIAL:
         model = MODELS.get(name)(windows.spec)
-        model.fit(data.splits["train"], data.splits["valid"])
+        model.fit(data.splits["train"].thin(WINDOWS), data.splits["valid"].thin(WINDOWS))
         completed = model.impute(truth, occluded).motion
         errors[name] = float(metrics.mse(completed, truth, occluded).mean().sqrt())
     return errors

@@ -82,7 +82,7 @@ def check(path: Path, console: Console | None = None) -> list[Checked]:
     Raises:
         InputError: there is nothing at ``path``.
     """
-    if not path.exists():
+    if not path.is_dir() and not path.is_file():
         raise InputError(f"{path}: no such file or folder")
     readers = list(_readers())
     found: list[Checked] = []
