@@ -269,7 +269,7 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
         first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
         if not len(first):
             facts["short"].append(one.source.name)
-        recordings.append(_told(one.source, motion))
+        recordings.append(_row(one.source, motion))
         whole = _whole(motion, first, dataset.frames)
         facts["incomplete"] += int((~whole).sum())
         starts[one.source.split].append((one, first[whole]))
@@ -284,7 +284,7 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
         pd.DataFrame(recordings).to_parquet(draft / RECORDINGS)
 
 
-def _told(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
+def _row(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
     """Return what is remembered of a recording beside its windows."""
     return {
         "source": source.name,
