@@ -16,6 +16,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+data = typer.Typer(help="Motion: what there is, what it is worth, where to get it.")
+app.add_typer(data, name="data", no_args_is_help=True)
 # Piped output is not squeezed into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -150,20 +152,86 @@ def list_(
             console.print(table(verbose))
 
 
-@app.command()
-def describe(
+@data.command("list")
+def data_list(data_root: DataRoot = None, plugin: Plugins = None) -> None:
+    """List the data sets: whether they are there, and where their owners publish them."""
+    from bench import inventory
+
+    console.print(inventory.known(data_root))
+
+
+@data.command("describe")
+@app.command("describe", hidden=True)
+def data_describe(
     datasets: Annotated[
         list[str] | None, typer.Argument(help="Data sets to put side by side; all that are there.")
     ] = None,
     data_root: DataRoot = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of them all, as fps=50."),
+    ] = None,
     results: Results = Path("results"),
     plugin: Plugins = None,
 ) -> None:
-    """Print how hard data sets are: spectra, speeds, and what trivial imputers reach."""
-    from bench import describe as describing
+    """Print what data sets hold and how hard they are, side by side, and draw some of each."""
+    from bench import describe
 
-    for table in describing.tables(datasets or [], data_root, results / ".store" / "windows"):
+    cache = results / ".store" / "windows"
+    found, left_out = describe.find(datasets or [], set_ or [], data_root, cache, _bars())
+    for table in describe.tables(found, left_out):
         console.print(table)
+    for one in found:
+        for reason in one.skipped.values():
+            console.print(f"skipped: {reason}", soft_wrap=True, markup=False)
+    for one in found:
+        console.print(f"written: {describe.draw(one, results / 'data')}", soft_wrap=True)
+
+
+@data.command("check")
+def data_check(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, a folder, or an archive.")],
+    plugin: Plugins = None,
+) -> None:
+    """Read every file of motion and say which cannot be used; exit code 1 if any cannot."""
+    from bench import inventory
+
+    checked = inventory.check(path, _bars())
+    refused = [one for one in checked if one.refused]
+    for one in refused:
+        # A name in an archive may have line ends in it.
+        console.print(f"refused: {' '.join(one.problem.split())}", soft_wrap=True, markup=False)
+    console.print(inventory.report(checked))
+    raise typer.Exit(1 if refused else 0)
+
+
+@data.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, as cmu.")],
+    to: Annotated[
+        Path, typer.Option(envvar="BENCH_DATA", help="Folder of real data, to put it in.")
+    ] = Path("data"),
+    url: Annotated[str | None, typer.Option(help="Another place that has the archive.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option(metavar="HEX", help="The hash that you trust instead.")
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Fetch a data set that anybody may have, check it and unpack it; goes on where it stopped."""
+    from bench import download
+
+    try:
+        folder, left_out = download.get(name, to, url, sha256, console)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    if left_out:
+        console.print(f"left out: {left_out} files that are neither motion nor text")
+    console.print(f"there: {folder}; use it with --data-root {to}", soft_wrap=True)
+
+
+def _bars() -> Console | None:
+    """Return where progress is shown; piped output would have empty lines instead."""
+    return console if console.is_terminal else None
 
 
 def _resolved(path: Path, overrides: list[str] | None, only: str | None) -> Any:

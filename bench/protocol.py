@@ -418,6 +418,14 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
     )
 
 
+def dataset(name: str, overrides: Sequence[str] = ()) -> Dataset:
+    """Return a data set with ``key=value`` settings; raises InputError if there is no such."""
+    raw: dict[str, Any] = {}
+    for override in overrides:
+        _apply(raw, override)
+    return validated(DATASETS.get(name), raw, name)
+
+
 def _spec(dataset: Dataset) -> MotionSpec:
     return MotionSpec(dataset.frames, dataset.fps, dataset.skeleton, dataset.future)
 

@@ -937,5 +937,5 @@ def test_help_names_every_command() -> None:
     process = subprocess_bench("--help")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    for command in ("run", "list", "validate", "describe", "claims"):
+    for command in ("run", "list", "validate", "data", "claims"):
         assert command in out

@@ -209,6 +209,11 @@ class AcclaimBody(Dataset):
         skeletons = {self.skeleton_file(source).path for source in self.sources(root)}
         return sorted({*super().files(root), *(path for path in skeletons if path.is_file())})
 
+    def recognise(self, file: File) -> Source | None:
+        """Claim a recording that is called as this data set's are."""
+        told = self.recording.fullmatch(file.inner.name)
+        return Source(file.inner.stem, "train", subject=told[1], file=file) if told else None
+
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a recording as 18 joints at ``fps``, without a start where a bone is held at zero.
 

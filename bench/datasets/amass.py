@@ -109,6 +109,7 @@ class AMASS(Dataset):
     """
 
     name: ClassVar[str] = "amass"
+    home: ClassVar[str] = "amass.is.tue.mpg.de (registration; non-commercial research)"
 
     body_model: Path | None = Field(
         None, description="npz of an SMPL, SMPL-H or SMPL-X model, to take the skeleton from"
@@ -143,6 +144,14 @@ class AMASS(Dataset):
         """Return the paper's data sets that are not under ``root``."""
         there = self._folders(root) if root else {}
         return [name for name in _SPLIT_OF if name not in there]
+
+    def recognise(self, file: File) -> Source | None:
+        """Claim an npz file with poses, outside of archives."""
+        name = file.inner.name
+        if file.member or file.inner.suffix.lower() != ".npz" or _NO_MOTION.search(name):
+            return None
+        poses = {"poses", "pose_body"} & set(_Npz.opened(file.path).sizes)
+        return Source(file.inner.stem, "train", file=file) if poses else None
 
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file as 18 joints at ``fps``."""

@@ -11,7 +11,7 @@ from bench.errors import InputError
 LARGEST = 2**29
 """Bytes of a file that are read at most; a larger one is no motion, or a zip bomb."""
 
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
+UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
 """What reading a damaged archive raises; RuntimeError where it is encrypted."""
 
 
@@ -44,7 +44,7 @@ class File:
                 else self.path.open("rb")
             ) as file:
                 content = file.read(LARGEST + 1)
-        except (*_UNREADABLE, NotImplementedError, KeyError) as error:
+        except (*UNREADABLE, NotImplementedError, KeyError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{self}: cannot be read ({reason}); fetch it again") from None
         if len(content) > LARGEST:
@@ -57,7 +57,7 @@ def tree(place: Path, *suffixes: str) -> list[File]:
 
     Args:
         place: a folder, or a file whose name ends in ``.zip``.
-        suffixes: as ``".amc"``, in small letters; the files' may be in capitals.
+        suffixes: as ``".amc"``, in small letters; the files' may be in capitals. All without any.
 
     Raises:
         InputError: the archive cannot be read.
@@ -67,12 +67,12 @@ def tree(place: Path, *suffixes: str) -> list[File]:
     else:
         try:
             names = _archive(place, place.stat().st_mtime_ns).namelist()
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise InputError(
                 f"{place}: not a whole zip archive ({error}); fetch it again"
             ) from None
         found = (File(place, name) for name in names if not name.endswith("/"))
-    return sorted(file for file in found if file.inner.suffix.lower() in suffixes)
+    return sorted(file for file in found if not suffixes or file.inner.suffix.lower() in suffixes)
 
 
 @lru_cache(maxsize=4)

@@ -177,6 +177,13 @@ class Arrays(Dataset):
         found = super().files(root)
         return [*found, *sorted({self._layout(File(path)) for path in found})]
 
+    def recognise(self, file: File) -> Source | None:
+        """Claim an array that a motion.yaml beside it or above describes."""
+        array = file.inner.suffix.lower() in SUFFIXES and not file.member
+        if array and any((folder / LAYOUT).is_file() for folder in file.path.parents):
+            return Source(file.inner.stem, "train", file=file)
+        return None
+
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file's joints at ``fps``; nan where one was not recorded."""
         assert source.file is not None

@@ -47,12 +47,14 @@ class Dataset(Settings, ABC):
         caveat: what every table and figure must say of the motion.
         fixed: whether its files are a fixed list, so that a number means nothing without one of
             them. Of any other data set, a file that cannot be used is named and left out.
+        home: where its owner publishes it, and on what terms; empty if nobody does.
     """
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
     caveat: ClassVar[str] = ""
     fixed: ClassVar[bool] = False
+    home: ClassVar[str] = ""
 
     frames: int = Field(50, ge=2, description="frames of a window")
     fps: float = Field(25.0, gt=0, description="frames per second")
@@ -86,6 +88,17 @@ class Dataset(Settings, ABC):
     def files(self, root: Path | None) -> list[Path]:
         """Return all files that the recordings are made of, archives whole."""
         return sorted({source.file.path for source in self.sources(root) if source.file})
+
+    def recognise(self, file: File) -> Source | None:
+        """Return a file, wherever it lies, as a recording to be read; None if it is none of these.
+
+        It claims what looks like such a recording, damaged or not; ``read`` then says what is
+        wrong with it. ``bench data check`` asks every data set, with its default settings.
+
+        Raises:
+            InputError: the file cannot be opened.
+        """
+        return None
 
     @property
     def joint_weights(self) -> NDArray[np.float64]:
@@ -122,6 +135,8 @@ class Data:
         caveat: what every table and figure must say of the motion.
         skipped: why recordings that cannot be used were left out, by name.
         incomplete: windows that were left out because the recording lacks some of their values.
+        recordings: one row for each that was read: ``source``, ``split``, ``action``, ``subject``,
+            its ``frames``, and how many of its coordinates are ``missing``.
     """
 
     name: str
@@ -133,6 +148,7 @@ class Data:
     caveat: str = ""
     skipped: dict[str, str] = field(default_factory=dict)
     incomplete: int = 0
+    recordings: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def label(self) -> str:

@@ -48,6 +48,7 @@ READING = ".reading-"
 ABANDONED = 14 * 24 * 3600
 """Seconds after which such a folder is removed if nothing has been added to it."""
 FACTS = "dataset.json"
+RECORDINGS = "recordings.parquet"
 
 
 def load(
@@ -92,6 +93,7 @@ def load(
         caveat=dataset.caveat,
         skipped=facts["skipped"],
         incomplete=facts["incomplete"],
+        recordings=pd.read_parquet(folder / RECORDINGS),
     )
 
 
@@ -316,6 +318,7 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
     """Cut kept recordings into windows, one recording at a time."""
     facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0}
     starts: dict[str, list[tuple[_Kept, NDArray[np.int64]]]] = {split: [] for split in SPLITS}
+    recordings: list[dict[str, Any]] = []
     for one in kept:
         if not one.motion.exists():
             facts["skipped"][one.source.name] = one.refusal.read_text(encoding="utf-8")
@@ -324,6 +327,7 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
         first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
         if not len(first):
             facts["short"].append(one.source.name)
+        recordings.append(_row(one.source, motion))
         whole = _whole(motion, first, dataset.frames)
         facts["incomplete"] += int((~whole).sum())
         starts[one.source.split].append((one, first[whole]))
@@ -335,6 +339,19 @@ def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
             _write_split(dataset, starts[split], draft, split)
         stated = {"name": dataset.name, **dataset.model_dump(mode="json"), **facts}
         (draft / FACTS).write_text(json.dumps(stated, indent=1))
+        pd.DataFrame(recordings).to_parquet(draft / RECORDINGS)
+
+
+def _row(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
+    """Return what is remembered of a recording beside its windows."""
+    return {
+        "source": source.name,
+        "split": source.split,
+        "action": source.action,
+        "subject": source.subject,
+        "frames": len(motion),
+        "missing": int(np.isnan(motion).sum()),
+    }
 
 
 def _whole(motion: NDArray[np.float32], first: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:

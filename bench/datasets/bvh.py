@@ -67,6 +67,11 @@ class BVH(Dataset):
         """Return the files, and the mapping, which changes what they mean."""
         return [*super().files(root), *([self.mapping] if self.mapping else [])]
 
+    def recognise(self, file: File) -> Source | None:
+        """Claim every .bvh file."""
+        bvh = file.inner.suffix.lower() == ".bvh"
+        return Source(file.inner.stem, "train", file=file) if bvh else None
+
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file as 18 joints at ``fps``."""
         assert source.file is not None

@@ -56,6 +56,7 @@ class CMU(AcclaimBody):
     """CMU motion capture as its owner gives it, split by subject, 18 joints, real."""
 
     name: ClassVar[str] = "cmu"
+    home: ClassVar[str] = "mocap.cs.cmu.edu (free for research and products; not to be resold)"
     # The archive of all subjects is called allasfamc.zip by its owner.
     places = ("all_asfamc", "subjects", "cmu_asfamc", "allasfamc.zip", "cmu_asfamc.zip")
     recording = _NAME
@@ -75,6 +76,13 @@ class CMU(AcclaimBody):
             Source(stem, split_of(told[1]), actions.get(stem, ""), told[1], file)
             for stem, file, told in ((file.inner.stem, file, told) for file, told in found)
         ]
+
+    def recognise(self, file: File) -> Source | None:
+        """Claim any AMC file but HDM05's; one of another name than the owner's needs its ASF."""
+        if file.inner.suffix.lower() != ".amc" or file.inner.name.startswith("HDM_"):
+            return None
+        subject = file.inner.stem.partition("_")[0]
+        return super().recognise(file) or Source(file.inner.stem, "train", "", subject, file)
 
     def skeleton_file(self, source: Source) -> File:
         """Return the ASF file of a recording's subject."""

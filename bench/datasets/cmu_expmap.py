@@ -12,6 +12,7 @@ takes their place. Hips and the lower back, which do not move once the root is r
 out as in the paper.
 """
 
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
@@ -46,6 +47,8 @@ KNOWN_FILES = [
     for action in ACTIONS
     for number in range(1, count + 1)
 ]
+
+_PLACE = re.compile(r"(?:^|/)(?:train|test)/(\w+)/\1_\d+\.txt$")
 
 # name, parent, offset from the parent in the units of the files
 _JOINTS: list[tuple[str, int, tuple[float, float, float]]] = [
@@ -147,6 +150,11 @@ class CMUExpmap(Dataset):
 
     name: ClassVar[str] = "cmu_expmap"
     fixed: ClassVar[bool] = True
+    home: ClassVar[str] = (
+        "data/cmu_mocap of github.com/chaneyddtt/"
+        "Convolutional-Sequence-to-Sequence-Model-for-Human-Dynamics; recorded by "
+        "mocap.cs.cmu.edu, free for research, not to be resold"
+    )
 
     rebuilt: bool = False
     """Also use ``cmu_expmap_rebuilt``, files recomputed where the benchmark's own are lost."""
@@ -191,6 +199,15 @@ class CMUExpmap(Dataset):
         rotations[:, 0] = orient(rotations[:, 0], self.orientation)
         motion = forward_kinematics(rotations, FULL_SKELETON)[:, FULL_SKELETON.index(KEPT)]
         return motion.astype(np.float32)
+
+    def recognise(self, file: File) -> Source | None:
+        """Claim a text file that lies where the benchmark's do, or has as many columns."""
+        if file.inner.suffix.lower() != ".txt":
+            return None
+        first_row = file.read().partition(b"\n")[0]
+        if not _PLACE.search(file.inner.as_posix()) and first_row.count(b",") != COLUMNS - 1:
+            return None
+        return Source(str(file), "test", file.inner.parent.name, file=file)
 
     def _sources_of(self, path: Path, held_out: bool) -> list[Source]:
         """Return the recordings that a file is."""

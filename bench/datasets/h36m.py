@@ -179,6 +179,7 @@ class H36M(Dataset):
     """Human3.6M with the prediction literature's split by subject, 15 actions, real."""
 
     name: ClassVar[str] = "h36m"
+    home: ClassVar[str] = "vision.imar.ro/human3.6m (registration; academic use)"
     fixed: ClassVar[bool] = True
 
     joints: Literal[18, 22] = Field(
@@ -220,6 +221,15 @@ class H36M(Dataset):
         """Return the known files that are not under ``root``."""
         there = _found(root) if root else {}
         return [name for name in KNOWN_FILES if name not in there]
+
+    def recognise(self, file: File) -> Source | None:
+        """Claim a text file that lies where the data set's do, or has as many columns."""
+        if file.inner.suffix.lower() != ".txt":
+            return None
+        known = "/".join(file.inner.parts[-2:]) in KNOWN_FILES
+        if not known and file.read().partition(b"\n")[0].count(b",") != COLUMNS - 1:
+            return None
+        return Source(file.inner.stem, "train", file=file)
 
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file as 18 or 22 joints at ``fps``."""

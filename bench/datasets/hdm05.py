@@ -23,6 +23,7 @@ class HDM05(AcclaimBody):
     """HDM05 motion capture, cut clips of labelled motions, split by actor, 18 joints, real."""
 
     name: ClassVar[str] = "hdm05"
+    home: ClassVar[str] = "resources.mpi-inf.mpg.de/HDM05 (CC BY-SA 3.0)"
     places = ("hdm05_asfamc", "hdm05_asfamc.zip")
     recording = _NAME
     example = "hdm05_asfamc/bd/HDM_bd_squat1Reps_001_120.amc"
