@@ -38,6 +38,7 @@ class ActionClassifier(Classifier):
         noise: float = Field(10.0, ge=0, description="added to train windows, mm")
 
     settings: Settings
+    weights: Tensor
 
     def __init__(self, spec: MotionSpec, settings: Settings | None = None) -> None:
         if len(spec.actions) < 2:
@@ -55,6 +56,7 @@ class ActionClassifier(Classifier):
                 for below in widths[:-1]
             )
         )
+        self.register_buffer("weights", torch.ones(len(spec.actions)))
         self.pooled = nn.Linear(2 * options.width, options.features)
         self.output = nn.Linear(options.features, len(spec.actions))
 
@@ -68,6 +70,10 @@ class ActionClassifier(Classifier):
         """
         super().fit(train_windows, valid)
         known = _of_actions(train_windows, self.spec.actions)
+        times = known.labels(self.spec.actions).bincount(minlength=len(self.spec.actions))
+        # Every action counts alike, lest those of long recordings be all that is learnt, and all
+        # that an epoch is chosen by.
+        self.weights.copy_(len(known) / times.clamp(min=1) / len(times))
         unseen = _of_actions(valid, self.spec.actions)
         train(self, known, unseen, self.settings, context or FitContext())
 
@@ -76,12 +82,12 @@ class ActionClassifier(Classifier):
         return {"action": windows.labels(self.spec.actions)}
 
     def losses(self, motion: Tensor, action: Tensor) -> dict[str, Tensor]:
-        """Return the cross entropy in nats, and the share of windows told right."""
+        """Return the cross entropy in nats, actions alike, and the share of windows told right."""
         if self.training:
             motion = motion + self.settings.noise * torch.randn_like(motion)
         scores = self.scores(self.features(motion))
         right = (scores.argmax(dim=1) == action).float().mean()
-        return {"loss": cross_entropy(scores, action), "right": right}
+        return {"loss": cross_entropy(scores, action, self.weights), "right": right}
 
     def features(self, motion: Tensor) -> Tensor:
         """Return ``(window, feature)``, from the mean and the maximum over time of channels."""
