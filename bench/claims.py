@@ -12,6 +12,7 @@ from bench.files import atomic_file
 from bench.plan import DEGRADED
 from bench.protocol import Protocol
 from bench.results import Results
+from models.base import ConditionalImputer
 from models.inference import Map
 from models.mean import Mean
 
@@ -59,9 +60,9 @@ class _Cast:
 
 
 def claims(results: Results) -> list[Claim]:
-    """Return the claims (a) to (f) with the run's verdict on each."""
+    """Return the claims (a) to (f), some in two parts, with the run's verdict on each."""
     cast = _cast(results.protocol)
-    judged = [_error, _audit, _detection, _order, _log_log, _forecasting, _actions]
+    judged = [_error, _audit, _detection, _order, _log_log, _forecasting, _actions, _drawn]
     return [judge(results, cast) for judge in judged]
 
 
@@ -342,6 +343,31 @@ def _actions(results: Results, cast: _Cast) -> Claim:
     control = "; ".join(text[label] for label in told.index if label != cast.hgvae)
     verdict: Verdict = "holds" if better else "does not hold"
     return Claim("f", statement, paper, text[cast.hgvae], verdict, control)
+
+
+def _drawn(results: Results, cast: _Cast) -> Claim:
+    """Judge by whether a classifier takes windows drawn for an action for that action.
+
+    Models that cannot be told it show what ignoring it gives.
+    """
+    statement = "(f, drawn) windows drawn for an action are of it"
+    paper = "samples differ by class (Fig. 3); no figure"
+    table = results.generation
+    told = table[(table["metric"] == "action_told") & (table["action"] == "")].set_index("model")
+    models = results.protocol.models
+    asked = [label for label in told.index if issubclass(models[label].cls, ConditionalImputer)]
+    deaf = [label for label in told.index if label not in (*asked, results.protocol.judge)]
+    if not asked or not deaf:
+        return Claim("f", statement, paper, "", "not tested")
+    text = {
+        label: f"{label}: {tables.interval(row['value'], row['low'], row['high'])} %"
+        for label, row in told.rename(index={results.protocol.judge: "test windows"}).iterrows()
+    }
+    floor = told["value"].loc[deaf].max()
+    better = bool((told["low"].loc[asked] > floor).all())
+    ours = "; ".join(text[label] for label in asked)
+    control = "; ".join(span for label, span in text.items() if label not in asked)
+    return Claim("f", statement, paper, ours, "holds" if better else "does not hold", control)
 
 
 def _scores(

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from numpy.typing import ArrayLike, NDArray
 
-from bench import claims, records, statistics
+from bench import claims, records, statistics, tables
 from bench import results as found
 from bench.cells import AVERAGE
 from bench.protocol import Protocol, resolve
@@ -101,9 +101,10 @@ def results(values: pd.DataFrame, chosen: Protocol | None = None) -> Results:
 
 
 def judged(of: Results) -> dict[str, claims.Claim]:
-    """Return claims by letter, the audit as "audit"."""
+    """Return claims by letter, their second parts as "audit" and "drawn"."""
     told = claims.claims(of)
-    return {"audit" if "audit" in claim.statement else claim.claim: claim for claim in told}
+    parts = {name: c for c in told for name in ("audit", "drawn") if f", {name})" in c.statement}
+    return {c.claim: c for c in told if c not in parts.values()} | parts
 
 
 def everywhere(value: float) -> dict[str, float]:
@@ -577,14 +578,66 @@ def test_a_model_fitted_on_some_actions_plays_no_part() -> None:
     assert "part" not in claim.ours
 
 
+DRAWING: dict[str, Any] = {
+    "actions": ["walk", "wave"],
+    "models": TINY["models"]
+    | {
+        "conditional_hgvae": {"like": "hgvae"},
+        "action_classifier": {},
+    },
+}
+
+
+def drawings(asked: list[int], deaf: list[int], real: list[int]) -> Results:
+    """Return results in which windows are taken for what was asked, or not."""
+
+    def told(model: str, right: list[int], split: str) -> pd.DataFrame:
+        names = [f"{split}@{number}" for number in range(6)]
+        table = cell(model, "action_told", right)
+        return table.assign(split=split, window=names, source=names)
+
+    values = joined(
+        told("conditional_hgvae", asked, "sample"),
+        told("hgvae", deaf, "sample"),
+        told("action_classifier", real, "test"),
+    )
+    return results(values, protocol(**DRAWING))
+
+
+@pytest.mark.parametrize(
+    ("asked", "deaf", "verdict"),
+    [
+        ([1, 1, 1, 1, 1, 1], [1, 0, 0, 1, 0, 0], "holds"),
+        ([1, 0, 0, 1, 0, 0], [1, 0, 0, 1, 0, 0], "does not hold"),
+        # Better on average, and not beyond doubt.
+        ([1, 1, 0, 1, 0, 0], [1, 0, 0, 1, 0, 0], "does not hold"),
+        ([1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], "does not hold"),
+    ],
+)
+def test_drawn_windows_must_beat_those_of_models_that_are_deaf_to_the_action(
+    asked: list[int], deaf: list[int], verdict: str
+) -> None:
+    claim = judged(drawings(asked, deaf, [1, 1, 1, 1, 1, 0]))["drawn"]
+    assert claim.verdict == verdict
+    assert claim.ours.startswith(f"conditional_hgvae: {tables.number(100 * sum(asked) / 6)} [")
+    assert "hgvae: " in claim.control
+    assert "test windows: 83.3 [" in claim.control
+
+
+def test_drawing_is_not_tested_without_anything_deaf() -> None:
+    found = drawings([1] * 6, [1] * 6, [1] * 6)
+    alone = found.values[found.values["model"] != "hgvae"]
+    assert judged(results(alone, protocol(**DRAWING)))["drawn"].verdict == "not tested"
+
+
 def test_a_run_of_nothing_tests_nothing(tmp_path: Path) -> None:
     nothing = results(pd.DataFrame(columns=records.WINDOW_COLUMNS))
     told = claims.claims(nothing)
-    assert [claim.claim for claim in told] == ["a", "a", "b", "c", "d", "e", "f"]
+    assert [claim.claim for claim in told] == ["a", "a", "b", "c", "d", "e", "f", "f"]
     assert {claim.verdict for claim in told} == {"not tested"}
     claims.write(told, tmp_path, "motion")
     written = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)
-    assert list(written["verdict"]) == ["not tested"] * 7
+    assert list(written["verdict"]) == ["not tested"] * 8
     assert set(written["dataset"]) == {"motion"}
     text = (tmp_path / "claims.md").read_text()
     for letter in "abcdef":
@@ -610,6 +663,7 @@ def test_verdicts_follow_from_the_tables_alone() -> None:
         "d": "holds",
         "e": "not tested",
         "f": "holds",
+        "drawn": "not tested",
     }
     worse = replace(good, imputation=good.imputation.assign(value=0.0, low=0.0, high=0.0))
     after = {key: claim.verdict for key, claim in judged(worse).items()}
