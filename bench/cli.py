@@ -130,6 +130,40 @@ def claims_(
     console.print(f"written: {run / 'claims.csv'}, {run / 'claims.md'}", soft_wrap=True)
 
 
+@app.command("compare")
+def compare_(
+    first: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="A run's folder, as results/cmu/latest.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another run's folder.")],
+    most: Annotated[int, typer.Option(min=1, help="Cells to print, largest change first.")] = 30,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every cell that differs.")
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Say what two runs have otherwise: settings, circumstances, and values cell by cell."""
+    from bench import compare
+    from bench.files import atomic_file
+    from bench.run import print_text
+
+    found = compare.compare(first, second)
+    if not found.settings.empty:
+        print_text(found.settings.set_index("setting"), "set otherwise", console)
+    if not found.cells.empty:
+        text = compare.readable(found.cells, most).set_index("cell")
+        print_text(text, "second run against the first, most changed first", console)
+    if csv:
+        with atomic_file(csv) as draft:
+            found.cells.to_csv(draft, index=False, lineterminator="\n")
+        console.print(f"written: {csv}", soft_wrap=True)
+    left, right = found.alone
+    counts = f"{found.same} cells and metrics alike, {len(found.cells)} not"
+    if left or right:
+        counts += f"; {left} values only the first has, {right} only the second"
+    console.print(f"identical: {counts}" if found.identical else f"not identical: {counts}")
+
+
 @app.command("list")
 def list_(
     what: Annotated[

@@ -384,6 +384,11 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
         raise InputError("occlusion: missing")
     for label in set(head.models) & set(head.predictors):
         raise InputError(f"{label}: a label of models or predictors is one of them only")
+    if head.scale.samples < len(head.actions):
+        raise InputError(
+            f"scale.samples: {head.scale.samples} windows cannot be of {len(head.actions)} "
+            "actions; draw more"
+        )
     labels = Counter([*head.occlusion, *head.corruption, *head.foreign])
     for label in (label for label, times in labels.items() if times > 1):
         raise InputError(

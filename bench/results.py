@@ -83,14 +83,30 @@ def build(
     )
 
 
-def read(folder: Path) -> Results:
-    """Return the results of a run's folder; raises InputError if it is not one."""
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says.
+
+    Attributes:
+        protocol: what ran.
+        values: per-window values.
+        facts: its provenance.
+    """
+
+    protocol: Protocol
+    values: pd.DataFrame
+    facts: dict[str, Any]
+
+
+def open_run(folder: Path) -> Run:
+    """Return what a run's folder says; raises InputError if it is not one."""
     try:
         values = pd.read_parquet(folder / VALUES)
         raw = yaml.safe_load((folder / PROTOCOL).read_text(encoding="utf-8"))
         facts = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        fits, label = list(facts["fits"].values()), str(facts["data"]["label"])
-        protocol, absent = resolve(raw), facts["data"]["absent_files"]
+        # What every reader takes for granted.
+        facts["fits"].values(), facts["data"]["label"], facts["data"]["absent_files"]
+        return Run(resolve(raw), values, facts)
     except (
         InputError,
         OSError,
@@ -101,7 +117,13 @@ def read(folder: Path) -> Results:
         yaml.YAMLError,
     ) as error:
         raise _no_run(folder, error) from None
-    return build(values, protocol, fits, label, absent)
+
+
+def read(folder: Path) -> Results:
+    """Return the results of a run's folder; raises InputError if it is not one."""
+    run = open_run(folder)
+    fits, data = list(run.facts["fits"].values()), run.facts["data"]
+    return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"])
 
 
 def _no_run(folder: Path, error: Exception) -> InputError:

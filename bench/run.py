@@ -118,11 +118,16 @@ def check_device(protocol: Protocol) -> None:
 
 
 def _check_actions(protocol: Protocol, data: Data) -> None:
-    """Raise InputError if a model is to be fitted on an action that no train window has."""
+    """Raise InputError if models are to be fitted on, or told, actions that windows have not."""
     known = set(data.splits["train"].index["action"])
     for action in protocol.actions:
         if action not in known:
             raise InputError(f"actions: no train window of '{action}'{did_you_mean(action, known)}")
+    test = data.splits["test"].thin(protocol.scale.test)
+    if protocol.actions and not set(protocol.actions) & set(test.index["action"]):
+        raise InputError(
+            "actions: no test window is of any of them; raise scale.test or name others"
+        )
     for label, entry in protocol.models.items():
         for action in entry.train_on or ():
             if action not in known:

@@ -146,6 +146,8 @@ def test_other_actions_ask_for_other_fits_of_who_is_told_them_alone(
         ("actions=[walk, walk]", "actions: walk, walk names the same one twice"),
         ("actions=[]", "models.conditional_hgvae: name the actions to tell it"),
         ("actions=[walk]", "models.action_classifier: name two or more actions"),
+        ("scale.samples=2", "scale.samples: 2 windows cannot be of 3 actions; draw more"),
+        ("actions=[wave, jump];scale.test=1", "actions: no test window is of any of them"),
         ("show=[{model: hgvae, mechanism: features, level: 20%}]", "show.0.level: no entry '20%'"),
         ("show=[{model: nobody, mechanism: features, level: 10%}]", "show.0.model: no entry"),
         ("show=[{model: hgvae, mechanism: fog, level: 10%}]", "show.0.mechanism: no entry"),
@@ -157,9 +159,8 @@ def test_what_cannot_be_drawn_is_said_in_one_line(
 ) -> None:
     file = tmp_path / "drawing.yaml"
     file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
-    ended = bench(
-        "run", file, "--results", tmp_path / "results", "--executor", "local", "--set", override
-    )
+    settings = [part for one in override.split(";") for part in ("--set", one)]
+    ended = bench("run", file, "--results", tmp_path / "results", "--executor", "local", *settings)
     assert ended.code == 2
     assert message in ended.err
     assert ended.err.count("\n") == 1

@@ -1,0 +1,138 @@
+"""Two runs held against each other: what was set otherwise, and what came out otherwise."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import results, statistics, tables
+from bench.results import Run
+
+KEYS = [
+    "split",
+    "model",
+    "inference",
+    "predictor",
+    "mechanism",
+    "level",
+    "seed",
+    "horizon_ms",
+    "metric",
+]
+"""What tells one value of a run's cells from another; the data set is told with the settings."""
+TIMES = ("seconds",)
+"""Metrics that no two executions have alike."""
+CIRCUMSTANCES = ("commit", "versions", "hardware", "executor", "plugins")
+"""Parts of the provenance that may explain a difference."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What two runs have in common and what not.
+
+    Attributes:
+        settings: ``setting``, ``first``, ``second``: each setting and circumstance that differs.
+        cells: one row per cell and metric that both have and that differs in a window: ``KEYS``,
+            ``first`` and ``second`` (means over the windows of both), ``difference`` (second less
+            first) with a 95 % interval ``low``, ``high`` over recordings, ``n`` windows.
+        same: how many cells and metrics both have alike in every window.
+        alone: how many cells and metrics, or windows of them, the first or the second run has
+            alone.
+    """
+
+    settings: pd.DataFrame
+    cells: pd.DataFrame
+    same: int
+    alone: tuple[int, int]
+
+    @property
+    def identical(self) -> bool:
+        """Whether both runs say the same, set alike."""
+        own = ~self.settings["setting"].str.startswith(CIRCUMSTANCES)
+        return self.cells.empty and self.alone == (0, 0) and not own.any()
+
+
+def compare(first: Path, second: Path) -> Compared:
+    """Hold the second run against the first, cell by cell and window by window.
+
+    Raises:
+        InputError: one of the folders is not that of a run.
+    """
+    one, other = results.open_run(first), results.open_run(second)
+    values = [_values(run) for run in (one, other)]
+    paired = values[0].merge(values[1], on=[*KEYS, "window", "source"], suffixes=("_1", "_2"))
+    groups = paired.groupby(KEYS, sort=False, dropna=False)
+    rows = [(*key, *_row(group)) for key, group in groups if not _alike(group)]
+    columns = [*KEYS, "first", "second", "difference", "low", "high", "n"]
+    left, right = (len(table) - len(paired) for table in values)
+    return Compared(
+        settings=pd.DataFrame(list(_settings(one, other)), columns=["setting", "first", "second"]),
+        cells=pd.DataFrame(rows, columns=columns),
+        same=groups.ngroups - len(rows),
+        alone=(left, right),
+    )
+
+
+def readable(cells: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return the cells that differ most against what they were, as text, ``most`` rows."""
+    change = (cells["difference"] / cells["first"].abs().clip(lower=1e-12)).abs()
+    chosen = cells.loc[change.sort_values(ascending=False, kind="stable").index[:most]]
+    names = ["split", "predictor", "model", "inference", "mechanism", "level"]
+    where = [" ".join(filter(None, map(str, row))) for row in chosen[names].itertuples(index=False)]
+    horizon = chosen["horizon_ms"].map(lambda ms: "" if np.isnan(ms) else f" at {ms:.0f} ms")
+    return pd.DataFrame(
+        {
+            "cell": where,
+            "seed": chosen["seed"].astype(str),
+            "metric": chosen["metric"] + horizon,
+            "first": chosen["first"].map(tables.number),
+            "second": chosen["second"].map(tables.number),
+            "second - first": [
+                tables.interval(*row)
+                for row in chosen[["difference", "low", "high"]].itertuples(index=False)
+            ],
+            "n": chosen["n"].astype(str),
+        }
+    )
+
+
+def _values(run: Run) -> pd.DataFrame:
+    table = run.values[~run.values["metric"].isin(TIMES)]
+    return table[[*KEYS, "window", "source", "value"]]
+
+
+def _alike(group: pd.DataFrame) -> bool:
+    return np.array_equal(group["value_1"], group["value_2"], equal_nan=True)
+
+
+def _row(group: pd.DataFrame) -> tuple[float, float, float, float, float, int]:
+    pair = group[["value_1", "value_2"]].to_numpy(dtype=np.float64)
+    columns = np.column_stack([pair[:, 1] - pair[:, 0], np.ones(len(pair))])
+    told = statistics.estimate(columns, group["source"].to_numpy(), statistics.mean)
+    return (*pair.mean(axis=0).tolist(), *told, len(group))
+
+
+def _settings(one: Run, other: Run) -> Iterator[tuple[str, str, str]]:
+    """Yield every setting and circumstance that two runs do not have alike."""
+    pairs = [(run.protocol.to_dict() | _circumstances(run)) for run in (one, other)]
+    first, second = (dict(_flat(part)) for part in pairs)
+    for name in dict.fromkeys([*first, *second]):
+        if first.get(name) != second.get(name):
+            yield name, first.get(name, "not there"), second.get(name, "not there")
+
+
+def _circumstances(run: Run) -> dict[str, Any]:
+    told = {name: run.facts.get(name) for name in CIRCUMSTANCES}
+    return told | {"data fingerprint": run.facts["data"].get("fingerprint")}
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the leaves of plain values by their path; a list is one leaf."""
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _flat(part, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, str(value)

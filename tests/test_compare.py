@@ -1,0 +1,108 @@
+"""Two runs held against each other, as a user does it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import Bench
+
+PROTOCOL: dict[str, Any] = {
+    "name": "small",
+    "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10},
+    "models": {"mean": {}, "linear": {}},
+    "predictors": {"zero_velocity": {}},
+    "occlusion": {"features": {"levels": ["10%", "50%"]}},
+    "seeds": [0, 1],
+    "scale": {"train": 60, "valid": 8, "test": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compared")
+
+
+def run(folder: Path, bench: Bench, place: str, *overrides: str) -> Path:
+    """Run the protocol with overrides, once, and return the run's folder."""
+    latest = folder / place / "small" / "latest"
+    if not latest.exists():
+        file = folder / "small.yaml"
+        file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
+        settings = [part for override in overrides for part in ("--set", override)]
+        ended = bench("run", file, "--results", folder / place, "--executor", "local", *settings)
+        assert ended.code == 0, ended.err
+    return latest
+
+
+def flat(text: str) -> str:
+    return " ".join(text.replace("│", " ").split())
+
+
+def test_two_executions_of_one_protocol_are_identical(folder: Path, bench: Bench) -> None:
+    """In stores of their own, so that everything is computed twice."""
+    one, other = (run(folder, bench, place) for place in ("one", "other"))
+    ended = bench("compare", one, other)
+    assert ended.code == 0
+    assert ended.out.startswith("identical: ")
+    assert ", 0 not" in ended.out
+    assert "set otherwise" not in ended.out
+
+
+def test_a_setting_is_named_and_what_it_changed_is_paired(folder: Path, bench: Bench) -> None:
+    one = run(folder, bench, "one")
+    longer = run(folder, bench, "longer", "models.mean.scale=3.0")
+    ended = bench("compare", one, longer, "--csv", folder / "cells.csv")
+    assert ended.code == 0
+    out = flat(ended.out)
+    assert "models.mean.scale 1.0 3.0" in out
+    assert "not identical: " in out
+    cells = pd.read_csv(folder / "cells.csv", keep_default_na=False)
+    # Nothing of linear interpolation hangs on the mean, and no prediction from the true past.
+    assert set(cells["model"]) == {"mean"}
+    mse = cells[(cells["metric"] == "mse") & (cells["level"] == "10%") & (cells["seed"] == 0)]
+    values = [
+        pd.read_parquet(place / "windows.parquet").query(
+            "model == 'mean' and metric == 'mse' and level == '10%' and seed == 0"
+        )["value"]
+        for place in (one, longer)
+    ]
+    first, second = (part.mean() for part in values)
+    assert float(mse["first"].iloc[0]) == pytest.approx(first)
+    assert float(mse["difference"].iloc[0]) == pytest.approx(second - first)
+    assert float(mse["low"].iloc[0]) <= second - first <= float(mse["high"].iloc[0])
+    assert int(mse["n"].iloc[0]) == 12
+    # Every window errs by more, so the interval of paired differences leaves nought out.
+    assert (values[1].to_numpy() > values[0].to_numpy()).all()
+    assert float(mse["low"].iloc[0]) > 0
+
+
+def test_what_only_one_run_has_is_counted(folder: Path, bench: Bench) -> None:
+    one = run(folder, bench, "one")
+    fewer = run(folder, bench, "fewer", "seeds=[0]")
+    out = flat(bench("compare", one, fewer).out)
+    assert "seeds [0, 1] [0]" in out
+    values = [
+        np.sum(pd.read_parquet(place / "windows.parquet")["metric"] != "seconds")
+        for place in (one, fewer)
+    ]
+    assert f"{values[0] - values[1]} values only the first has, 0 only the second" in out
+    assert ", 0 not;" in out
+
+
+def test_other_data_are_told_by_their_fingerprint(folder: Path, bench: Bench) -> None:
+    one = run(folder, bench, "one")
+    others = run(folder, bench, "others", "dataset.seed=1")
+    out = flat(bench("compare", one, others).out)
+    assert "dataset.seed 0 1" in out
+    assert "data fingerprint" in out
+
+
+def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path, bench: Bench) -> None:
+    ended = bench("compare", run(folder, bench, "one"), tmp_path)
+    assert ended.code == 2
+    assert "not the folder of a run" in ended.err
+    assert ended.err.count("\n") == 1
