@@ -91,7 +91,9 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     check_device(protocol)
 
     def loaded(dataset: Dataset) -> Data:
-        return load(dataset, options.data_root, store.windows, options.strict, console)
+        # Piped output would have empty lines in place of a bar.
+        bars = console if console.is_terminal else None
+        return load(dataset, options.data_root, store.windows, options.strict, bars)
 
     data = loaded(protocol.dataset)
     foreign = {label: loaded(other).fingerprint for label, other in protocol.foreign.items()}
