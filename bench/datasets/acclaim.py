@@ -209,10 +209,8 @@ def read_skeleton(file: File) -> AcclaimSkeleton:
         InputError: it is damaged, or has bones that change their length, which no joint rotations
             can express.
     """
-    content = file.read()
+    content = file.read(LARGEST_SKELETON)
     try:
-        if len(content) > LARGEST_SKELETON:
-            raise _DamagedError(f"{len(content) >> 10} KiB, so no skeleton")
         return _skeleton(_sections(content.decode("latin-1")))
     except _DamagedError as fault:
         raise InputError(f"{file}: {fault}; {MEND}") from None
@@ -456,10 +454,8 @@ def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> Accl
     Raises:
         InputError: it is damaged, or of another skeleton.
     """
-    content = file.read()
+    content = file.read(LARGEST_MOTION)
     try:
-        if len(content) > LARGEST_MOTION:
-            raise _DamagedError(f"{len(content) >> 20} MiB, so no recording of motion")
         return _motion(content, skeleton, fps)
     except _DamagedError as fault:
         raise InputError(f"{file}: {fault}; {MEND}") from None

@@ -244,7 +244,7 @@ def test_a_damaged_motion_is_refused_by_name(
         (lambda text: text[: len(text) // 2], "no :hierarchy"),
         (lambda text: text.rsplit("end", 1)[0], "cut short in :hierarchy"),
         (lambda text: "", "no :units"),
-        (lambda text: text + "# " + "x" * 2**20, "1024 KiB"),
+        (lambda text: text + "# " + "x" * 2**20, "larger than 1 MiB"),
         (_put("angle deg", "angle grad"), "neither deg nor rad"),
         (_put("length 0.45", "length 0"), "length of :units is 0"),
         (_put("length 0.45", "length nan"), "finite number"),
