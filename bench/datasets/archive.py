@@ -48,9 +48,7 @@ class File:
     member: str = ""
 
     def __str__(self) -> str:
-        """Return what messages call it, in one line whatever characters its name has."""
-        name = f"{self.path}:{self.member}" if self.member else str(self.path)
-        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
 
     @property
     def inner(self) -> PurePosixPath:
@@ -85,8 +83,7 @@ class File:
 
 def reason_of(error: Exception) -> str:
     """Return what an error says, in one line that is not too long to be read."""
-    words = " ".join(str(error).split())[:200]
-    return "".join(letter for letter in words if letter.isprintable()) or type(error).__name__
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def tree(place: Path, *suffixes: str) -> list[File]:
@@ -106,7 +103,7 @@ def tree(place: Path, *suffixes: str) -> list[File]:
             names = _archive(place, place.stat().st_mtime_ns).namelist()
         except UNREADABLE as error:
             raise InputError(
-                f"{File(place)}: not a whole zip archive ({reason_of(error)}); fetch it again"
+                f"{place}: not a whole zip archive ({reason_of(error)}); fetch it again"
             ) from None
         found = (File(place, name) for name in names if not name.endswith("/"))
     return sorted(file for file in found if not suffixes or file.inner.suffix.lower() in suffixes)

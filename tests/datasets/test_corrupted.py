@@ -5,12 +5,8 @@
 
 import io
 import os
-import resource
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 import warnings
 import zipfile
 from collections import Counter
@@ -37,11 +33,10 @@ from bench.datasets.h36m import H36M
 from bench.datasets.hdm05 import HDM05
 from bench.download import unpack
 from bench.errors import InputError
-from tests.conftest import PROJECT
 from tests.datasets import damage
 from tests.datasets.damage import Damage, in_a_member, with_member
 from tests.datasets.test_amass import made_up, smplh, smplx
-from tests.datasets.test_arrays import JOINTS, LAYOUT, _motion, _table
+from tests.datasets.test_arrays import LAYOUT, _motion, _table
 
 TIMES = float(os.environ.get("CORRUPTED_COPIES", "1000")) / 1000
 SEED = int(os.environ.get("CORRUPTED_SEED", "0"))
