@@ -233,8 +233,7 @@ def data_check(
     checked = inventory.check(path, _bars())
     refused = [one for one in checked if one.refused]
     for one in refused:
-        # A name in an archive may have line ends in it.
-        console.print(f"refused: {' '.join(one.problem.split())}", soft_wrap=True, markup=False)
+        console.print(f"refused: {one.problem}", soft_wrap=True, markup=False)
     console.print(inventory.report(checked))
     raise typer.Exit(1 if refused else 0)
 

@@ -31,7 +31,7 @@ from rich.progress import (
 )
 from urllib3.exceptions import ReadTimeoutError
 
-from bench.datasets.archive import UNREADABLE
+from bench.datasets.archive import UNREADABLE, reason_of
 from bench.errors import InputError, did_you_mean
 from bench.files import atomic_file, atomic_folder
 from bench.registry import DATASETS
@@ -366,9 +366,10 @@ def unpack(archive: Path, target: Path, suffixes: frozenset[str]) -> int:
                     # Reading to the end checks the CRC, and ends at the size that was stated.
                     with opened.open(member) as source, path.open("xb") as file:
                         shutil.copyfileobj(source, file, CHUNK)
-    except (*UNREADABLE, NotImplementedError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{archive}: cannot be unpacked ({reason}); fetch it again") from None
+    except UNREADABLE as error:
+        raise InputError(
+            f"{archive}: cannot be unpacked ({reason_of(error)}); fetch it again"
+        ) from None
     return len(files) - len(wanted)
 
 

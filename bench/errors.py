@@ -5,7 +5,13 @@ from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Input that cannot be used; the message is one line: what, where, how to mend it."""
+    """Input that cannot be used; the message is one line: what, where, how to mend it.
+
+    Whatever it quotes of the input, line ends and control characters of it are shown escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

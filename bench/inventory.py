@@ -149,8 +149,8 @@ def _checked(file: File, readers: list[Dataset]) -> Checked:
         except Exception as error:
             # One bad file must not hide what is wrong with the others.
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            problem = f"{file}: its reader broke ({reason}); please report this"
-            refusals.append(Checked(file, dataset.name, problem))
+            problem = InputError(f"{file}: its reader broke ({reason}); please report this")
+            refusals.append(Checked(file, dataset.name, str(problem)))
         else:
             return Checked(file, dataset.name, seconds=len(motion) / dataset.fps)
     if refusals:

@@ -12,6 +12,7 @@ Sources: M. Schafer, Acclaim Skeleton File Definition V1.10, 1994; Oxford Metric
 lengths and axes, the frequently asked questions of mocap.cs.cmu.edu.
 """
 
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -209,10 +210,8 @@ def read_skeleton(file: File) -> AcclaimSkeleton:
         InputError: it is damaged, or has bones that change their length, which no joint rotations
             can express.
     """
-    content = file.read()
+    content = file.read(LARGEST_SKELETON)
     try:
-        if len(content) > LARGEST_SKELETON:
-            raise _DamagedError(f"{len(content) >> 10} KiB, so no skeleton")
         return _skeleton(_sections(content.decode("latin-1")))
     except _DamagedError as fault:
         raise InputError(f"{file}: {fault}; {MEND}") from None
@@ -323,7 +322,7 @@ def _bone(
     length = _numbers(fields.get("length", []), 1, f"length of {name}")[0]
     if not 0 <= length * scale <= LONGEST_BONE:
         raise _DamagedError(f"bone {name} is {length * scale:g} mm long")
-    if length and abs(np.linalg.norm(direction) - 1) > 1e-3:
+    if length and abs(math.hypot(*direction) - 1) > 1e-3:
         raise _DamagedError(f"the direction of {name} is no unit vector")
     dof = _channels(fields.get("dof", []), (*_ANGLES, *_SHIFTS, "l"), f"dof of {name}")
     if stretching := [channel for channel in dof if channel not in _ANGLES]:
@@ -420,7 +419,8 @@ def _number(word: str, what: str, infinite: bool = False) -> float:
         number = float(word.replace("_", "?"))
     except ValueError:
         raise _DamagedError(f"{what} has {_shown(word)} where a number is due") from None
-    if np.isnan(number) or (np.isinf(number) and not infinite):
+    # Below this bound all that is computed of it is finite too.
+    if not (abs(number) < 1e100 or (infinite and abs(number) == np.inf)):
         raise _DamagedError(f"{what} has {_shown(word)} where a finite number is due")
     return number
 
@@ -456,10 +456,8 @@ def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> Accl
     Raises:
         InputError: it is damaged, or of another skeleton.
     """
-    content = file.read()
+    content = file.read(LARGEST_MOTION)
     try:
-        if len(content) > LARGEST_MOTION:
-            raise _DamagedError(f"{len(content) >> 20} MiB, so no recording of motion")
         return _motion(content, skeleton, fps)
     except _DamagedError as fault:
         raise InputError(f"{file}: {fault}; {MEND}") from None

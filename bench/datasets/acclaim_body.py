@@ -38,7 +38,7 @@ from pydantic import Field
 
 from bench.datasets.acclaim import FPS, joints_of, read_motion, read_skeleton
 from bench.datasets.archive import File, tree
-from bench.datasets.base import Dataset, Source
+from bench.datasets.base import Dataset, Source, check_length
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import KEPT, body
@@ -229,6 +229,7 @@ class AcclaimBody(Dataset):
                 "convert it to BVH and read it with bvh"
             )
         motion = read_motion(source.file, subject, self.file_fps(source)).without_held_start()
+        check_length(source.file, len(motion) * max(1.0, self.fps / motion.fps))
         rotations = resample_rotations(motion.vectors, motion.fps, self.fps)
         rotations[:, 0] = orient(rotations[:, 0], self.orientation)
         skeleton = MEAN if self.bones == "one" else subject.skeleton

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.archive import LARGEST, File, tree
-from bench.datasets.base import Dataset, Source
+from bench.datasets.archive import LARGEST, UNREADABLE, File, reason_of, tree
+from bench.datasets.base import Dataset, Source, check_length
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import JOINTS, KEPT, body
@@ -157,6 +157,7 @@ class AMASS(Dataset):
         """Read a file as 18 joints at ``fps``."""
         assert source.file is not None
         vectors, rate = rotations_of(source.file.path)
+        check_length(source.file, len(vectors) * max(1.0, self.fps / rate))
         rotations = resample_rotations(vectors, rate, self.fps)
         rotations[:, 0] = orient(_Y_UP @ rotations[:, 0], self.orientation)
         motion = forward_kinematics(rotations, body(self._rest))
@@ -237,6 +238,7 @@ def _angles(npz: "_Npz", key: str, widths: tuple[int, ...]) -> NDArray[np.float6
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] not in widths:
         due = " or ".join(map(str, widths))
         raise npz.refused(f"{key} is {array.dtype} {array.shape}, not (frame, {due}) numbers")
+    check_length(File(npz.path), len(array))
     angles = array[:, : 3 * len(JOINTS)].astype(np.float64)
     if not len(angles):
         raise npz.refused(f"{key} has no frame")
@@ -277,8 +279,8 @@ class _Npz:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise cls(path, {}).refused(f"cut short, or not an npz ({_one_line(error)})") from None
+        except UNREADABLE as error:
+            raise cls(path, {}).refused(f"cut short, or not an npz ({reason_of(error)})") from None
         return cls(path, {info.filename.removesuffix(".npy"): info.file_size for info in members})
 
     def array(self, key: str) -> NDArray[Any]:
@@ -296,14 +298,10 @@ class _Npz:
             return np.lib.format.read_array(content, allow_pickle=False)
         except Exception as error:
             # Numpy's reader lets a damaged header raise almost anything.
-            raise self.refused(f"{key} cannot be read ({_one_line(error)})") from None
+            raise self.refused(f"{key} cannot be read ({reason_of(error)})") from None
 
     def refused(self, reason: str, mend: str = "fetch the file again") -> InputError:
         return InputError(f"{self.path}: {reason}; {mend}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 _HEADERS = {
@@ -354,5 +352,5 @@ def _model_joints(npz: _Npz) -> NDArray[Any]:
     try:
         return regressor.astype(np.float64) @ vertices.astype(np.float64)
     except ValueError as error:
-        reason = f"J_regressor and v_template do not fit ({_one_line(error)})"
+        reason = f"J_regressor and v_template do not fit ({reason_of(error)})"
         raise npz.refused(reason, "check the model") from None

@@ -1,5 +1,7 @@
 """Files in a folder, or members of a zip archive that need not be unpacked."""
 
+import lzma
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,8 +13,26 @@ from bench.errors import InputError
 LARGEST = 2**29
 """Bytes of a file that are read at most; a larger one is no motion, or a zip bomb."""
 
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
-"""What reading a damaged archive raises; RuntimeError where it is encrypted."""
+HEAD = 2**16
+"""Bytes of a file's start that are enough to see what it is."""
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+"""What reading a damaged archive raises.
+
+RuntimeError where it is encrypted, NotImplementedError, which is one, where it is packed in a way
+that nobody packs in, MemoryError where it states that unpacking takes more than there is.
+"""
 
 
 @dataclass(frozen=True, order=True)
@@ -35,21 +55,35 @@ class File:
         """Where it lies, in its archive or on disk, to take names from."""
         return PurePosixPath(self.member or self.path.as_posix())
 
-    def read(self) -> bytes:
-        """Return all bytes; raises InputError if they cannot be had or are too many."""
+    def read(self, largest: int = LARGEST) -> bytes:
+        """Return all bytes; raises InputError if they cannot be had or exceed ``largest``."""
+        content = self._start(largest + 1)
+        if len(content) > largest:
+            raise InputError(f"{self}: larger than {largest >> 20} MiB, so no recording of motion")
+        return content
+
+    def first_line(self) -> bytes:
+        """Return the first line, as far as ``HEAD`` goes; raises InputError if it cannot be had."""
+        return self._start(HEAD).partition(b"\n")[0]
+
+    def _start(self, size: int) -> bytes:
+        """Return so many bytes, or all if there are fewer."""
         try:
             with (
                 _archive(self.path, self.path.stat().st_mtime_ns).open(self.member)
                 if self.member
                 else self.path.open("rb")
             ) as file:
-                content = file.read(LARGEST + 1)
-        except (*UNREADABLE, NotImplementedError, KeyError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"{self}: cannot be read ({reason}); fetch it again") from None
-        if len(content) > LARGEST:
-            raise InputError(f"{self}: larger than {LARGEST >> 20} MiB, so no recording of motion")
-        return content
+                return file.read(size)
+        except UNREADABLE as error:
+            raise InputError(
+                f"{self}: cannot be read ({reason_of(error)}); fetch it again"
+            ) from None
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error says, in one line that is not too long to be read."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def tree(place: Path, *suffixes: str) -> list[File]:
@@ -69,7 +103,7 @@ def tree(place: Path, *suffixes: str) -> list[File]:
             names = _archive(place, place.stat().st_mtime_ns).namelist()
         except UNREADABLE as error:
             raise InputError(
-                f"{place}: not a whole zip archive ({error}); fetch it again"
+                f"{place}: not a whole zip archive ({reason_of(error)}); fetch it again"
             ) from None
         found = (File(place, name) for name in names if not name.endswith("/"))
     return sorted(file for file in found if not suffixes or file.inner.suffix.lower() in suffixes)

@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bench.datasets.archive import LARGEST, File, tree
-from bench.datasets.base import Dataset, Source
+from bench.datasets.archive import LARGEST, File, reason_of, tree
+from bench.datasets.base import Dataset, Source, check_length, check_table
 from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
 from bench.datasets.synthetic import SKELETON
 from bench.errors import InputError, did_you_mean
@@ -51,7 +51,7 @@ Name = Annotated[str, Field(min_length=1)]
 class Layout(Settings):
     """What ``motion.yaml`` says of the files beside it."""
 
-    fps: float = Field(gt=0, le=2000, description="frames per second of the files")
+    fps: float = Field(ge=1, le=2000, description="frames per second of the files")
     units: Literal["mm", "cm", "m"] = Field(description="of positions")
     joints: tuple[Name, ...] = Field(min_length=1, description="names, in the arrays' order")
     root: Name | tuple[Name, Name] = Field(description="what positions are relative to, or two")
@@ -187,12 +187,15 @@ class Arrays(Dataset):
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file's joints at ``fps``; nan where one was not recorded."""
         assert source.file is not None
-        file, layout = source.file, described(Layout, self._layout(source.file))
+        file, where = source.file, self._layout(source.file)
+        layout = described(Layout, where)
+        layout.check(where, self.orientation)
         positions = _array(file, layout) * MM[layout.units]
         if layout.up == "z":
             positions = np.stack(
                 [positions[..., 0], positions[..., 2], -positions[..., 1]], axis=-1
             )
+        check_length(file, len(positions) * max(1.0, self.fps / layout.fps))
         positions = resample_positions(positions, layout.fps, self.fps)
         column = {name: number for number, name in enumerate(layout.joints)}
         roots = [layout.root] if isinstance(layout.root, str) else list(layout.root)
@@ -329,26 +332,34 @@ def _npy(file: File) -> NDArray[np.float64]:
         shape, fortran, dtype = header(stream)
     except Exception as error:
         # numpy reads the header as Python, which a damaged one fails in many ways.
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: no array of numpy's format ({reason}); write it again") from None
+        raise InputError(
+            f"{file}: no array of numpy's format ({reason_of(error)}); write it again"
+        ) from None
     if dtype.kind not in "fiu":
         raise InputError(f"{file}: of type {dtype}, not numbers; save floats")
     count = int(np.prod([int(length) for length in shape], dtype=object))
     there = len(content) - stream.tell()
     if min(shape, default=0) < 0 or count * dtype.itemsize != there:
         raise InputError(
-            f"{file}: {there} bytes for an array of {shape}, so cut short; write it again"
+            f"{file}: {there} bytes for an array of {str(shape)[:200]}, so cut short; write it "
+            "again"
         )
+    check_length(file, shape[0] if shape else 0)
     array = np.frombuffer(content, dtype, count, stream.tell())
     return array.reshape(shape, order="F" if fortran else "C").astype(np.float64)
 
 
 def _csv(file: File) -> pd.DataFrame:
+    content = file.read()
+    check_table(file, content)
     try:
-        return pd.read_csv(BytesIO(file.read()))
+        table = pd.read_csv(BytesIO(content), low_memory=False)
     except (ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: no table ({reason}); write it again") from None
+        raise InputError(f"{file}: no table ({reason_of(error)}); write it again") from None
+    # Pandas takes what rows have more than the header for their names, and shifts all columns.
+    if not isinstance(table.index, pd.RangeIndex):
+        raise InputError(f"{file}: its rows have more cells than its header; write it again")
+    return table
 
 
 def _parquet(file: File, joints: Sequence[str]) -> pd.DataFrame:
@@ -359,10 +370,9 @@ def _parquet(file: File, joints: Sequence[str]) -> pd.DataFrame:
             raise InputError(f"{file}: {table.metadata.num_rows} rows, so no recording of motion")
         wanted = set(_names(joints))
         names = [name for name in table.schema_arrow.names if name in wanted]
-        return table.read(columns=names).to_pandas()
+        return table.read(columns=names).to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: no Parquet table ({reason}); write it again") from None
+        raise InputError(f"{file}: no Parquet table ({reason_of(error)}); write it again") from None
 
 
 def _names(joints: Sequence[str]) -> list[str]:
@@ -380,8 +390,7 @@ def _columns(file: File, table: pd.DataFrame, joints: Sequence[str]) -> NDArray[
     try:
         values = table[chosen].to_numpy(np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{file}: not only numbers ({reason}); leave cells empty for none"
+            f"{file}: not only numbers ({reason_of(error)}); leave cells empty for none"
         ) from None
     return values.reshape(len(values), len(joints), 3)

@@ -10,11 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.datasets.archive import File
+from bench.datasets.archive import HEAD, File
+from bench.errors import InputError
 from bench.motion import Skeleton, Windows
 from bench.settings import Settings
 
 SPLITS = ("train", "valid", "test")
+LONGEST = 2**18
+"""Frames of a recording at most, in its file and at ``fps``: three hours at 25 a second.
+
+Memory is taken for every frame, so that a small file that unpacks to many could take all of it.
+"""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,21 @@ class Dataset(Settings, ABC):
             Row numbers; one that a choice has twice counts twice.
         """
         return {"all": np.arange(len(index))}
+
+
+def check_length(file: File, frames: float) -> None:
+    """Refuse a recording of so many frames that no machine may hold it."""
+    if frames > LONGEST:
+        raise InputError(
+            f"{file}: {frames:.0f} frames, more than the {LONGEST} that are read; cut it into parts"
+        )
+
+
+def check_table(file: File, content: bytes) -> None:
+    """Refuse a text that has more rows or columns than a recording, before it is taken apart."""
+    check_length(file, max(content.count(b"\n"), content.count(b"\r")))
+    if len(content.partition(b"\n")[0]) > HEAD:
+        raise InputError(f"{file}: its first line has more than {HEAD >> 10} KiB, so no recording")
 
 
 @dataclass(frozen=True)

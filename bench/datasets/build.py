@@ -12,7 +12,9 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,7 +22,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -60,6 +63,9 @@ def load(
 ) -> Data:
     """Return the windows of a data set, building them in ``cache`` if they are not there yet.
 
+    A script that calls it should do so under ``if __name__ == "__main__":``, as the processes that
+    read recordings import the script; otherwise they end there, and this one reads alone.
+
     Args:
         dataset: which, with its settings.
         root: where real data lie.
@@ -71,6 +77,9 @@ def load(
         InputError: no data at ``root``, a split without windows, or an unusable file where
             ``strict`` or the data set's fixed list forbids one.
     """
+    if _imports_its_parents_script():
+        # Its parent holds the lock and waits for it.
+        sys.exit()
     sources = dataset.sources(root)
     cache.mkdir(parents=True, exist_ok=True)
     prints = _Fingerprints.taken(dataset, sources, root, cache, console)
@@ -272,12 +281,20 @@ def _each(dataset: Dataset, missing: Sequence[_Kept]) -> Generator[str, None, No
         return
     from bench.registry import plugins
 
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), _prepare, (tuple(plugins().values()),)
-    )
+    context = get_context("spawn")
+    started = context.Event()
+    pool = ProcessPoolExecutor(workers, context, _prepare, (tuple(plugins().values()), started))
     try:
         yield from pool.map(read, missing, chunksize=4)
     except BrokenProcessPool:
+        if not started.is_set():
+            warnings.warn(
+                "no other process can read recordings, so one reads them all; call load under "
+                'if __name__ == "__main__": in your script',
+                stacklevel=2,
+            )
+            yield from map(read, missing)
+            return
         raise InputError(
             f"{dataset.name}: a process that read recordings was killed, perhaps for want of "
             "memory; what was read is kept, so run again"
@@ -286,10 +303,17 @@ def _each(dataset: Dataset, missing: Sequence[_Kept]) -> Generator[str, None, No
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(plugins: tuple[Path, ...]) -> None:
+def _imports_its_parents_script() -> bool:
+    """Return whether this is a process of a pool, and still imports the script that made it."""
+    # Python looks at the same to refuse that such a process starts others.
+    return getattr(current_process(), "_inheriting", False)
+
+
+def _prepare(plugins: tuple[Path, ...], started: Event) -> None:
     """Make known to another process what the user's own files define."""
     from bench.registry import load_plugin
 
+    started.set()
     # An interrupt reaches every process of a terminal; the first one tells the others to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for path in plugins:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.datasets.archive import File
-from bench.datasets.base import Dataset, Source
+from bench.datasets.base import Dataset, Source, check_length
 from bench.datasets.bvh_file import MEND, BVHFile, bare, numbers_of, read_bvh
 from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, rig_of
 from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
@@ -82,6 +82,7 @@ class BVH(Dataset):
             raise InputError(f"{file}: two joints are called '{twice[0]}'; write one body per file")
         if len(content.motion) <= rig.skip_frames:
             raise InputError(f"{file}: no frame of motion; leave it out")
+        check_length(file, len(content.motion) * max(1.0, self.fps / content.fps))
         positions, hips = _pose(content, rig, self.fps)
         positions *= self.scale or rig.scale
         _check_stature(file, positions, self.scale or rig.scale)

@@ -16,13 +16,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.archive import File
+from bench.datasets.archive import File, reason_of
+from bench.datasets.base import check_length
 from bench.errors import InputError
 from bench.motion.kinematics import resample_positions, resample_rotations
 
 MEND = "fetch or export the file again"
 RATES = (1.0, 2000.0)
 """Frames per second below or above which a frame time is no one's."""
+LARGEST_FILE = 2**27
+LARGEST_HIERARCHY = 2**20
+"""Bytes of a file and of its first part; real ones have a hundred times less."""
 LARGEST_NUMBER = 1e6
 """Degrees, or units of length, beyond which a number of a file is damage."""
 AXES = "XYZ"
@@ -128,18 +132,24 @@ def read_bvh(file: File) -> BVHFile:
     Raises:
         InputError: it is cut short, its counts disagree, or a number of it is not finite.
     """
-    text = file.read().decode("utf-8-sig", errors="replace")
+    text = file.read(LARGEST_FILE).decode("utf-8-sig", errors="replace")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     head, *rest = re.split(r"^[ \t]*MOTION[ \t]*$", text, maxsplit=1, flags=re.MULTILINE)
     if not rest:
         raise InputError(f"{file}: no line MOTION, so cut short or no BVH file; {MEND}")
+    if len(head) > LARGEST_HIERARCHY:
+        raise InputError(f"{file}: a hierarchy of {len(head) >> 10} KiB; {MEND}")
     nodes = _Hierarchy(file, head).nodes
     counts = _COUNTS.match(rest[0])
     if counts is None:
         raise InputError(f"{file}: no 'Frames:' and 'Frame Time:' after MOTION; {MEND}")
+    check_length(file, rest[0].count("\n"))
     motion = _table(file, rest[0][counts.end() :], sum(len(node.channels) for node in nodes))
     if counts[1] != str(len(motion)):
         raise InputError(f"{file}: 'Frames: {counts[1]}', but {len(motion)} rows; {MEND}")
+    # Memory is taken for every joint in every frame, also where it has no channel.
+    if len(nodes) * len(motion) > len(text):
+        raise InputError(f"{file}: {len(nodes)} joints, hardly any of which has a channel; {MEND}")
     return BVHFile(nodes, motion, _rate(file, counts[2]))
 
 
@@ -224,8 +234,7 @@ def _table(file: File, text: str, columns: int) -> NDArray[np.float64]:
     try:
         table = pd.read_csv(StringIO(text), sep=r"\s+", header=None, dtype=np.float64).to_numpy()
     except (ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{file}: no table of numbers ({reason}); {MEND}") from None
+        raise InputError(f"{file}: no table of numbers ({reason_of(error)}); {MEND}") from None
     if table.shape[1] != columns:
         raise InputError(
             f"{file}: {table.shape[1]} columns for the {columns} channels of the joints; {MEND}"

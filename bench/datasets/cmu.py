@@ -19,7 +19,7 @@ from typing import ClassVar
 import pandas as pd
 
 from bench.datasets.acclaim_body import AcclaimBody, beside
-from bench.datasets.archive import File
+from bench.datasets.archive import File, reason_of
 from bench.datasets.base import Source
 from bench.errors import InputError
 
@@ -112,9 +112,8 @@ def _actions(path: Path) -> dict[str, str]:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=["path", "description"])
         table = table.fillna("")
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: not a table with the columns path and description ({reason}); "
+            f"{path}: not a table with the columns path and description ({reason_of(error)}); "
             "mend it or take it away"
         ) from None
     return {

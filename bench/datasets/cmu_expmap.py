@@ -22,8 +22,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.archive import File
-from bench.datasets.base import Dataset, Source
+from bench.datasets.archive import File, reason_of
+from bench.datasets.base import Dataset, Source, check_length, check_table
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics, rotation_matrices
 from bench.motion.kinematics import orient, resample_rotations
@@ -31,6 +31,10 @@ from bench.motion.kinematics import orient, resample_rotations
 FILE_FPS = 120.0
 MM_PER_UNIT = 56.444
 COLUMNS = 117
+LARGEST_FILE = 2**26
+"""Bytes; real ones have four million at the most."""
+LARGEST_ANGLE = 100.0
+"""Radians; what is beyond is no exponential map."""
 ACTIONS = (
     "basketball",
     "basketball_signal",
@@ -194,6 +198,7 @@ class CMUExpmap(Dataset):
         """Read a file as 18 joints at ``fps``, its root's rotation corrected."""
         assert source.file is not None
         vectors = joint_rotations(rows_of(source.file))
+        check_length(source.file, len(vectors) * max(1.0, self.fps / FILE_FPS))
         vectors[:, 0] = corrected_root(vectors[:, 0])
         rotations = resample_rotations(vectors, FILE_FPS, self.fps)
         rotations[:, 0] = orient(rotations[:, 0], self.orientation)
@@ -204,7 +209,7 @@ class CMUExpmap(Dataset):
         """Claim a text file that lies where the benchmark's do, or has as many columns."""
         if file.inner.suffix.lower() != ".txt":
             return None
-        first_row = file.read().partition(b"\n")[0]
+        first_row = file.first_line()
         if not _PLACE.search(file.inner.as_posix()) and first_row.count(b",") != COLUMNS - 1:
             return None
         return Source(str(file), "test", file.inner.parent.name, file=file)
@@ -237,19 +242,25 @@ def rows_of(file: File) -> NDArray[np.float64]:
         InputError: the file is cut short, or not 117 columns of finite numbers.
     """
     mend = "fetch the file again"
-    content = file.read()
+    content = file.read(LARGEST_FILE)
+    check_table(file, content)
     if not content.endswith(b"\n"):
         raise InputError(f"{file}: cut short (it ends in the middle of a row); {mend}")
     try:
         table = pd.read_csv(BytesIO(content), header=None, dtype=np.float64)
     except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{file}: not a table of numbers ({_one_line(error)}); {mend}") from None
+        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {mend}") from None
     if table.shape[1] != COLUMNS:
         raise InputError(f"{file}: {table.shape[1]} columns where {COLUMNS} are due; {mend}")
     bad = np.flatnonzero(~np.isfinite(table.to_numpy()).all(axis=1))
     if len(bad):
         raise InputError(
             f"{file}: row {bad[0] + 1} lacks a finite number in one of {COLUMNS} columns; {mend}"
+        )
+    far = (table.iloc[:, 3:].abs() > LARGEST_ANGLE).any(axis=1)
+    if far.any():
+        raise InputError(
+            f"{file}: row {far.argmax() + 1} has a number that is no angle in radians; {mend}"
         )
     return table.to_numpy()
 
@@ -295,7 +306,3 @@ def corrected_root(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
 def split_of(path: Path) -> str:
     """Return the benchmark's split of a file, train or test."""
     return path.parent.parent.name
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

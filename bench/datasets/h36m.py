@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.archive import File
-from bench.datasets.base import Dataset, Source
+from bench.datasets.archive import File, reason_of
+from bench.datasets.base import Dataset, Source, check_length, check_table
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import KEPT, body
@@ -47,6 +47,8 @@ from bench.motion.kinematics import resample_rotations
 
 FILE_FPS = 50.0
 COLUMNS = 99
+LARGEST_FILE = 2**26
+"""Bytes; real ones have six million at the most."""
 LARGEST_ANGLE = 100.0
 """Radians; what is beyond is no exponential map."""
 ACTIONS = (
@@ -227,14 +229,16 @@ class H36M(Dataset):
         if file.inner.suffix.lower() != ".txt":
             return None
         known = "/".join(file.inner.parts[-2:]) in KNOWN_FILES
-        if not known and file.read().partition(b"\n")[0].count(b",") != COLUMNS - 1:
+        if not known and file.first_line().count(b",") != COLUMNS - 1:
             return None
         return Source(file.inner.stem, "train", file=file)
 
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file as 18 or 22 joints at ``fps``."""
         assert source.file is not None
-        rotations = resample_rotations(joint_rotations(rows_of(source.file)), FILE_FPS, self.fps)
+        vectors = joint_rotations(rows_of(source.file))
+        check_length(source.file, len(vectors) * max(1.0, self.fps / FILE_FPS))
+        rotations = resample_rotations(vectors, FILE_FPS, self.fps)
         rotations[:, 0] = np.eye(3)
         motion = forward_kinematics(rotations, FULL_SKELETON)
         return motion[:, FULL_SKELETON.index(self.skeleton.names)].astype(np.float32)
@@ -261,14 +265,14 @@ def rows_of(file: File) -> NDArray[np.float64]:
         InputError: the file is cut short, or not 99 columns of finite numbers and angles.
     """
     mend = "fetch the file again"
-    content = file.read()
+    content = file.read(LARGEST_FILE)
+    check_table(file, content)
     if not content.strip():
         raise InputError(f"{file}: empty; {mend}")
     try:
         rows = np.loadtxt(BytesIO(content), delimiter=",", comments=None, ndmin=2)
     except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: not a table of numbers ({reason}); {mend}") from None
+        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {mend}") from None
     if rows.shape[1] != COLUMNS:
         raise InputError(f"{file}: {rows.shape[1]} columns where {COLUMNS} are due; {mend}")
     whole = np.isfinite(rows).all(axis=1) & (np.abs(rows[:, 3:]) <= LARGEST_ANGLE).all(axis=1)

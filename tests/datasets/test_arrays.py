@@ -210,7 +210,7 @@ def test_a_missing_root_or_hip_is_a_missing_frame(tmp_path: Path) -> None:
 
 BAD_LAYOUTS: list[tuple[dict[str, Any], str]] = [
     ({"fps": None}, "fps: input should be a valid number"),
-    ({"fps": -1}, "fps: input should be greater than 0"),
+    ({"fps": -1}, "fps: input should be greater than or equal to 1"),
     ({"fps": float("inf")}, "fps: "),
     ({"units": "ft"}, "units: input should be 'mm', 'cm' or 'm'"),
     ({"unit": "mm"}, "unknown key 'unit' .did you mean 'units'"),

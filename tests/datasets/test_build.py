@@ -3,8 +3,12 @@
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 import tracemalloc
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import ClassVar
@@ -20,6 +24,7 @@ from bench.datasets.build import load
 from bench.datasets.synthetic import SKELETON
 from bench.errors import InputError
 from bench.motion import Skeleton
+from tests.conftest import PROJECT
 
 
 class Lengths(Dataset):
@@ -203,6 +208,39 @@ def test_a_killed_process_loses_nothing_that_was_read(
     before = len(log(root))
     load(Lengths(), root, tmp_path / "cache")
     assert len(log(root)) - before == 23 - there
+
+
+def test_a_script_without_a_main_guard_ends(tmp_path: Path) -> None:
+    """Processes that read import the script, and so come to the same call."""
+    root = some(tmp_path / "data", **{f"train_{number}": 60 for number in range(1, 6)})
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        "from bench.datasets import build\n"
+        "from tests.datasets.test_build import Lengths\n"
+        "build.IN_PROCESS, os.cpu_count = 0, lambda: 2\n"
+        f"data = build.load(Lengths(), Path({str(root)!r}), Path({str(tmp_path / 'cache')!r}))\n"
+        "print(len(data.splits['train'].motion))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, err
+    assert out == f"{9 + 5 * 3}\n"
+    assert err.count('call load under if __name__ == "__main__":') == 1
+    assert "Traceback" not in err
+    assert sorted(log(root)) == sorted(source.name for source in Lengths().sources(root))
 
 
 def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
