@@ -139,6 +139,18 @@ def test_other_actions_ask_for_other_fits_of_who_is_told_them_alone(
     assert "4 fits" in planned.out
 
 
+def test_as_many_train_windows_are_judged_anew_as_are_drawn(
+    run: Path, folder: Path, bench: Bench
+) -> None:
+    """The Fréchet distance of train windows, in the row of test windows, is of so many."""
+    planned = bench(
+        "run", folder / "drawing.yaml", "--results", folder / "results", "--executor", "local",
+        "--dry-run", "--set", "scale.samples=14",
+    )  # fmt: skip
+    # Two models' draws and the judged windows, twice.
+    assert "0 fits and 6 cells to do" in planned.out
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
