@@ -105,7 +105,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     outcomes = _sweep(work, missing, console)
     folder, found = _write(work, outcomes)
     _print_results(found, console)
-    console.print(f"tables and figures: {folder}", soft_wrap=True)
+    console.print(f"tables and figures: {folder}", soft_wrap=True, markup=False)
     return _print_failures(outcomes, console)
 
 
@@ -341,12 +341,12 @@ def _print_results(found: Results, console: Console) -> None:
 
 def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
     """Print a table of text, without the intervals."""
-    shown = Table(title=title)
+    shown = Table(title=escape(title))
     shown.add_column("")
     for column in text.columns:
-        shown.add_column(str(column), justify="right")
+        shown.add_column(escape(str(column)), justify="right")
     for name, row in text.iterrows():
-        shown.add_row(str(name), *(str(cell).split(" [")[0] for cell in row))
+        shown.add_row(escape(str(name)), *(escape(str(cell).split(" [")[0]) for cell in row))
     console.print(shown)
 
 
