@@ -288,10 +288,7 @@ def _is_fed(protocol: Protocol, model: str, inference: str) -> bool:
 def _is_shown(protocol: Protocol, model: str, inference: str, mechanism: str, level: str) -> bool:
     """Return whether a figure shows what a model completes."""
     asked = (model, inference, mechanism, level)
-    return any(
-        asked == (shown.model, shown.inference, shown.mechanism, str(shown.level))
-        for shown in protocol.show
-    )
+    return any(asked == shown.cell for shown in protocol.show)
 
 
 def describe_inference(protocol: Protocol, label: str) -> dict[str, Any] | None:

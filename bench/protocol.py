@@ -91,6 +91,11 @@ class Shown(Settings):
     level: str | int
     every: int = Field(8, ge=1, description="frames from one drawn pose to the next")
 
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """The model, inference, mechanism and level of the cell that is shown."""
+        return self.model, self.inference, self.mechanism, str(self.level)
+
 
 class Forecast(Settings):
     """When predictions are judged, and whose completions predictors are fed."""
@@ -378,6 +383,10 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
     head = validated(_Head, raw, "")
     dataset = _dataset(head.dataset)
     spec = _spec(dataset)
+    if head.scale.samples < len(head.actions):
+        raise InputError(
+            f"scale.samples: {head.scale.samples} windows cannot be of {len(head.actions)} actions"
+        )
     if not head.models and not head.predictors:
         raise InputError("models: missing; name a model, or a predictor under predictors")
     if head.models and not head.occlusion:

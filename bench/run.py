@@ -90,14 +90,21 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     store = Store(options.results / ".store")
     check_device(protocol)
 
+    # Piped output would have empty lines in place of progress.
+    bars = console if console.is_terminal else None
+
     def loaded(dataset: Dataset) -> Data:
-        return load(dataset, options.data_root, store.windows, options.strict, console)
+        return load(dataset, options.data_root, store.windows, options.strict, bars)
 
     data = loaded(protocol.dataset)
-    foreign = {label: loaded(other).fingerprint for label, other in protocol.foreign.items()}
+    others = {label: loaded(other) for label, other in protocol.foreign.items()}
+    foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
     whole = plan.make(protocol, data, foreign)
+    _check_shown(protocol, whole)
     missing = whole.missing(store)
+    for one in (data, *others.values()):
+        _print_left_out(one, console)
     _print_plan(protocol, data, whole, missing, console)
     if options.dry_run:
         return 0
@@ -118,16 +125,37 @@ def check_device(protocol: Protocol) -> None:
 
 
 def _check_actions(protocol: Protocol, data: Data) -> None:
-    """Raise InputError if a model is to be fitted on an action that no train window has."""
+    """Raise InputError if models are to be told, judged or fitted on actions without windows."""
     known = set(data.splits["train"].index["action"])
     for action in protocol.actions:
         if action not in known:
             raise InputError(f"actions: no train window of '{action}'{did_you_mean(action, known)}")
+    needed = ("test", *(("valid",) if protocol.judge else ()))
+    for split in needed if protocol.actions else ():
+        there = set(data.splits[split].index["action"])
+        if not there.intersection(protocol.actions):
+            raise InputError(
+                f"actions: no {split} window of any of them; those of {split} windows are "
+                f"{', '.join(sorted(there - {''})) or 'unknown'}"
+            )
     for label, entry in protocol.models.items():
         for action in entry.train_on or ():
             if action not in known:
                 near = did_you_mean(action, known)
                 raise InputError(f"models.{label}.train_on: no train window of '{action}'{near}")
+
+
+def _check_shown(protocol: Protocol, whole: plan.Plan) -> None:
+    """Raise InputError if a completion is to be drawn that nothing makes."""
+    impute = [cell for cell in whole.cells if cell.task == "impute"]
+    made = {(cell.model, cell.inference, cell.mechanism, cell.level) for cell in impute}
+    for number, shown in enumerate(protocol.show):
+        if shown.cell not in made:
+            inferences = {cell.inference for cell in impute if cell.model == shown.model}
+            known = sorted(inferences - {plan.DEGRADED})
+            how = f"inference: {' or '.join(known)}" if any(known) else "no inference"
+            reason = f"is completed with {how}" if known else "completes nothing"
+            raise InputError(f"show.{number}: {shown.model} {reason}")
 
 
 def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
@@ -249,7 +277,6 @@ def _print_plan(
         for split, windows in data.splits.items()
     )
     console.print(f"[bold]{escape(protocol.name)}[/] on {escape(data.label)}: windows {counts}")
-    _print_left_out(data, console)
     table = Table("model", "parameters", "fits to do", "cells to do", "cells in all")
     for label, entry in protocol.learners.items():
         table.add_row(
@@ -272,17 +299,18 @@ def _print_left_out(data: Data, console: Console) -> None:
         if names:
             more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
             told = escape(", ".join(names[:SHOWN_NAMES]))
-            console.print(f"[yellow]{what} ({len(names)}):[/] {told}{more}", soft_wrap=True)
+            label = f"{data.name}, {what} ({len(names)}):"
+            console.print(f"[yellow]{label}[/] {told}{more}", soft_wrap=True)
     if data.skipped:
-        console.print(f"[yellow]left out, unusable ({len(data.skipped)}):[/]")
+        console.print(f"[yellow]{data.name}, left out, unusable ({len(data.skipped)}):[/]")
         for reason in list(data.skipped.values())[:SHOWN_FAILURES]:
             console.print(f"  {escape(reason)}", soft_wrap=True)
         if len(data.skipped) > SHOWN_FAILURES:
-            console.print(
-                f"  and {len(data.skipped) - SHOWN_FAILURES} more; provenance.json has all"
-            )
+            rest = len(data.skipped) - SHOWN_FAILURES
+            console.print(f"  and {rest} more; 'bench data describe {data.name}' names all")
     if data.incomplete:
-        console.print(f"[yellow]windows left out for missing values:[/] {data.incomplete}")
+        label = f"{data.name}, windows left out for missing values:"
+        console.print(f"[yellow]{label}[/] {data.incomplete}")
 
 
 def _parameters(label: str, protocol: Protocol) -> int:

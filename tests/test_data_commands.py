@@ -239,6 +239,24 @@ def test_a_picture_shows_as_different_recordings_as_there_are(actions: int, rows
     pd.testing.assert_frame_equal(chosen, describe._spread(recordings))
 
 
+def test_a_run_names_what_it_left_out_of_foreign_data_too(
+    bench: Bench, tmp_path: Path, wobble: type[Dataset]
+) -> None:
+    file = tmp_path / "foreign.yaml"
+    file.write_text(
+        "dataset: {name: synthetic, subjects: 4, seconds: 3.5, stride: 20}\n"
+        "models: {pca_error: {}}\n"
+        "occlusion: {features: {levels: [10%]}}\n"
+        "foreign: {wobble: {}}\n"
+    )
+    ended = bench("run", file, "--data-root", tmp_path, "--results", tmp_path, "--dry-run")
+    assert ended.code == 0, ended.err
+    assert not ended.out.startswith("\n")
+    assert "wobble, left out, unusable (1):" in ended.out
+    assert "wobble: broken has no end; fetch it again" in ended.out
+    assert "wobble, windows left out for missing values: " in ended.out
+
+
 def expmap(frames: int = 60) -> bytes:
     """Return a file of the CMU benchmark in which nobody moves."""
     return b"\n".join([b",".join([b"0"] * 117)] * (frames + 1)) + b"\n"
