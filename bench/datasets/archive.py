@@ -1,7 +1,9 @@
 """Files in a folder, or members of a zip archive that need not be unpacked."""
 
+import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -55,6 +57,8 @@ class File:
 def tree(place: Path, *suffixes: str) -> list[File]:
     """Return the files of some suffixes in a folder or a zip archive, at any depth, in order.
 
+    What macOS adds to archives and foreign disks, ``__MACOSX/`` and ``._*``, is passed over.
+
     Args:
         place: a folder, or a file whose name ends in ``.zip``.
         suffixes: as ``".amc"``, in small letters; the files' may be in capitals. All without any.
@@ -63,7 +67,7 @@ def tree(place: Path, *suffixes: str) -> list[File]:
         InputError: the archive cannot be read.
     """
     if place.is_dir():
-        found = (File(path) for path in place.rglob("*") if path.is_file())
+        found = (File(path) for path in _files(place))
     else:
         try:
             names = _archive(place, place.stat().st_mtime_ns).namelist()
@@ -72,7 +76,25 @@ def tree(place: Path, *suffixes: str) -> list[File]:
                 f"{place}: not a whole zip archive ({error}); fetch it again"
             ) from None
         found = (File(place, name) for name in names if not name.endswith("/"))
-    return sorted(file for file in found if not suffixes or file.inner.suffix.lower() in suffixes)
+    wanted = (file for file in found if not suffixes or file.inner.suffix.lower() in suffixes)
+    return sorted(
+        file
+        for file in wanted
+        if not file.inner.name.startswith("._") and "__MACOSX" not in file.inner.parts
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder, through links to other folders, but none of these twice."""
+    been: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        real = os.path.realpath(place)
+        if real in been:
+            folders.clear()
+            continue
+        been.add(real)
+        yield from (path for name in names if (path := Path(place, name)).is_file())
 
 
 @lru_cache(maxsize=4)
