@@ -383,16 +383,17 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
     head = validated(_Head, raw, "")
     dataset = _dataset(head.dataset)
     spec = _spec(dataset)
-    if head.scale.samples < len(head.actions):
-        raise InputError(
-            f"scale.samples: {head.scale.samples} windows cannot be of {len(head.actions)} actions"
-        )
     if not head.models and not head.predictors:
         raise InputError("models: missing; name a model, or a predictor under predictors")
     if head.models and not head.occlusion:
         raise InputError("occlusion: missing")
     for label in set(head.models) & set(head.predictors):
         raise InputError(f"{label}: a label of models or predictors is one of them only")
+    if head.scale.samples < len(head.actions):
+        raise InputError(
+            f"scale.samples: {head.scale.samples} windows cannot be of {len(head.actions)} "
+            "actions; draw more"
+        )
     labels = Counter([*head.occlusion, *head.corruption, *head.foreign])
     for label in (label for label, times in labels.items() if times > 1):
         raise InputError(

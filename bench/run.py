@@ -90,10 +90,9 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     store = Store(options.results / ".store")
     check_device(protocol)
 
-    # Piped output would have empty lines in place of progress.
-    bars = console if console.is_terminal else None
-
     def loaded(dataset: Dataset) -> Data:
+        # Piped output would have empty lines in place of a bar.
+        bars = console if console.is_terminal else None
         return load(dataset, options.data_root, store.windows, options.strict, bars)
 
     data = loaded(protocol.dataset)
@@ -125,19 +124,16 @@ def check_device(protocol: Protocol) -> None:
 
 
 def _check_actions(protocol: Protocol, data: Data) -> None:
-    """Raise InputError if models are to be told, judged or fitted on actions without windows."""
+    """Raise InputError if models are to be fitted on, or told, actions that windows have not."""
     known = set(data.splits["train"].index["action"])
     for action in protocol.actions:
         if action not in known:
             raise InputError(f"actions: no train window of '{action}'{did_you_mean(action, known)}")
-    needed = ("test", *(("valid",) if protocol.judge else ()))
-    for split in needed if protocol.actions else ():
-        there = set(data.splits[split].index["action"])
-        if not there.intersection(protocol.actions):
-            raise InputError(
-                f"actions: no {split} window of any of them; those of {split} windows are "
-                f"{', '.join(sorted(there - {''})) or 'unknown'}"
-            )
+    test = data.splits["test"].thin(protocol.scale.test)
+    if protocol.actions and not set(protocol.actions) & set(test.index["action"]):
+        raise InputError(
+            "actions: no test window is of any of them; raise scale.test or name others"
+        )
     for label, entry in protocol.models.items():
         for action in entry.train_on or ():
             if action not in known:

@@ -1,6 +1,5 @@
 """Class-conditional generation, from a protocol to its table and pictures, as a user runs it."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,8 @@ import yaml
 from PIL import Image
 
 from bench import generation
-from bench.datasets.build import load
-from bench.errors import InputError
 from bench.judging import SET
 from bench.protocol import resolve
-from bench.run import _check_actions
 from tests.conftest import Bench
 
 ACTIONS = ["walk", "jump", "wave"]
@@ -178,7 +174,6 @@ def test_as_many_train_windows_are_judged_anew_as_are_drawn(
             "show=[{model: action_classifier, mechanism: features, level: 10%}]",
             "show.0: action_classifier completes nothing",
         ),
-        ("scale.samples=2", "scale.samples: 2 windows cannot be of 3 actions"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(
@@ -193,17 +188,6 @@ def test_what_cannot_be_drawn_is_said_in_one_line(
     assert message in ended.err
     assert ended.err.count("\n") == 1
     assert not list((tmp_path / "results").glob("drawing"))
-
-
-@pytest.mark.parametrize("split", ["valid", "test"])
-def test_actions_that_nobody_can_be_judged_by_are_an_error(tmp_path: Path, split: str) -> None:
-    protocol = resolve(PROTOCOL)
-    data = load(protocol.dataset, None, tmp_path)
-    _check_actions(protocol, data)
-    windows = data.splits[split]
-    others = replace(windows, index=windows.index.assign(action="run"))
-    with pytest.raises(InputError, match=f"no {split} window of any of them; .* are run$"):
-        _check_actions(protocol, replace(data, splits=data.splits | {split: others}))
 
 
 def test_a_protocol_with_actions_survives_being_written_out() -> None:
