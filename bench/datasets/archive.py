@@ -1,6 +1,5 @@
 """Files in a folder, or members of a zip archive that need not be unpacked."""
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -86,15 +85,16 @@ def tree(place: Path, *suffixes: str) -> list[File]:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the files in a folder, through links to other folders, but none of these twice."""
-    been: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        real = os.path.realpath(place)
-        if real in been:
-            folders.clear()
+    been, pending = {folder.resolve()}, [folder]
+    while pending:
+        try:
+            inside = sorted(pending.pop().iterdir())
+        except PermissionError:  # the system's own, as lost+found
             continue
-        been.add(real)
-        yield from (path for name in names if (path := Path(place, name)).is_file())
+        yield from (path for path in inside if path.is_file())
+        folders = {path.resolve(): path for path in inside if path.is_dir()}
+        pending += [path for real, path in folders.items() if real not in been]
+        been.update(folders)
 
 
 @lru_cache(maxsize=4)
