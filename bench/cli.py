@@ -219,7 +219,8 @@ def data_describe(
         for reason in one.skipped.values():
             console.print(f"skipped: {reason}", soft_wrap=True, markup=False)
     for one in found:
-        console.print(f"written: {describe.draw(one, results / 'data')}", soft_wrap=True)
+        drawn = describe.draw(one, results / "data")
+        console.print(f"written: {drawn}", soft_wrap=True, markup=False)
 
 
 @data.command("check")
@@ -259,7 +260,7 @@ def data_get(
         raise Interrupted from None
     if left_out:
         console.print(f"left out: {left_out} files that are neither motion nor text")
-    console.print(f"there: {folder}; use it with --data-root {to}", soft_wrap=True)
+    console.print(f"there: {folder}; use it with --data-root {to}", soft_wrap=True, markup=False)
 
 
 def _bars() -> Console | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sklearn.decomposition import PCA
 
@@ -75,7 +76,7 @@ def tables(found: Sequence[Data], left_out: Sequence[str] = ()) -> list[Table]:
     columns = [_contents(*both) for both in zip(found, bones, strict=True)]
     contents = _side_by_side("what there is", found, columns)
     if left_out:
-        contents.caption = "left out: " + "; ".join(left_out)
+        contents.caption = escape("left out: " + "; ".join(left_out))
     title = "bones: mean length, s.d. within, s.d. between recordings, mm"
     return [
         contents,
@@ -87,9 +88,9 @@ def tables(found: Sequence[Data], left_out: Sequence[str] = ()) -> list[Table]:
 
 def _side_by_side(title: str, found: Sequence[Data], columns: Sequence[dict[str, str]]) -> Table:
     """Return a table with a column for each data set, of the rows that any of them has."""
-    table = Table("", *(data.label for data in found), title=title)
+    table = Table("", *(escape(data.label) for data in found), title=title)
     for row in dict.fromkeys(row for column in columns for row in column):
-        table.add_row(row, *(column.get(row, "") for column in columns))
+        table.add_row(escape(row), *(escape(column.get(row, "")) for column in columns))
     return table
 
 
@@ -261,7 +262,7 @@ def _trivial(found: Sequence[Data]) -> Table:
         "mechanism",
         "level",
         "imputer",
-        *(data.label for data in found),
+        *(escape(data.label) for data in found),
         title="RMSE of trivial imputers over hidden features, mm (best first)",
     )
     for name, mechanism in MECHANISMS.all().items():

@@ -76,10 +76,9 @@ def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> I
 
 def _cell_of(shown: Shown, plan: Plan, store: Store) -> Cell | None:
     """Return the first seed's cell of what is to be shown, if its completion is there."""
-    asked = (shown.model, shown.inference, shown.mechanism, str(shown.level))
     for cell in plan.cells:
         told = (cell.model, cell.inference, cell.mechanism, cell.level)
-        if cell.task == "impute" and told == asked and store.has_completion(cell.key):
+        if cell.task == "impute" and told == shown.cell and store.has_completion(cell.key):
             return cell
     return None
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -32,9 +33,10 @@ def known(root: Path | None) -> Table:
         "data set", "motion", "recordings, or why there are none", "published", title="data sets"
     )
     for name, cls in DATASETS.all().items():
-        table.add_row(name, "synthetic" if cls.synthetic else "real", _there(name, root), cls.home)
+        kind = "synthetic" if cls.synthetic else "real"
+        table.add_row(*map(escape, (name, kind, _there(name, root), cls.home)))
     for name, reason in DATASETS.broken.items():
-        table.add_row(name, "", f"unusable: {reason}", "")
+        table.add_row(*map(escape, (name, "", f"unusable: {reason}", "")))
     return table
 
 
@@ -112,14 +114,14 @@ def report(checked: list[Checked]) -> Table:
         here = [one for one in checked if one.kind == kind]
         bad = sum(one.refused for one in here)
         minutes = sum(one.seconds for one in here) / 60
-        table.add_row(kind, str(len(here) - bad), f"{minutes:.1f}", str(bad))
+        table.add_row(escape(kind), str(len(here) - bad), f"{minutes:.1f}", str(bad))
     reasons = Counter(
         f"{one.file.inner.suffix.lower() or 'no suffix'}: {one.problem}"
         for one in checked
         if not one.kind
     )
     for reason, count in sorted(reasons.items()):
-        table.add_row(f"not motion ({reason})", f"{count} left alone", "", "")
+        table.add_row(escape(f"not motion ({reason})"), f"{count} left alone", "", "")
     return table
 
 

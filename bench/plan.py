@@ -188,7 +188,12 @@ def _tasks(
     protocol: Protocol, entry: ModelEntry, seed: int, foreign: dict[str, str], judge: str
 ) -> Iterator[_Asked]:
     cls = entry.cls
-    judged = {"actions": protocol.actions, "judge": judge, "judging": code_version(judging)}
+    judged = {
+        "samples": protocol.scale.samples,
+        "actions": protocol.actions,
+        "judge": judge,
+        "judging": code_version(judging),
+    }
     if issubclass(cls, Classifier):
         yield "real", judged, {"judge": judge}
         return
@@ -198,7 +203,7 @@ def _tasks(
         yield "unseen", {"actions": entry.train_on}, {"mechanism": UNSEEN}
         return
     if issubclass(cls, GenerativeImputer):
-        yield "sample", {"samples": protocol.scale.samples, **judged}, {"judge": judge}
+        yield "sample", judged, {"judge": judge}
     yield from _occluded(protocol, entry, seed)
     if issubclass(cls, Detector):
         yield from _corrupted(protocol, seed)
@@ -283,10 +288,7 @@ def _is_fed(protocol: Protocol, model: str, inference: str) -> bool:
 def _is_shown(protocol: Protocol, model: str, inference: str, mechanism: str, level: str) -> bool:
     """Return whether a figure shows what a model completes."""
     asked = (model, inference, mechanism, level)
-    return any(
-        asked == (shown.model, shown.inference, shown.mechanism, str(shown.level))
-        for shown in protocol.show
-    )
+    return any(asked == shown.cell for shown in protocol.show)
 
 
 def describe_inference(protocol: Protocol, label: str) -> dict[str, Any] | None:

@@ -225,9 +225,9 @@ def contact_sheet(
         axes = figure.add_axes((0, below / whole, 1, (high[1] - low[1]) / scale / whole))
         strip(axes, panel.motion, skeleton, every, panel.truth, panel.hidden, spacing)
         _frame(axes, np.array([left, low[1]]), np.array([right, high[1]]))
-        axes.set_title(panel.title, fontsize=7, loc="left", x=0.01, pad=1.5)
+        axes.set_title(panel.title, fontsize=7, loc="left", x=0.01, pad=1.5, parse_math=False)
     if title:
-        figure.text(0.01, 1 - 0.06 / whole, title, fontsize=9, va="top")
+        figure.text(0.01, 1 - 0.06 / whole, title, fontsize=9, va="top", parse_math=False)
     return figure
 
 
@@ -279,10 +279,10 @@ class _Scene:
         for number, panel in enumerate(panels):
             axes = self.figure.add_axes((number / len(panels), 0, 1 / len(panels), part))
             _frame(axes, low, high)
-            axes.set_title(panel.title, fontsize=9, pad=3)
+            axes.set_title(panel.title, fontsize=9, pad=3, parse_math=False)
             self.axes.append(axes)
         if title:
-            self.figure.suptitle(title, fontsize=10)
+            self.figure.suptitle(title, fontsize=10, parse_math=False)
         self.drawn: list[Artist] = []
 
     def show(self, frame: int) -> None:

@@ -91,6 +91,11 @@ class Shown(Settings):
     level: str | int
     every: int = Field(8, ge=1, description="frames from one drawn pose to the next")
 
+    @property
+    def cell(self) -> tuple[str, str, str, str]:
+        """The model, inference, mechanism and level of the cell that is shown."""
+        return self.model, self.inference, self.mechanism, str(self.level)
+
 
 class Forecast(Settings):
     """When predictions are judged, and whose completions predictors are fed."""

@@ -96,10 +96,14 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
         return load(dataset, options.data_root, store.windows, options.strict, bars)
 
     data = loaded(protocol.dataset)
-    foreign = {label: loaded(other).fingerprint for label, other in protocol.foreign.items()}
+    others = {label: loaded(other) for label, other in protocol.foreign.items()}
+    foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
     whole = plan.make(protocol, data, foreign)
+    _check_shown(protocol, whole)
     missing = whole.missing(store)
+    for one in (data, *others.values()):
+        _print_left_out(one, console)
     _print_plan(protocol, data, whole, missing, console)
     if options.dry_run:
         return 0
@@ -107,7 +111,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     outcomes = _sweep(work, missing, console)
     folder, found = _write(work, outcomes)
     _print_results(found, console)
-    console.print(f"tables and figures: {folder}", soft_wrap=True)
+    console.print(f"tables and figures: {folder}", soft_wrap=True, markup=False)
     return _print_failures(outcomes, console)
 
 
@@ -135,6 +139,19 @@ def _check_actions(protocol: Protocol, data: Data) -> None:
             if action not in known:
                 near = did_you_mean(action, known)
                 raise InputError(f"models.{label}.train_on: no train window of '{action}'{near}")
+
+
+def _check_shown(protocol: Protocol, whole: plan.Plan) -> None:
+    """Raise InputError if a completion is to be drawn that nothing makes."""
+    impute = [cell for cell in whole.cells if cell.task == "impute"]
+    made = {(cell.model, cell.inference, cell.mechanism, cell.level) for cell in impute}
+    for number, shown in enumerate(protocol.show):
+        if shown.cell not in made:
+            inferences = {cell.inference for cell in impute if cell.model == shown.model}
+            known = sorted(inferences - {plan.DEGRADED})
+            how = f"inference: {' or '.join(known)}" if any(known) else "no inference"
+            reason = f"is completed with {how}" if known else "completes nothing"
+            raise InputError(f"show.{number}: {shown.model} {reason}")
 
 
 def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
@@ -256,7 +273,6 @@ def _print_plan(
         for split, windows in data.splits.items()
     )
     console.print(f"[bold]{escape(protocol.name)}[/] on {escape(data.label)}: windows {counts}")
-    _print_left_out(data, console)
     table = Table("model", "parameters", "fits to do", "cells to do", "cells in all")
     for label, entry in protocol.learners.items():
         table.add_row(
@@ -279,17 +295,18 @@ def _print_left_out(data: Data, console: Console) -> None:
         if names:
             more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
             told = escape(", ".join(names[:SHOWN_NAMES]))
-            console.print(f"[yellow]{what} ({len(names)}):[/] {told}{more}", soft_wrap=True)
+            label = f"{data.name}, {what} ({len(names)}):"
+            console.print(f"[yellow]{label}[/] {told}{more}", soft_wrap=True)
     if data.skipped:
-        console.print(f"[yellow]left out, unusable ({len(data.skipped)}):[/]")
+        console.print(f"[yellow]{data.name}, left out, unusable ({len(data.skipped)}):[/]")
         for reason in list(data.skipped.values())[:SHOWN_FAILURES]:
             console.print(f"  {escape(reason)}", soft_wrap=True)
         if len(data.skipped) > SHOWN_FAILURES:
-            console.print(
-                f"  and {len(data.skipped) - SHOWN_FAILURES} more; provenance.json has all"
-            )
+            rest = len(data.skipped) - SHOWN_FAILURES
+            console.print(f"  and {rest} more; 'bench data describe {data.name}' names all")
     if data.incomplete:
-        console.print(f"[yellow]windows left out for missing values:[/] {data.incomplete}")
+        label = f"{data.name}, windows left out for missing values:"
+        console.print(f"[yellow]{label}[/] {data.incomplete}")
 
 
 def _parameters(label: str, protocol: Protocol) -> int:
@@ -348,12 +365,12 @@ def _print_results(found: Results, console: Console) -> None:
 
 def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
     """Print a table of text, without the intervals."""
-    shown = Table(title=title)
+    shown = Table(title=escape(title))
     shown.add_column("")
     for column in text.columns:
-        shown.add_column(str(column), justify="right")
+        shown.add_column(escape(str(column)), justify="right")
     for name, row in text.iterrows():
-        shown.add_row(str(name), *(str(cell).split(" [")[0] for cell in row))
+        shown.add_row(escape(str(name)), *(escape(str(cell).split(" [")[0]) for cell in row))
     console.print(shown)
 
 

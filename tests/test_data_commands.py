@@ -1,6 +1,7 @@
 """bench data: what is listed, described and checked."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -95,6 +96,32 @@ def test_list_says_what_is_there_and_why_not(
     assert "where are the files?" in ended.out
     there = bench("data", "list", "--data-root", tmp_path)
     assert cells(there.out, "wobble")[1] == "6 (train 3, valid 1, test 2)"
+
+
+def test_names_are_shown_as_they_are(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Brackets are markup to what prints tables, dollars mathematics to what draws pictures."""
+    odd = "[/b] $x_{ [red]"
+
+    class Odd(Wobble):
+        home: ClassVar[str] = odd
+
+        def sources(self, root: Path | None) -> list[Source]:
+            found = super().sources(root)
+            return [replace(one, action=odd, name=f"{one.name} {odd}") for one in found]
+
+    monkeypatch.setitem(DATASETS._classes, "wobble", Odd)
+    root = tmp_path / "a[" / "b] [red]"
+    listed = bench("data", "list", "--data-root", root)
+    assert listed.code == 0
+    assert cells(listed.out, "wobble")[2] == odd
+    described = bench(
+        "data", "describe", "wobble", "--data-root", tmp_path, "--results", root / "results"
+    )
+    assert described.code == 0, described.err
+    assert f"{odd} 0." in described.out
+    assert f"written: {root}" in described.out
 
 
 def test_list_reads_no_recording(bench: Bench, real_data: Path, monkeypatch: Any) -> None:
@@ -210,6 +237,24 @@ def test_a_picture_shows_as_different_recordings_as_there_are(actions: int, rows
     if actions > rows:  # the first, the last, and what lies between
         assert {"00", "19"} <= set(chosen["action"])
     pd.testing.assert_frame_equal(chosen, describe._spread(recordings))
+
+
+def test_a_run_names_what_it_left_out_of_foreign_data_too(
+    bench: Bench, tmp_path: Path, wobble: type[Dataset]
+) -> None:
+    file = tmp_path / "foreign.yaml"
+    file.write_text(
+        "dataset: {name: synthetic, subjects: 4, seconds: 3.5, stride: 20}\n"
+        "models: {pca_error: {}}\n"
+        "occlusion: {features: {levels: [10%]}}\n"
+        "foreign: {wobble: {}}\n"
+    )
+    ended = bench("run", file, "--data-root", tmp_path, "--results", tmp_path, "--dry-run")
+    assert ended.code == 0, ended.err
+    assert not ended.out.startswith("\n")
+    assert "wobble, left out, unusable (1):" in ended.out
+    assert "wobble: broken has no end; fetch it again" in ended.out
+    assert "wobble, windows left out for missing values: " in ended.out
 
 
 def expmap(frames: int = 60) -> bytes:

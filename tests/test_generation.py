@@ -17,7 +17,7 @@ from tests.conftest import Bench
 ACTIONS = ["walk", "jump", "wave"]
 PROTOCOL: dict[str, Any] = {
     "name": "drawing",
-    "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10},
+    "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10, "frames": 24},
     "actions": ACTIONS,
     "models": {
         "mean": {},
@@ -114,7 +114,7 @@ def test_the_papers_pictures_are_there_and_move(run: Path) -> None:
         for suffix in ("pdf", "png", "gif"):
             assert (run / f"{name}.{suffix}").stat().st_size > 1000
         with Image.open(run / f"{name}.gif") as picture:
-            assert picture.n_frames == 50  # type: ignore[attr-defined]
+            assert picture.n_frames == 24  # type: ignore[attr-defined]
             assert picture.info["duration"] == 40
 
 
@@ -139,6 +139,18 @@ def test_other_actions_ask_for_other_fits_of_who_is_told_them_alone(
     assert "4 fits" in planned.out
 
 
+def test_as_many_train_windows_are_judged_anew_as_are_drawn(
+    run: Path, folder: Path, bench: Bench
+) -> None:
+    """The Fréchet distance of train windows, in the row of test windows, is of so many."""
+    planned = bench(
+        "run", folder / "drawing.yaml", "--results", folder / "results", "--executor", "local",
+        "--dry-run", "--set", "scale.samples=14",
+    )  # fmt: skip
+    # Two models' draws and the judged windows, twice.
+    assert "0 fits and 6 cells to do" in planned.out
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -152,6 +164,18 @@ def test_other_actions_ask_for_other_fits_of_who_is_told_them_alone(
         ("show=[{model: nobody, mechanism: features, level: 10%}]", "show.0.model: no entry"),
         ("show=[{model: hgvae, mechanism: fog, level: 10%}]", "show.0.mechanism: no entry"),
         ("show=[{model: hgvae, inference: x, mechanism: features, level: 10%}]", "show.0.infer"),
+        (
+            "show=[{model: hgvae, mechanism: features, level: 10%}]",
+            "show.0: hgvae is completed with inference: map",
+        ),
+        (
+            "show=[{model: mean, inference: map, mechanism: features, level: 10%}]",
+            "show.0: mean is completed with no inference",
+        ),
+        (
+            "show=[{model: action_classifier, mechanism: features, level: 10%}]",
+            "show.0: action_classifier completes nothing",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_one_line(

@@ -898,7 +898,7 @@ def test_real_motion_end_to_end(real_data: Path, tmp_path: Path, bench: Bench) -
         "--only", "mean,zero,linear", "--set", "seeds=[0]",
     )  # fmt: skip
     assert ended.code == 0
-    assert "absent files (10)" in ended.out
+    assert "cmu_expmap, absent files (10)" in ended.out
     written = pd.read_csv(tmp_path / "cmu" / "latest" / "imputation.csv")
     assert not written["dataset"].str.contains("synthetic").any()
     change = written[(written["metric"] == "change_vs_mean") & (written["model"] == "linear")]

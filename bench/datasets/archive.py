@@ -4,6 +4,7 @@ import lzma
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -89,6 +90,8 @@ def reason_of(error: Exception) -> str:
 def tree(place: Path, *suffixes: str) -> list[File]:
     """Return the files of some suffixes in a folder or a zip archive, at any depth, in order.
 
+    What macOS adds to archives and foreign disks, ``__MACOSX/`` and ``._*``, is passed over.
+
     Args:
         place: a folder, or a file whose name ends in ``.zip``.
         suffixes: as ``".amc"``, in small letters; the files' may be in capitals. All without any.
@@ -97,7 +100,7 @@ def tree(place: Path, *suffixes: str) -> list[File]:
         InputError: the archive cannot be read.
     """
     if place.is_dir():
-        found = (File(path) for path in place.rglob("*") if path.is_file())
+        found = (File(path) for path in _files(place))
     else:
         try:
             names = _archive(place, place.stat().st_mtime_ns).namelist()
@@ -106,7 +109,26 @@ def tree(place: Path, *suffixes: str) -> list[File]:
                 f"{place}: not a whole zip archive ({reason_of(error)}); fetch it again"
             ) from None
         found = (File(place, name) for name in names if not name.endswith("/"))
-    return sorted(file for file in found if not suffixes or file.inner.suffix.lower() in suffixes)
+    wanted = (file for file in found if not suffixes or file.inner.suffix.lower() in suffixes)
+    return sorted(
+        file
+        for file in wanted
+        if not file.inner.name.startswith("._") and "__MACOSX" not in file.inner.parts
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder, through links to other folders, but none of these twice."""
+    been, pending = {folder.resolve()}, [folder]
+    while pending:
+        try:
+            inside = sorted(pending.pop().iterdir())
+        except PermissionError:  # the system's own, as lost+found
+            continue
+        yield from (path for path in inside if path.is_file())
+        folders = {path.resolve(): path for path in inside if path.is_dir()}
+        pending += [path for real, path in folders.items() if real not in been]
+        been.update(folders)
 
 
 @lru_cache(maxsize=4)
