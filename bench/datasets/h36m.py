@@ -18,13 +18,11 @@ With ``joints: 22`` the joints are those of the 32 that move and are no copies o
 LearnTrajDep and HisRepItself (Mao et al. 2019, 2020): without 0, 1, 6 and 11, which stand still,
 and 16, 20, 23, 24, 28 and 31, which are where 13, 19, 22, 13, 27 and 30 are.
 
-With ``joints: 18`` they are the body's joints that all data sets share, 15 of which are joints of
-the 32: knees 2 and 7, ankles 3 and 8, feet 4 and 9, spine3 12, neck 13, head 14, shoulders 17 and
-25, elbows 18 and 26, wrists 19 and 27. Three are points fixed to bones. The lower back is one bone
-and ``spine2`` its middle, so that it tells nothing that spine3 does not. The clavicles (16 and 24)
-begin at the neck, and collars there would be copies of it; ``left_collar`` and ``right_collar`` are
-points fixed to the chest, a third of the way from spine3 to the shoulder of the rest pose, as
-SMPL's collars are fixed to its spine3.
+With ``joints: 18`` they are as many as the paper's, which does not say which: the 22 without the
+ends of toes and thumbs (5, 10, 21 and 29). Fifteen have the names of joints that other data sets
+share. The top of the head and the ends of the hands stand in for three that this skeleton lacks:
+its lower back is one bone, so that a spine2 in its middle would be half of spine3 and nothing else,
+and its clavicles begin at the neck, so that collars would be copies of it.
 """
 
 from collections.abc import Mapping
@@ -42,7 +40,6 @@ from bench.datasets.archive import File, reason_of
 from bench.datasets.base import Dataset, Source, check_length, check_table
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
-from bench.motion.body import KEPT, body
 from bench.motion.kinematics import resample_rotations
 
 FILE_FPS = 50.0
@@ -120,34 +117,28 @@ _JOINTS: list[tuple[str, int, tuple[float, float, float]]] = [
     ("right_hand_end", 27, (0, 137.499922, 0)),
     ("right_hand_site", 30, (0, 0, 0)),
 ]
-_POINTS: list[tuple[str, int, tuple[float, float, float]]] = [
-    ("spine2", 11, (0, 233.383263 / 2, 0)),
-    ("left_collar", 12, (151.034226 / 3, 257.077681 / 3, 0)),
-    ("right_collar", 12, (-151.031437 / 3, 257.077681 / 3, 0)),
-]
-"""Points fixed to bones, in the frame of the joint that turns them."""
 
 STILL_OR_COPIES = (0, 1, 6, 11, 16, 20, 23, 24, 28, 31)
+ENDS = ("toe_end", "thumb_end")
 
 
 def _full_skeleton() -> Skeleton:
-    """Return all joints and points where they are with every angle zero, the arms upwards."""
-    table = [*_JOINTS, *_POINTS]
-    rest = np.zeros((len(table), 3))
-    for joint, (_, parent, offset) in enumerate(table):
+    """Return all joints where they are with every angle zero, the arms upwards."""
+    rest = np.zeros((len(_JOINTS), 3))
+    for joint, (_, parent, offset) in enumerate(_JOINTS):
         rest[joint] = np.array(offset) + (rest[parent] if parent >= 0 else 0)
-    names = tuple(name for name, _, _ in table)
+    names = tuple(name for name, _, _ in _JOINTS)
     return Skeleton(
         names=names,
-        parents=tuple(parent for _, parent, _ in table),
+        parents=tuple(parent for _, parent, _ in _JOINTS),
         rest=rest,
         limbs={
             "right_leg": names[1:6],
             "left_leg": names[6:11],
-            "trunk": ("hips", "spine", "spine2", "spine3"),
+            "trunk": ("hips", "spine", "spine3"),
             "head": ("neck", "head", "head_end"),
-            "left_arm": ("left_collar", *names[16:24]),
-            "right_arm": ("right_collar", *names[24:32]),
+            "left_arm": names[16:24],
+            "right_arm": names[24:32],
         },
         pairs=tuple(
             (name, name.replace("left_", "right_")) for name in names if name.startswith("left_")
@@ -170,8 +161,8 @@ def _rest_pose() -> NDArray[np.float64]:
 def _skeletons() -> Mapping[int, Skeleton]:
     posed = replace(FULL_SKELETON, rest=_rest_pose())
     moving = [name for joint, (name, _, _) in enumerate(_JOINTS) if joint not in STILL_OR_COPIES]
-    shared = dict(zip(posed.names, posed.rest.tolist(), strict=True))
-    return {18: body({name: shared[name] for name in KEPT}), 22: posed.select(moving)}
+    papers = [name for name in moving if not name.endswith(ENDS)]
+    return {18: posed.select(papers), 22: posed.select(moving)}
 
 
 SKELETONS = _skeletons()
@@ -185,7 +176,7 @@ class H36M(Dataset):
     fixed: ClassVar[bool] = True
 
     joints: Literal[18, 22] = Field(
-        18, description="18 that all data sets share, or the prediction literature's 22"
+        18, description="as many as the paper's, or the prediction literature's 22"
     )
 
     @field_validator("orientation")
@@ -283,8 +274,8 @@ def rows_of(file: File) -> NDArray[np.float64]:
 
 
 def joint_rotations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(frame, 35, 3)`` rotation vectors, those of the points fixed to bones zero."""
-    vectors = np.zeros((len(rows), len(FULL_SKELETON), 3))
-    # The files hold the vectors of the transposed rotations, hence the sign.
-    vectors[:, : len(_JOINTS)] = -rows[:, 3:].reshape(-1, len(_JOINTS), 3)
-    return vectors
+    """Return ``(frame, 32, 3)`` rotation vectors of a file's rows.
+
+    The files hold the vectors of the transposed rotations, hence the sign.
+    """
+    return -rows[:, 3:].reshape(-1, len(_JOINTS), 3)
