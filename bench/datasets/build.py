@@ -361,9 +361,10 @@ def _whole(motion: NDArray[np.float32], first: NDArray[np.int64], frames: int) -
 
 
 def _no_windows(dataset: Dataset, split: str, facts: dict[str, Any]) -> str:
+    whole = " without a missing value" if facts["incomplete"] else ""
     reason = (
         f"{dataset.name}: no {split} recording has {dataset.frames} frames at "
-        f"{dataset.fps:g} fps; add recordings or lower dataset.frames"
+        f"{dataset.fps:g} fps{whole}; add recordings or lower dataset.frames"
     )
     skipped = list(facts["skipped"].values())
     return f"{reason}; {len(skipped)} cannot be used, first: {skipped[0]}" if skipped else reason
