@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench import code
 from bench.datasets import build
 from bench.datasets.archive import File
 from bench.datasets.base import Data, Dataset, Source
@@ -203,6 +204,23 @@ def test_a_killed_process_loses_nothing_that_was_read(
     before = len(log(root))
     load(Lengths(), root, tmp_path / "cache")
     assert len(log(root)) - before == 23 - there
+
+
+@pytest.mark.parametrize("module", ["bench.datasets.cut", "bench.motion.kinematics"])
+def test_windows_are_made_anew_by_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    root = some(tmp_path / "data")
+    before = load(Lengths(), root, tmp_path / "cache").fingerprint
+    read = code._read
+    assert load(Lengths(), root, tmp_path / "cache").fingerprint == before
+
+    def edited(name: str) -> tuple[str, tuple[str, ...]]:
+        version, imported = read(name)
+        return ("edited" if name == module else version), imported
+
+    monkeypatch.setattr(code, "_read", edited)
+    assert load(Lengths(), root, tmp_path / "cache").fingerprint != before
 
 
 def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
