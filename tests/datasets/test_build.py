@@ -18,7 +18,7 @@ from bench.datasets import build
 from bench.datasets.archive import File
 from bench.datasets.base import Data, Dataset, Source
 from bench.datasets.build import load
-from bench.datasets.synthetic import SKELETON
+from bench.datasets.synthetic import SKELETON, Synthetic
 from bench.errors import InputError
 from bench.motion import Skeleton
 
@@ -206,23 +206,6 @@ def test_a_killed_process_loses_nothing_that_was_read(
     assert len(log(root)) - before == 23 - there
 
 
-@pytest.mark.parametrize("module", ["bench.datasets.cut", "bench.motion.kinematics"])
-def test_windows_are_made_anew_by_other_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
-) -> None:
-    root = some(tmp_path / "data")
-    before = load(Lengths(), root, tmp_path / "cache").fingerprint
-    read = code._read
-    assert load(Lengths(), root, tmp_path / "cache").fingerprint == before
-
-    def edited(name: str) -> tuple[str, tuple[str, ...]]:
-        version, imported = read(name)
-        return ("edited" if name == module else version), imported
-
-    monkeypatch.setattr(code, "_read", edited)
-    assert load(Lengths(), root, tmp_path / "cache").fingerprint != before
-
-
 def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     class Twice(Lengths):
         def sources(self, root: Path | None) -> list[Source]:
@@ -230,6 +213,23 @@ def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="two recordings are called test_0"):
         load(Twice(), some(tmp_path / "data"), tmp_path / "cache")
+
+
+def test_windows_are_made_anew_if_their_cutting_is_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a data set that does not itself import what cuts."""
+    dataset = Synthetic(subjects=4, seconds=2.5, stride=20)
+    before = load(dataset, None, tmp_path).fingerprint
+    assert load(dataset, None, tmp_path).fingerprint == before
+    read = code._read
+
+    def edited(name: str) -> tuple[str, tuple[str, ...]]:
+        version, imported = read(name)
+        return ("edited" if name == "bench.datasets.cut" else version), imported
+
+    monkeypatch.setattr(code, "_read", edited)
+    assert load(dataset, None, tmp_path).fingerprint != before
 
 
 def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
