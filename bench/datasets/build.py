@@ -1,9 +1,9 @@
 """Recordings to windows on disk, one recording in memory at a time.
 
 Windows are built once, into a folder named by a fingerprint of the source files and of everything
-that happened to them on the way; ``cut`` says what lies there. Recordings are
-read by several processes and kept one by one until the windows are there, each under the hash of
-its own file: a build that was interrupted, or refused because of one file, goes on where it was.
+that happened to them on the way; ``cut`` says what lies there. Recordings are read by several
+processes and kept one by one until the windows are there, each under the hash of its own file: a
+build that was interrupted, or refused because of one file, goes on where it was.
 """
 
 import hashlib
