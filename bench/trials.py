@@ -17,7 +17,7 @@ import torch
 
 from bench.cells import Evaluator
 from bench.code import code_version
-from bench.datasets.build import open_windows
+from bench.datasets.cut import open_windows
 from bench.learner import Learner
 from bench.motion import Windows, derive_seed
 from bench.plan import Cell, Fit, finished, from_plain

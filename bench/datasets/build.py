@@ -1,10 +1,9 @@
 """Recordings to windows on disk, one recording in memory at a time.
 
-Windows are built once. They lie as ``<split>.npy`` and ``<split>_future.npy`` (float32,
-memory-mapped when read) and ``<split>.parquet`` (the window index) in a folder named by a
-fingerprint of the source files and of everything that happened to them on the way. Recordings are
-read by several processes and kept one by one until the windows are there, each under the hash of
-its own file: a build that was interrupted, or refused because of one file, goes on where it was.
+Windows are built once, into a folder named by a fingerprint of the source files and of everything
+that happened to them on the way; ``cut`` says what lies there. Recordings are read by several
+processes and kept one by one until the windows are there, each under the hash of its own file: a
+build that was interrupted, or refused because of one file, goes on where it was.
 """
 
 import hashlib
@@ -25,20 +24,20 @@ from functools import partial
 from multiprocessing import current_process, get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from bench.code import code_version
+from bench.datasets import cut as cutting
 from bench.datasets.base import SPLITS, Data, Dataset, Source
+from bench.datasets.cut import FACTS, RECORDINGS, Kept, cut, open_windows
 from bench.errors import InputError
-from bench.files import atomic_file, atomic_folder
-from bench.motion import Windows
+from bench.files import atomic_file
 
 T = TypeVar("T")
 
@@ -50,8 +49,6 @@ READING = ".reading-"
 """How the folders begin that keep what was read until the windows are there."""
 ABANDONED = 14 * 24 * 3600
 """Seconds after which such a folder is removed if nothing has been added to it."""
-FACTS = "dataset.json"
-RECORDINGS = "recordings.parquet"
 
 
 def load(
@@ -132,7 +129,7 @@ class _Fingerprints:
         files = dataset.files(root)
         hashes = _hashes(sorted(own.union(files)), cache / "hashes.json", console)
         shared = [(path.name, hashes[path]) for path in files if path not in own]
-        code = code_version(type(dataset))
+        code = code_version(type(dataset), cutting)
         return cls(
             _hash(dataset.name, dataset.model_dump_json(), code, shared),
             tuple(_hash(_told(one), hashes[one.file.path] if one.file else "") for one in sources),
@@ -151,16 +148,6 @@ def _told(source: Source) -> tuple[str, ...]:
 
 def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
-    """Return one split of a built folder as read-only memory-mapped windows."""
-    motion, future = (
-        np.load(folder / f"{split}{part}.npy", mmap_mode="r", allow_pickle=False)
-        for part in ("", "_future")
-    )
-    index = pd.read_parquet(folder / f"{split}.parquet")
-    return Windows(motion, index, dataset.fps, dataset.skeleton, future)
 
 
 def _hashes(paths: Sequence[Path], known_at: Path, console: Console | None) -> dict[Path, str]:
@@ -210,23 +197,6 @@ def _shown(
     return track(results, description, total, console=console, transient=True)
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """What was read of one recording, on disk: its motion, or why there is none."""
-
-    source: Source
-    folder: Path
-    key: str
-
-    @property
-    def motion(self) -> Path:
-        return self.folder / f"{self.key}.npy"
-
-    @property
-    def refusal(self) -> Path:
-        return self.folder / f"{self.key}.txt"
-
-
 def _build(
     dataset: Dataset,
     sources: Sequence[Source],
@@ -243,10 +213,10 @@ def _build(
     kept_in = folder.with_name(f"{READING}{prints.reading}")
     kept_in.mkdir(exist_ok=True)
     kept = [
-        _Kept(source, kept_in, key) for source, key in zip(sources, prints.recordings, strict=True)
+        Kept(source, kept_in, key) for source, key in zip(sources, prints.recordings, strict=True)
     ]
     _read_all(dataset, kept, strict, console)
-    _assemble(dataset, kept, folder)
+    cut(dataset, kept, folder)
     shutil.rmtree(kept_in)
 
 
@@ -259,7 +229,7 @@ def _forget_abandoned(cache: Path) -> None:
 
 
 def _read_all(
-    dataset: Dataset, kept: Sequence[_Kept], strict: bool, console: Console | None
+    dataset: Dataset, kept: Sequence[Kept], strict: bool, console: Console | None
 ) -> None:
     """Read what is missing; raises InputError at the first refusal if ``strict``."""
     # What was refused is tried again: a disk may have failed, not the file.
@@ -271,7 +241,7 @@ def _read_all(
                 raise InputError(refused)
 
 
-def _each(dataset: Dataset, missing: Sequence[_Kept]) -> Generator[str, None, None]:
+def _each(dataset: Dataset, missing: Sequence[Kept]) -> Generator[str, None, None]:
     """Read recordings, here or in as many processes as there are processors."""
     read = partial(_read, dataset)
     paths = {one.source.file.path for one in missing if one.source.file}
@@ -320,7 +290,7 @@ def _prepare(plugins: tuple[Path, ...], started: Event) -> None:
         load_plugin(path)
 
 
-def _read(dataset: Dataset, kept: _Kept) -> str:
+def _read(dataset: Dataset, kept: Kept) -> str:
     """Read one recording and keep its motion; return why it cannot be used, empty if it can."""
     try:
         motion = dataset.read(kept.source)
@@ -336,105 +306,3 @@ def _read(dataset: Dataset, kept: _Kept) -> str:
     with atomic_file(kept.motion) as draft:
         np.save(draft, motion, allow_pickle=False)
     return ""
-
-
-def _assemble(dataset: Dataset, kept: Sequence[_Kept], folder: Path) -> None:
-    """Cut kept recordings into windows, one recording at a time."""
-    facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0}
-    starts: dict[str, list[tuple[_Kept, NDArray[np.int64]]]] = {split: [] for split in SPLITS}
-    recordings: list[dict[str, Any]] = []
-    for one in kept:
-        if not one.motion.exists():
-            facts["skipped"][one.source.name] = one.refusal.read_text(encoding="utf-8")
-            continue
-        motion = np.load(one.motion, allow_pickle=False)
-        first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
-        if not len(first):
-            facts["short"].append(one.source.name)
-        recordings.append(_row(one.source, motion))
-        whole = _whole(motion, first, dataset.frames)
-        facts["incomplete"] += int((~whole).sum())
-        starts[one.source.split].append((one, first[whole]))
-    for split in SPLITS:
-        if not sum(len(first) for _, first in starts[split]):
-            raise InputError(_no_windows(dataset, split, facts))
-    with atomic_folder(folder) as draft:
-        for split in SPLITS:
-            _write_split(dataset, starts[split], draft, split)
-        stated = {"name": dataset.name, **dataset.model_dump(mode="json"), **facts}
-        (draft / FACTS).write_text(json.dumps(stated, indent=1))
-        pd.DataFrame(recordings).to_parquet(draft / RECORDINGS)
-
-
-def _row(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
-    """Return what is remembered of a recording beside its windows."""
-    return {
-        "source": source.name,
-        "split": source.split,
-        "action": source.action,
-        "subject": source.subject,
-        "frames": len(motion),
-        "missing": int(np.isnan(motion).sum()),
-    }
-
-
-def _whole(motion: NDArray[np.float32], first: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
-    """Return which windows, by their first frames, lack no value."""
-    lacking = np.append(0, np.cumsum(~np.isfinite(motion).all(axis=(1, 2))))
-    return lacking[first + frames] == lacking[first]
-
-
-def _no_windows(dataset: Dataset, split: str, facts: dict[str, Any]) -> str:
-    reason = (
-        f"{dataset.name}: no {split} recording has {dataset.frames} frames at "
-        f"{dataset.fps:g} fps; add recordings or lower dataset.frames"
-    )
-    skipped = list(facts["skipped"].values())
-    return f"{reason}; {len(skipped)} cannot be used, first: {skipped[0]}" if skipped else reason
-
-
-def _write_split(
-    dataset: Dataset,
-    starts: Sequence[tuple[_Kept, NDArray[np.int64]]],
-    draft: Path,
-    split: str,
-) -> None:
-    """Write windows one after the other, so that memory holds one recording whatever they are."""
-    counts = [len(first) for _, first in starts]
-    joints = len(dataset.skeleton)
-    with (
-        (draft / f"{split}.npy").open("wb") as motion,
-        (draft / f"{split}_future.npy").open("wb") as future,
-    ):
-        for file, length in ((motion, dataset.frames), (future, dataset.future)):
-            _write_header(file, (sum(counts), length, joints, 3))
-        for one, first in starts:
-            recording = np.load(one.motion, allow_pickle=False)
-            nothing = np.full((dataset.future, joints, 3), np.nan, dtype=np.float32)
-            continued = np.concatenate([recording, nothing])
-            for start in first.tolist():
-                end = start + dataset.frames
-                motion.write(continued[start:end].data)
-                future.write(continued[end : end + dataset.future].data)
-    index = {
-        "source": _repeated([one.source.name for one, _ in starts], counts),
-        "start": np.concatenate([first for _, first in starts]),
-        "action": _repeated([one.source.action for one, _ in starts], counts),
-        "subject": _repeated([one.source.subject for one, _ in starts], counts),
-    }
-    pd.DataFrame(index).to_parquet(draft / f"{split}.parquet")
-
-
-def _repeated(words: Sequence[str], counts: Sequence[int]) -> NDArray[np.object_]:
-    return np.repeat(np.array(words, dtype=object), counts)
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(
-        file,
-        {
-            "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
-            "fortran_order": False,
-            "shape": shape,
-        },
-    )

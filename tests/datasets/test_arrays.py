@@ -169,6 +169,15 @@ def test_windows_with_missing_values_are_left_out_and_counted(tmp_path: Path) ->
     assert again.fingerprint != data.fingerprint
 
 
+def test_a_joint_that_was_never_seen_is_why_there_are_no_windows(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        positions, _ = _motion(40)
+        positions[:, JOINTS.index("head")] = np.nan
+        np.save(_folder(tmp_path / "arrays" / split, LAYOUT) / "a.npy", positions)
+    with pytest.raises(InputError, match="has 10 frames at 25 fps without a missing value"):
+        load(Arrays(frames=10), tmp_path, tmp_path / "cache")
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 30),

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench import code
 from bench.datasets import build
 from bench.datasets.archive import File
 from bench.datasets.base import Data, Dataset, Source
 from bench.datasets.build import load
-from bench.datasets.synthetic import SKELETON
+from bench.datasets.synthetic import SKELETON, Synthetic
 from bench.errors import InputError
 from bench.motion import Skeleton
 from tests.conftest import PROJECT
@@ -250,6 +251,23 @@ def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="two recordings are called test_0"):
         load(Twice(), some(tmp_path / "data"), tmp_path / "cache")
+
+
+def test_windows_are_made_anew_if_their_cutting_is_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a data set that does not itself import what cuts."""
+    dataset = Synthetic(subjects=4, seconds=2.5, stride=20)
+    before = load(dataset, None, tmp_path).fingerprint
+    assert load(dataset, None, tmp_path).fingerprint == before
+    read = code._read
+
+    def edited(name: str) -> tuple[str, tuple[str, ...]]:
+        version, imported = read(name)
+        return ("edited" if name == "bench.datasets.cut" else version), imported
+
+    monkeypatch.setattr(code, "_read", edited)
+    assert load(dataset, None, tmp_path).fingerprint != before
 
 
 def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,160 @@
+"""Kept recordings to windows on disk, and back as memory-mapped arrays.
+
+Windows lie as ``<split>.npy`` and ``<split>_future.npy`` (float32) and ``<split>.parquet`` (the
+window index) beside the facts of what they are made of. Their fingerprint has this module's code
+in it; that of ``build``, which says when and by whom recordings are read, it has not.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.datasets.base import SPLITS, Dataset, Source
+from bench.errors import InputError
+from bench.files import atomic_folder
+from bench.motion import Windows
+
+FACTS = "dataset.json"
+RECORDINGS = "recordings.parquet"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was read of one recording, on disk: its motion, or why there is none."""
+
+    source: Source
+    folder: Path
+    key: str
+
+    @property
+    def motion(self) -> Path:
+        """Where its motion lies, if it was read."""
+        return self.folder / f"{self.key}.npy"
+
+    @property
+    def refusal(self) -> Path:
+        """Where the reason lies, if it cannot be used."""
+        return self.folder / f"{self.key}.txt"
+
+
+def cut(dataset: Dataset, kept: Sequence[Kept], folder: Path) -> None:
+    """Cut kept recordings into windows, one recording at a time.
+
+    Raises:
+        InputError: a split has no window.
+    """
+    facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0}
+    starts: dict[str, list[tuple[Kept, NDArray[np.int64]]]] = {split: [] for split in SPLITS}
+    recordings: list[dict[str, Any]] = []
+    for one in kept:
+        if not one.motion.exists():
+            facts["skipped"][one.source.name] = one.refusal.read_text(encoding="utf-8")
+            continue
+        motion = np.load(one.motion, allow_pickle=False)
+        first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
+        if not len(first):
+            facts["short"].append(one.source.name)
+        recordings.append(_row(one.source, motion))
+        whole = _whole(motion, first, dataset.frames)
+        facts["incomplete"] += int((~whole).sum())
+        starts[one.source.split].append((one, first[whole]))
+    for split in SPLITS:
+        if not sum(len(first) for _, first in starts[split]):
+            raise InputError(_no_windows(dataset, split, facts))
+    with atomic_folder(folder) as draft:
+        for split in SPLITS:
+            _write_split(dataset, starts[split], draft, split)
+        stated = {"name": dataset.name, **dataset.model_dump(mode="json"), **facts}
+        (draft / FACTS).write_text(json.dumps(stated, indent=1))
+        pd.DataFrame(recordings).to_parquet(draft / RECORDINGS)
+
+
+def _row(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
+    """Return what is remembered of a recording beside its windows."""
+    return {
+        "source": source.name,
+        "split": source.split,
+        "action": source.action,
+        "subject": source.subject,
+        "frames": len(motion),
+        "missing": int(np.isnan(motion).sum()),
+    }
+
+
+def _whole(motion: NDArray[np.float32], first: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
+    """Return which windows, by their first frames, lack no value."""
+    lacking = np.append(0, np.cumsum(~np.isfinite(motion).all(axis=(1, 2))))
+    return lacking[first + frames] == lacking[first]
+
+
+def _no_windows(dataset: Dataset, split: str, facts: dict[str, Any]) -> str:
+    whole = " without a missing value" if facts["incomplete"] else ""
+    reason = (
+        f"{dataset.name}: no {split} recording has {dataset.frames} frames at "
+        f"{dataset.fps:g} fps{whole}; add recordings or lower dataset.frames"
+    )
+    skipped = list(facts["skipped"].values())
+    return f"{reason}; {len(skipped)} cannot be used, first: {skipped[0]}" if skipped else reason
+
+
+def _write_split(
+    dataset: Dataset,
+    starts: Sequence[tuple[Kept, NDArray[np.int64]]],
+    draft: Path,
+    split: str,
+) -> None:
+    """Write windows one after the other, so that memory holds one recording whatever they are."""
+    counts = [len(first) for _, first in starts]
+    joints = len(dataset.skeleton)
+    with (
+        (draft / f"{split}.npy").open("wb") as motion,
+        (draft / f"{split}_future.npy").open("wb") as future,
+    ):
+        for file, length in ((motion, dataset.frames), (future, dataset.future)):
+            _write_header(file, (sum(counts), length, joints, 3))
+        for one, first in starts:
+            recording = np.load(one.motion, allow_pickle=False)
+            nothing = np.full((dataset.future, joints, 3), np.nan, dtype=np.float32)
+            continued = np.concatenate([recording, nothing])
+            for start in first.tolist():
+                end = start + dataset.frames
+                motion.write(continued[start:end].data)
+                future.write(continued[end : end + dataset.future].data)
+    index = {
+        "source": _repeated([one.source.name for one, _ in starts], counts),
+        "start": np.concatenate([first for _, first in starts]),
+        "action": _repeated([one.source.action for one, _ in starts], counts),
+        "subject": _repeated([one.source.subject for one, _ in starts], counts),
+    }
+    pd.DataFrame(index).to_parquet(draft / f"{split}.parquet")
+
+
+def _repeated(words: Sequence[str], counts: Sequence[int]) -> NDArray[np.object_]:
+    return np.repeat(np.array(words, dtype=object), counts)
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(
+        file,
+        {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(np.float32)),
+            "fortran_order": False,
+            "shape": shape,
+        },
+    )
+
+
+def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
+    """Return one split of a built folder as read-only memory-mapped windows."""
+    motion, future = (
+        np.load(folder / f"{split}{part}.npy", mmap_mode="r", allow_pickle=False)
+        for part in ("", "_future")
+    )
+    index = pd.read_parquet(folder / f"{split}.parquet")
+    return Windows(motion, index, dataset.fps, dataset.skeleton, future)
