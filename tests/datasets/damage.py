@@ -6,11 +6,13 @@ import stat
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 Rng = np.random.Generator
 Damage = Callable[[bytes, Rng], bytes]
+T = TypeVar("T")
 
 WORDS = (
     *(b"nan", b"NaN", b"inf", b"-inf", b"1e308", b"-1e300", b"1e9999", b"-7", b"-0", b"1e-320"),
@@ -21,6 +23,10 @@ WORDS = (
 COUNTS = (b"0", b"-1", b"1", b"2147483648", b"9223372036854775808", b"1" + b"0" * 30)
 _NUMBER = re.compile(rb"[-+]?\d[\d.]*(?:[eE][-+]?\d+)?")
 _COUNT = re.compile(rb"\b\d+\b")
+
+
+def _any(options: Sequence[T], rng: Rng) -> T:
+    return options[int(rng.integers(len(options)))]
 
 
 def one_bit(content: bytes, rng: Rng) -> bytes:
@@ -78,7 +84,7 @@ def huge_counts(content: bytes, rng: Rng) -> bytes:
     """Four or eight bytes, as lengths and offsets are, that say far too much."""
     changed = bytearray(content)
     place = int(rng.integers(max(1, len(content) - 8)))
-    word = (b"\xff" * 4, b"\xff\xff\xff\x7f", b"\xff" * 8)[rng.integers(3)]
+    word = _any((b"\xff" * 4, b"\xff\xff\xff\x7f", b"\xff" * 8), rng)
     changed[place : place + len(word)] = word
     return bytes(changed)
 
@@ -103,20 +109,20 @@ def lines_swapped(content: bytes, rng: Rng) -> bytes:
 
 
 def number_replaced(content: bytes, rng: Rng) -> bytes:
-    return _put(content, _NUMBER, WORDS[rng.integers(len(WORDS))], rng)
+    return _put(content, _NUMBER, _any(WORDS, rng), rng)
 
 
 def count_replaced(content: bytes, rng: Rng) -> bytes:
     """One of the first whole numbers, which are counts and indices in most formats."""
     head = content[:600]
-    return _put(head, _COUNT, COUNTS[rng.integers(len(COUNTS))], rng) + content[600:]
+    return _put(head, _COUNT, _any(COUNTS, rng), rng) + content[600:]
 
 
 def _put(content: bytes, pattern: re.Pattern[bytes], word: bytes, rng: Rng) -> bytes:
     places = [match.span() for match in pattern.finditer(content)]
     if not places:
         return content + word
-    first, last = places[rng.integers(len(places))]
+    first, last = _any(places, rng)
     return content[:first] + word + content[last:]
 
 
@@ -155,7 +161,7 @@ def crlf(content: bytes, rng: Rng) -> bytes:
 def mixed_ends(content: bytes, rng: Rng) -> bytes:
     lines = content.split(b"\n")
     ends = (b"\n", b"\r\n", b"\r")
-    return b"".join(line + ends[rng.integers(3)] for line in lines)
+    return b"".join(line + _any(ends, rng) for line in lines)
 
 
 BYTES: tuple[Damage, ...] = (
@@ -176,15 +182,17 @@ def npy_shape(content: bytes, rng: Rng) -> bytes:
     """A header that tells of other lengths than the array's, itself as long as before."""
     size = 10 + struct.unpack_from("<H", content, 8)[0]
     head = content[10:size].rstrip()
-    shapes = (b"(10, 10, 3)", b"()", b"(99999999999, 21, 3)", b"(0, 10000000000000000000000, 3)")
-    shapes += (b"(-1, 21, 3)", b"(4294967296, 4294967296, 4294967296)", b"(True,)", b"(None,)")
-    other = re.sub(rb"\((?:\d+, ?)*\d*\)", shapes[rng.integers(len(shapes))], head)
+    shapes = (
+        *(b"(10, 10, 3)", b"()", b"(99999999999, 21, 3)", b"(0, 10000000000000000000000, 3)"),
+        *(b"(-1, 21, 3)", b"(4294967296, 4294967296, 4294967296)", b"(True,)", b"(None,)"),
+    )
+    other = re.sub(rb"\((?:\d+, ?)*\d*\)", _any(shapes, rng), head)
     return content[:10] + other.ljust(size - 11) + b"\n" + content[size:]
 
 
 def npy_type(content: bytes, rng: Rng) -> bytes:
     types = (b"<f2", b">f8", b"<c8", b"|O8", b"<U2", b"|V8", b"<i1", b"<M8", b"<f99", b"[('a')]")
-    return content.replace(b"<f8", types[rng.integers(len(types))].ljust(3), 1)
+    return content.replace(b"<f8", _any(types, rng).ljust(3), 1)
 
 
 NPY = (*BYTES, npy_shape, npy_shape, npy_type, npy_type)
@@ -211,8 +219,8 @@ def in_a_member(damages: Sequence[Damage]) -> Damage:
 
     def damage(content: bytes, rng: Rng) -> bytes:
         members = members_of(content)
-        name = sorted(members)[rng.integers(len(members))]
-        members[name] = damages[rng.integers(len(damages))](members[name], rng)
+        name = _any(sorted(members), rng)
+        members[name] = _any(damages, rng)(members[name], rng)
         return packed(members)
 
     return damage
@@ -234,8 +242,8 @@ def field_set(place: int, kind: str, values: Sequence[int], local: int | None = 
     def damage(content: bytes, rng: Rng) -> bytes:
         changed = bytearray(content)
         entries = [match.start() for match in re.finditer(rb"PK\x01\x02", content)]
-        value = values[rng.integers(len(values))]
-        entry = entries[rng.integers(len(entries))]
+        value = _any(values, rng)
+        entry = _any(entries, rng)
         struct.pack_into(kind, changed, entry + place, value)
         if local is not None:
             header = struct.unpack_from("<I", content, entry + 42)[0]
@@ -276,10 +284,8 @@ def nested(content: bytes, rng: Rng) -> bytes:
 
 def repacked(content: bytes, rng: Rng) -> bytes:
     """In a way that most programs do not pack in."""
-    methods = (zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2)
-    return BYTES[rng.integers(len(BYTES))](
-        packed(members_of(content), methods[rng.integers(len(methods))]), rng
-    )
+    method = _any((zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2), rng)
+    return _any(BYTES, rng)(packed(members_of(content), method), rng)
 
 
 LINK = stat.S_IFLNK | 0o777

@@ -7,6 +7,8 @@ import io
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections import Counter
@@ -33,10 +35,11 @@ from bench.datasets.h36m import H36M
 from bench.datasets.hdm05 import HDM05
 from bench.download import unpack
 from bench.errors import InputError
+from tests.conftest import PROJECT
 from tests.datasets import damage
 from tests.datasets.damage import Damage, in_a_member, with_member
 from tests.datasets.test_amass import made_up, smplh, smplx
-from tests.datasets.test_arrays import LAYOUT, _motion, _table
+from tests.datasets.test_arrays import JOINTS, LAYOUT, _motion, _table
 
 TIMES = float(os.environ.get("CORRUPTED_COPIES", "1000")) / 1000
 SEED = int(os.environ.get("CORRUPTED_SEED", "0"))
@@ -384,3 +387,69 @@ def test_unpacking(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damages = (*damage.ARCHIVE, *_harmful_members(folder))
     kind = Kind("all_asfamc.zip", 130, damages, read, 0.7)
     _check(kind, damage.packed(members), folder, monkeypatch)
+
+
+# Small files that unpack to huge ones, or state that they do.
+
+CHECK = """
+import resource, sys
+from pathlib import Path
+from bench import inventory
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
+for checked in inventory.check(Path(sys.argv[1])):
+    print(f"{checked.file.inner.name}: {checked.problem or 'read'}")
+"""
+"""Says what ``bench data check`` finds, with a gigabyte of memory more than when it begins."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as Linux does it")
+def test_bombs_take_neither_memory_nor_time(folder: Path) -> None:
+    row = b",".join([b"0.5"] * 117) + b"\n"
+    joints = b"".join(b"JOINT j%d {OFFSET 0 0 0\nCHANNELS 0\n" % n for n in range(5000))
+    chain = b"HIERARCHY\nROOT r {OFFSET 0 0 0\nCHANNELS 1 XPOSITION\n" + joints + b"}" * 5001
+    still = b"\nMOTION\nFrames: 100000\nFrame Time: 0.04\n" + b"0\n" * 100_000
+    bombs = {
+        "all_asfamc/subjects/16/16_01.amc": (b"1\n", "no skeleton"),
+        "all_asfamc/subjects/16/16.asf": (b"0" * 2**22, "a skeleton"),
+        "large.bvh": (b"{" * (2**27 + 1), "larger than 128 MiB"),
+        "deep.bvh": (b"{" * 2**24 + still, "a hierarchy of 16384 KiB"),
+        "still.bvh": (chain + still, "hardly any of which has a channel"),
+        "long.bvh": (b"HIERARCHY\nROOT r {OFFSET 0 0 0\nCHANNELS 0\n}\nMOTION\nFrames: 1\n"
+                     b"Frame Time: 0.04\n" + b"0\n" * 2**24, "16777219 frames"),
+        "train/walking/walking_1.txt": (b"," * (2**26 + 1), "larger than 64 MiB"),
+        "train/walking/walking_2.txt": (b"," * 2**25 + b"\n", "its first line has more"),
+        "train/walking/walking_3.txt": (row + b"1\n" * 2**24, "16777217 frames"),
+        "S1/eating_1.txt": (b"," * 2**25, "its first line has more"),
+        "S1/eating_2.txt": (b"1\n" * 2**24, "16777216 frames"),
+    }  # fmt: skip
+    (folder / "bombs.zip").write_bytes(
+        damage.packed({name: content for name, (content, _) in bombs.items()})
+    )
+    (folder / "motion.yaml").write_text(yaml.safe_dump(LAYOUT))
+    positions = np.zeros((2**20, len(JOINTS), 3), dtype=np.int8)
+    np.savez_compressed(folder / "bytes.npz", positions)
+    np.savez_compressed(
+        folder / "halves_poses.npz",
+        poses=np.zeros((2**19, 66), dtype=np.float16),
+        mocap_framerate=60.0,
+    )
+    header = ",".join(f"{joint}_{axis}" for joint in JOINTS for axis in "xyz")
+    (folder / "short.csv").write_text(header + "\n" + "1\n" * 2**22)
+    expected = {Path(name).name: message for name, (_, message) in bombs.items()}
+    expected |= {"bytes.npz": "1048576 frames", "halves_poses.npz": "524288 frames"}
+    expected |= {"short.csv": "4194305 frames", "motion.yaml": "no data set knows"}
+    expected["16_01.amc"] = "larger than 1 MiB"  # of its skeleton
+    ended = subprocess.run(
+        [sys.executable, "-c", CHECK, folder],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = dict(line.split(": ", 1) for line in ended.stdout.splitlines())
+    assert told.keys() == expected.keys()
+    for name, message in expected.items():
+        assert message in told[name], (name, told[name])
