@@ -344,6 +344,8 @@ def _npy(file: File) -> NDArray[np.float64]:
             f"{file}: {there} bytes for an array of {str(shape)[:200]}, so cut short; write it "
             "again"
         )
+    if not count:
+        raise InputError(f"{file}: no frame with a number in it; leave it out")
     check_length(file, shape[0] if shape else 0)
     array = np.frombuffer(content, dtype, count, stream.tell())
     return array.reshape(shape, order="F" if fortran else "C").astype(np.float64)
