@@ -6,7 +6,7 @@ stay together: kinds in the order of a hash of their names, the first 15 % (one 
 test, the next 15 % (one at the least) valid, the others train.
 """
 
-import re
+import string
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -93,7 +93,11 @@ def splits_of(name: str, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, 
 
 def kind_of(path: PurePosixPath) -> str:
     """Return a file's name up to its trailing number: ``walk`` of ``a/walk_003.bvh``."""
-    return re.sub(r"[\s_.-]*\d+$", "", path.stem) or path.stem
+    # A pattern of spaces and digits would try a long run of them from each of its places.
+    before = path.stem.rstrip(string.digits)
+    if before == path.stem:
+        return before
+    return before.rstrip(f"{string.whitespace}_.-") or path.stem
 
 
 def folder_of(path: PurePosixPath) -> str:
