@@ -12,6 +12,7 @@ import shutil
 import stat
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -328,6 +329,8 @@ MEMBERS = 50_000
 LARGEST_MEMBER = 2**28
 LARGEST_TOTAL = 2**34
 """Bytes of one member, and of all, unpacked, at most."""
+DEEPEST = 16
+"""Folders within folders at most; each member has as many paths above it."""
 RATIO = 100
 """Bytes that one byte of the archive unpacks to at most; text of numbers has less than 10."""
 
@@ -386,9 +389,9 @@ def _problem(members: list[zipfile.ZipInfo], folder: str, size: int) -> str:
         return "its members overlap"
     # Some file systems do not tell small letters from capitals.
     paths = [PurePosixPath(member.filename.casefold()) for member in members]
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        return f"'{twice}' is in it twice"
+    for path, times in Counter(paths).most_common(1):
+        if times > 1:
+            return f"'{path}' is in it twice"
     plain = {path for path, member in zip(paths, members, strict=True) if not member.is_dir()}
     if below := plain & {parent for path in paths for parent in path.parents}:
         return f"'{min(below)}' is a file and a folder in it"
@@ -401,7 +404,8 @@ def _harm(member: zipfile.ZipInfo, folder: str) -> str:
     parts = name.removesuffix("/").split("/")
     kind = stat.S_IFMT(member.external_attr >> 16)
     due = stat.S_IFDIR if member.is_dir() else stat.S_IFREG
-    if re.search(r'[\x00-\x1f\\:*?"<>|]', name) or {"", ".", ".."} & set(parts):
+    strange = re.search(r'[\x00-\x1f\\:*?"<>|]', name) or {"", ".", ".."} & set(parts)
+    if strange or len(parts) > DEEPEST:
         return "is no name that an honest archive has"
     if parts[0] != folder or (len(parts) == 1 and not member.is_dir()):
         return f"lies outside the folder {folder}"

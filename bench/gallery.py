@@ -63,11 +63,15 @@ def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> I
         if cell is None:
             continue
         row, truth, filled, completed = _median(cell, protocol, store, test)
+        hidden = (filled != truth).any(axis=-1)
         level = f"{cell.mechanism} {cell.level} hidden"
         who = f"{shown.model} ({shown.inference})" if shown.inference else shown.model
         panels = [
-            poses.Panel(f"{name}, {_rmse(motion, truth):.0f} mm off", motion, truth)
-            for name, motion in (("mean imputation", filled), (who, completed))
+            poses.Panel(f"{name}, {_rmse(motion, truth):.0f} mm off", motion, truth, rings)
+            for name, motion, rings in (
+                ("mean imputation (rings: something of the joint hidden)", filled, hidden),
+                (who, completed, None),
+            )
         ]
         title = f"{level}: the test window of median error, {test.names[row]}"
         suffix = f"_{number}" if len(protocol.show) > 1 else ""

@@ -379,6 +379,7 @@ def _added(name: str) -> Callable[[Path], None]:
                 "all_asfamc//evil.txt",
                 "all_asfamc/./evil.txt",
                 "all_asfamc/evil\n.txt",
+                f"all_asfamc/{'deeper/' * 30}evil.txt",
             )
         ),
         (_added("evil.txt"), "lies outside the folder all_asfamc"),
@@ -423,6 +424,17 @@ def test_sizes_have_bounds(
     with pytest.raises(InputError, match=message):
         unpack(packed, tmp_path / "all_asfamc", SUFFIXES)
     assert everything_in(tmp_path) == {"a.zip"}
+
+
+def test_one_of_many_members_that_is_there_twice_is_found_at_once(tmp_path: Path) -> None:
+    names = [f"all_asfamc/{number}.txt" for number in range(20_000)]
+    packed = archive(tmp_path / "a.zip", dict.fromkeys(names, b""))
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        _added(names[-1])(packed)
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"'all_asfamc/19999\.txt' is in it twice"):
+        unpack(packed, tmp_path / "all_asfamc", SUFFIXES)
+    assert time.monotonic() - started < 10
 
 
 def test_members_that_share_their_bytes_are_refused(tmp_path: Path) -> None:

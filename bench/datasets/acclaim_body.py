@@ -38,7 +38,7 @@ from pydantic import Field
 
 from bench.datasets.acclaim import FPS, joints_of, read_motion, read_skeleton
 from bench.datasets.archive import File, tree
-from bench.datasets.base import Dataset, Source, check_length
+from bench.datasets.base import Dataset, Source, check_length, data_root
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import KEPT, body
@@ -174,27 +174,22 @@ class AcclaimBody(Dataset):
         Raises:
             InputError: there is none, or the archive that should have them cannot be read.
         """
-        if root is None:
-            raise InputError(
-                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
-                f"DIR holding {' or '.join(self.places)}"
-            )
-        if not root.is_dir():
-            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
+        root = data_root(self.name, root, " or ".join(self.places))
         there = [root / place for place in self.places if (root / place).exists()]
         if not there and any(self.recording.fullmatch(path.name) for path in root.glob("*/*")):
             there = [root]
-        found = [
-            (file, told)
-            for file in (tree(there[0], ".amc") if there else [])
-            if (told := self.recording.fullmatch(file.inner.name))
-        ]
-        if not found:
-            raise InputError(
-                f"{self.name}: no recording under {root}; expected for instance "
-                f"{root / self.example}, or {' or '.join(self.places)}"
-            )
-        return found
+        for place in there:
+            found = [
+                (file, told)
+                for file in tree(place, ".amc")
+                if (told := self.recording.fullmatch(file.inner.name))
+            ]
+            if found:
+                return found
+        raise InputError(
+            f"{self.name}: no recording under {root}; expected for instance "
+            f"{root / self.example}, or {' or '.join(self.places)}"
+        )
 
     @abstractmethod
     def skeleton_file(self, source: Source) -> File:

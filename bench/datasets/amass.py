@@ -24,7 +24,7 @@ from pydantic import Field
 from scipy.spatial.transform import Rotation
 
 from bench.datasets.archive import LARGEST, UNREADABLE, File, reason_of, tree
-from bench.datasets.base import Dataset, Source, check_length
+from bench.datasets.base import Dataset, Source, check_length, data_root
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import JOINTS, KEPT, body
@@ -169,13 +169,7 @@ class AMASS(Dataset):
 
     def _folders(self, root: Path | None) -> dict[str, Path]:
         """Return where each of the paper's data sets lies."""
-        if root is None:
-            raise InputError(
-                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
-                "DIR holding amass/ with a folder for each data set"
-            )
-        if not root.is_dir():
-            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
+        root = data_root(self.name, root, "amass/ with a folder for each data set")
         for place in (root / "amass", root / "AMASS", root):
             if place.is_dir() and (found := _data_sets_in(place)):
                 return found
@@ -338,7 +332,8 @@ def _rest_of_npz(model: Path, modified: int) -> Mapping[str, tuple[float, ...]]:
         raise npz.refused(f"{len(joints)} joints, fewer than a body's {len(JOINTS)}")
     rest = 1000 * (joints[: len(JOINTS)] - joints[0]).astype(np.float64)
     height = float(np.ptp(rest[:, 1]))
-    if not 500 < height < 3000:
+    # A comparison with nan is false.
+    if not (500 < height < 3000 and (np.abs(rest) < 3000).all()):
         raise npz.refused(f"{height:g} mm from feet to head, no body in metres", "check the model")
     return {name: tuple(place) for name, place in zip(JOINTS, rest.tolist(), strict=True)}
 
@@ -350,7 +345,7 @@ def _model_joints(npz: _Npz) -> NDArray[Any]:
         raise npz.refused("neither J nor J_regressor and v_template in it", "give a body model")
     regressor, vertices = npz.array("J_regressor"), npz.array("v_template")
     try:
-        return regressor.astype(np.float64) @ vertices.astype(np.float64)
-    except ValueError as error:
+        return regressor.astype(np.float64) @ vertices.astype(np.float64).reshape(-1, 3)
+    except (TypeError, ValueError) as error:
         reason = f"J_regressor and v_template do not fit ({reason_of(error)})"
         raise npz.refused(reason, "check the model") from None

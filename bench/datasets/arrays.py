@@ -53,7 +53,9 @@ class Layout(Settings):
 
     fps: float = Field(ge=1, le=2000, description="frames per second of the files")
     units: Literal["mm", "cm", "m"] = Field(description="of positions")
-    joints: tuple[Name, ...] = Field(min_length=1, description="names, in the arrays' order")
+    joints: tuple[Name, ...] = Field(
+        min_length=1, max_length=1000, description="names, in the arrays' order"
+    )
     root: Name | tuple[Name, Name] = Field(description="what positions are relative to, or two")
     up: Literal["y", "z"] = Field("y", description="which axis points up")
     left: str | None = Field(None, description="a joint of the left hip")
@@ -344,6 +346,8 @@ def _npy(file: File) -> NDArray[np.float64]:
             f"{file}: {there} bytes for an array of {str(shape)[:200]}, so cut short; write it "
             "again"
         )
+    if not count:
+        raise InputError(f"{file}: no frame with a number in it; leave it out")
     check_length(file, shape[0] if shape else 0)
     array = np.frombuffer(content, dtype, count, stream.tell())
     return array.reshape(shape, order="F" if fortran else "C").astype(np.float64)

@@ -142,6 +142,18 @@ def check_table(file: File, content: bytes) -> None:
         raise InputError(f"{file}: its first line has more than {HEAD >> 10} KiB, so no recording")
 
 
+def data_root(name: str, root: Path | None, holding: str) -> Path:
+    """Return the folder of real data; raises InputError if none is given or it is not there."""
+    if root is None:
+        raise InputError(
+            f"{name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
+            f"DIR holding {holding}"
+        )
+    if not root.is_dir():
+        raise InputError(f"{name}: the data root {root} is no folder; check --data-root")
+    return root
+
+
 @dataclass(frozen=True)
 class Data:
     """The windows of a data set by split, and where they came from.

@@ -31,7 +31,10 @@ LARGEST_NUMBER = 1e6
 """Degrees, or units of length, beyond which a number of a file is damage."""
 AXES = "XYZ"
 _CHANNELS = {f"{axis}{kind}".upper() for axis in AXES for kind in ("position", "rotation")}
-_COUNTS = re.compile(r"\s*Frames\s*:?\s*(\S+)\s+Frame\s+Time\s*:?\s*(\S+)[^\n]*", re.IGNORECASE)
+# Nothing is given back (*+), or a long run of spaces would be tried in every way.
+_COUNTS = re.compile(
+    r"\s*+Frames\s*+:?+\s*+(\S++)\s++Frame\s++Time\s*+:?+\s*+(\S++)[^\n]*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

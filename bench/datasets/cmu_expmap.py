@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from bench.datasets.archive import File, reason_of
-from bench.datasets.base import Dataset, Source, check_length, check_table
+from bench.datasets.base import Dataset, Source, check_length, check_table, data_root
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics, rotation_matrices
 from bench.motion.kinematics import orient, resample_rotations
@@ -174,13 +174,7 @@ class CMUExpmap(Dataset):
         It has no validation part: the last train file of every action that has three or more
         validates.
         """
-        if root is None:
-            raise InputError(
-                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
-                "DIR holding cmu_expmap/ or train/ and test/"
-            )
-        if not root.is_dir():
-            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
+        root = data_root(self.name, root, "cmu_expmap/ or train/ and test/")
         found = [path for name in KNOWN_FILES if (path := self._find(root, name))]
         if not found:
             raise InputError(

@@ -37,7 +37,7 @@ from pydantic import Field, field_validator
 from scipy.spatial.transform import Rotation
 
 from bench.datasets.archive import File, reason_of
-from bench.datasets.base import Dataset, Source, check_length, check_table
+from bench.datasets.base import Dataset, Source, check_length, check_table, data_root
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.kinematics import resample_rotations
@@ -195,13 +195,7 @@ class H36M(Dataset):
 
     def sources(self, root: Path | None) -> list[Source]:
         """Return the known files under ``root``, ordered by split, subject and action."""
-        if root is None:
-            raise InputError(
-                f"{self.name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
-                "DIR holding h36m/ with S1/, S5/ and so on"
-            )
-        if not root.is_dir():
-            raise InputError(f"{self.name}: the data root {root} is no folder; check --data-root")
+        root = data_root(self.name, root, "h36m/ with S1/, S5/ and so on")
         found = [self._source(path) for path in _found(root).values()]
         if not found:
             raise InputError(

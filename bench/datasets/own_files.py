@@ -6,7 +6,7 @@ stay together: kinds in the order of a hash of their names, the first 15 % (one 
 test, the next 15 % (one at the least) valid, the others train.
 """
 
-import re
+import string
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from typing import TypeVar
 import yaml
 
 from bench.datasets.archive import HEAD, File, reason_of, tree
-from bench.datasets.base import SPLITS
+from bench.datasets.base import SPLITS, data_root
 from bench.errors import InputError
 from bench.motion import derive_seed
 from bench.settings import Settings
@@ -32,13 +32,7 @@ def place_of(name: str, root: Path | None, what: str) -> Path:
     Raises:
         InputError: there is no such folder or archive.
     """
-    if root is None:
-        raise InputError(
-            f"{name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
-            f"DIR (or DIR/{name}) holding {what}"
-        )
-    if not root.exists():
-        raise InputError(f"{name}: no data root {root}; check --data-root")
+    root = data_root(name, root, f"{what}, itself or in {name}/")
     inside = (root / name, root / f"{name}.zip")
     return next((path for path in inside if path.exists()), root)
 
@@ -93,7 +87,11 @@ def splits_of(name: str, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, 
 
 def kind_of(path: PurePosixPath) -> str:
     """Return a file's name up to its trailing number: ``walk`` of ``a/walk_003.bvh``."""
-    return re.sub(r"[\s_.-]*\d+$", "", path.stem) or path.stem
+    # A pattern of spaces and digits would try a long run of them from each of its places.
+    before = path.stem.rstrip(string.digits)
+    if before == path.stem:
+        return before
+    return before.rstrip(f"{string.whitespace}_.-") or path.stem
 
 
 def folder_of(path: PurePosixPath) -> str:

@@ -524,6 +524,18 @@ BROKEN_MODELS: dict[str, tuple[Callable[[Path], Path], str]] = {
         ),
         "cannot be read",
     ),
+    "nan aside": (
+        lambda folder: model(
+            folder / "h.npz", J=np.array(list(REST.values())) / 1000 + [[np.nan, 0, 0]]
+        ),
+        "no body",
+    ),
+    "a regressor that would fill all memory": (
+        lambda folder: model(
+            folder / "i.npz", J_regressor=np.ones((10**6, 1)), v_template=np.ones((1, 10**6))
+        ),
+        "do not fit",
+    ),
     "a misfit": (
         lambda folder: model(
             folder / "g.npz", J_regressor=np.zeros((52, 8)), v_template=np.zeros((9, 3))

@@ -1,9 +1,49 @@
-"""What is found in folders and archives."""
+"""What is found in folders and archives; members damaged, packed oddly, or named to mislead."""
 
+import struct
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from bench.datasets.archive import File, tree
+from bench.errors import InputError
+
+
+def _archive(path: Path, name: str = "a.bvh", method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as opened:
+        opened.writestr(name, b"HIERARCHY" * 1000)
+    return path
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_cannot_be_unpacked_is_refused(tmp_path: Path, method: int) -> None:
+    path = _archive(tmp_path / "a.zip", method=method)
+    assert File(path, "a.bvh").read() == b"HIERARCHY" * 1000
+    content = bytearray(path.read_bytes())
+    content[50:60] = bytes(10)
+    damaged = tmp_path / "b.zip"
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=r"b\.zip:a\.bvh: cannot be read"):
+        File(damaged, "a.bvh").read()
+
+
+def test_an_archive_of_a_later_kind_is_refused(tmp_path: Path) -> None:
+    path = _archive(tmp_path / "a.zip")
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<H", content, content.index(b"PK\x01\x02") + 6, 99)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.zip: not a whole zip archive .*version"):
+        tree(path, ".bvh")
+
+
+def test_a_name_with_line_ends_is_told_in_one_line(tmp_path: Path) -> None:
+    name = "a\nrefused: nothing\x1b[31m.bvh"
+    path = _archive(tmp_path / "a.zip", name)
+    with pytest.raises(InputError, match="larger than") as refused:
+        File(path, name).read(largest=10)
+    assert r"a\nrefused: nothing\x1b[31m.bvh" in str(refused.value)
+    assert str(refused.value).isprintable()
 
 
 def test_links_to_folders_are_followed_and_end(tmp_path: Path) -> None:

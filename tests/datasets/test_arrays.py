@@ -221,6 +221,7 @@ BAD_LAYOUTS: list[tuple[dict[str, Any], str]] = [
     ({"fps": None}, "fps: input should be a valid number"),
     ({"fps": -1}, "fps: input should be greater than or equal to 1"),
     ({"fps": float("inf")}, "fps: "),
+    ({"fps": 1e-9}, "fps: "),  # of a few frames it would make as many as fill all memory
     ({"units": "ft"}, "units: input should be 'mm', 'cm' or 'm'"),
     ({"unit": "mm"}, "unknown key 'unit' .did you mean 'units'"),
     ({"joints": []}, "joints: "),
@@ -257,7 +258,15 @@ def test_a_wrong_layout_is_one_line(tmp_path: Path, change: dict[str, Any], mess
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "not valid YAML"), ("- 1", "no mapping of keys"), ("", "no mapping of keys")],
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "no mapping of keys"),
+        ("", "no mapping of keys"),
+        ("fps: !!int ''", "not valid YAML"),
+        ("fps: 2026-99-99", "not valid YAML"),
+        ("a: &a [x, x]\nunits: [*a, *a]", "alias"),
+        ("#" * 2**17, "larger than"),
+    ],
 )
 def test_what_is_no_layout_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "motion.yaml").write_text(text)
@@ -298,6 +307,14 @@ def _shaped(shape: str) -> bytes:
 
 
 _GOOD = _motion()[0]
+
+
+def _csv_with_longer_rows(positions: NDArray[np.float64]) -> bytes:
+    """Return a table whose rows have one cell more than its header."""
+    head, *rows = _table(positions, "_").to_csv(index=False).encode().splitlines(keepends=True)
+    return head + b"".join(b"0," + row for row in rows)
+
+
 _BOMB = _zip(a=b"\0" * 2**26)
 
 
@@ -316,6 +333,7 @@ _BOMB = _zip(a=b"\0" * 2**26)
         ("a.npy", _npy(_GOOD[:, :5]), r"an array of \(40, 5, 3\)"),
         ("a.npy", _npy(_GOOD[0]), r"an array of \(21, 3\)"),
         ("a.npy", _npy(_GOOD[:0]), "no frame"),
+        ("a.npy", _shaped(f"(0, {10**22}, 3)")[:128], "no frame"),
         ("a.npy", _npy(_GOOD / 1000), "mend units"),
         ("a.npz", b"PK\x03\x04", "not a whole zip archive"),
         ("a.npz", _zip(a=_npy(_GOOD))[:-40], "not a whole zip archive"),
@@ -324,6 +342,7 @@ _BOMB = _zip(a=b"\0" * 2**26)
         ("a.npz", _BOMB, "no array of numpy's format"),
         ("a.csv", b"", "no table"),
         ("a.csv", b"\xff\xfe\x00,1\n2,3\n", "no table|no column"),
+        ("a.csv", _csv_with_longer_rows(_GOOD), "more cells than its header"),
         ("a.csv", b"time,pelvis_x\n0,1\n", "no column 'pelvis_y' .did you mean 'pelvis_x'"),
         ("a.parquet", b"PAR1", "no Parquet table"),
         ("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", "no Parquet table"),
@@ -338,6 +357,14 @@ def test_a_damaged_file_is_refused_by_name(
         _read(tmp_path / name)
     assert str(tmp_path / name) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_whose_rotation_nothing_tells_is_refused_alone(tmp_path: Path) -> None:
+    """As ``bench data check`` reads it, without the other files of its folder."""
+    _folder(tmp_path, LAYOUT | {"left": None})
+    np.save(tmp_path / "a.npy", _GOOD)
+    with pytest.raises(InputError, match="needs left"):
+        _read(tmp_path / "a.npy")
 
 
 def test_a_cell_that_is_no_number_is_refused(tmp_path: Path) -> None:

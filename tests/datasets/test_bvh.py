@@ -521,7 +521,7 @@ def test_splits(tmp_path: Path) -> None:
 def test_no_files_say_where_they_should_be(written: Written, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data-root"):
         BVH().sources(None)
-    with pytest.raises(InputError, match="no data root"):
+    with pytest.raises(InputError, match="is no folder"):
         BVH().sources(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"no \.bvh file"):
         BVH().sources(tmp_path)

@@ -186,6 +186,7 @@ def _long_row(text: bytes) -> bytes:
         (_long_row, "not a table of numbers"),
         (lambda text: text.replace(b"0.366519143", b"nan", 1), "row 1 lacks a finite number"),
         (lambda text: text.replace(b"0.366519143", b"inf", 1), "row 1 lacks a finite number"),
+        (lambda text: text.replace(b"0.366519143", b"1e200", 1), "row 1 has a number that is no"),
         (lambda text: text.replace(b"0.3", b"abc", 1), "not a table of numbers"),
         (lambda text: b"\xff\xfe" + text, "not a table of numbers"),
     ],

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -28,11 +28,13 @@ from bench.datasets.archive import File
 from bench.datasets.arrays import Arrays
 from bench.datasets.base import Dataset, Source
 from bench.datasets.bvh import BVH
+from bench.datasets.bvh_file import read_bvh
 from bench.datasets.cmu import ACTIONS, CMU
 from bench.datasets.cmu_expmap import CMUExpmap
 from bench.datasets.cmu_published import CMUPublished
 from bench.datasets.h36m import H36M
 from bench.datasets.hdm05 import HDM05
+from bench.datasets.own_files import kind_of
 from bench.download import unpack
 from bench.errors import InputError
 from tests.conftest import PROJECT
@@ -393,7 +395,7 @@ def test_unpacking(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 CHECK = """
 import resource, sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from bench import inventory
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
@@ -453,3 +455,23 @@ def test_bombs_take_neither_memory_nor_time(folder: Path) -> None:
     assert told.keys() == expected.keys()
     for name, message in expected.items():
         assert message in told[name], (name, told[name])
+
+
+def test_long_names_and_long_gaps_take_no_time(folder: Path) -> None:
+    head = b"HIERARCHY\nROOT r {OFFSET 0 0 0\nCHANNELS 0\n}\nMOTION\n"
+    gap = b" " * 200_000
+    with _alarm(SECONDS):
+        for words in (b"Frames" + gap, b"Frames: 1" + gap + b"Frame Time" + gap, gap):
+            (folder / "a.bvh").write_bytes(head + words)
+            with pytest.raises(InputError, match="no 'Frames:'"):
+                read_bvh(File(folder / "a.bvh"))
+        for letter in "_ 1":
+            assert kind_of(PurePosixPath(f"{letter * 65_000}x")) == f"{letter * 65_000}x"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a/walk_003.bvh", "walk"), ("walk12.npy", "walk"), ("w-1.a", "w"), ("b/007.csv", "007")],
+)
+def test_a_kind_is_a_name_without_its_number(name: str, kind: str) -> None:
+    assert kind_of(PurePosixPath(name)) == kind
