@@ -329,3 +329,11 @@ def _some(real_data: Path, folder: Path) -> Path:
             archive.extract(f"{SUBJECTS}/{subject}/{subject}.asf", folder)
             archive.extract(f"{SUBJECTS}/{subject}/{subject}_01.amc", folder)
     return folder
+
+
+def test_an_empty_folder_does_not_hide_the_archive_beside_it(
+    real_data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "all_asfamc").mkdir()
+    (tmp_path / "allasfamc.zip").symlink_to(real_data / "cmu_asfamc.zip")
+    assert len(CMU().sources(tmp_path)) == 175
