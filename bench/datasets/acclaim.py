@@ -1,12 +1,11 @@
-"""Acclaim motion capture: skeletons (ASF) and the motion of one (AMC), as CMU and HDM05 give them.
+"""Acclaim skeletons (ASF), as CMU and HDM05 give them; their motion is read in ``acclaim_motion``.
 
 An ASF file states bones: each a direction and a length in the rest pose, the axis system ``C`` that
-it turns in, and the degrees of freedom ``dof`` that it has. An AMC file states, frame by frame, the
-values of every bone that has any. A bone turns by ``C M C^-1`` about its start, which is the end of
-its parent; ``M`` turns about fixed axes, in the order of ``dof``. The root is moved and turned in
-the order of its ``order``, and then, as a whole, by its ``orientation``. Lengths divided by the
-``length`` of ``:units`` are inches (of CMU's 0.45, a unit is 56.444 mm). Limits are read, yet not
-enforced: recorded motion leaves them.
+it turns in, and the degrees of freedom ``dof`` that it has. A bone turns by ``C M C^-1`` about its
+start, which is the end of its parent; ``M`` turns about fixed axes, in the order of ``dof``. The
+root is moved and turned in the order of its ``order``, and then, as a whole, by its
+``orientation``. Lengths divided by the ``length`` of ``:units`` are inches (of CMU's 0.45, a unit
+is 56.444 mm). Limits are read, yet not enforced: recorded motion leaves them.
 
 Sources: M. Schafer, Acclaim Skeleton File Definition V1.10, 1994; Oxford Metrics' notes on it; for
 lengths and axes, the frequently asked questions of mocap.cs.cmu.edu.
@@ -14,7 +13,6 @@ lengths and axes, the frequently asked questions of mocap.cs.cmu.edu.
 
 import math
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,24 +26,18 @@ from bench.errors import InputError
 from bench.motion import Skeleton
 
 ROOT = "root"
-FPS = 120.0
-"""Frames per second of CMU and HDM05, whose motion files do not state any."""
 MM_PER_INCH = 25.4
 LARGEST_SKELETON = 2**20
 """Bytes of an ASF file; real ones have eight thousand."""
-LARGEST_MOTION = 2**27
-"""Bytes of an AMC file: twenty minutes at CMU's rate. Reading takes twelve times as much memory."""
-LARGEST_FRAME = 2**16
-"""Bytes of one frame, and of what stands before the first; real frames have one thousand."""
 LONGEST_BONE = 10_000.0
 """Millimetres."""
 MOST_TURNS = 100
 """Whole turns of a joint; the source's angles count up to eight of them in real files."""
 MEND = "fetch it again"
 
-_ANGLES = ("rx", "ry", "rz")
-_SHIFTS = ("tx", "ty", "tz")
-_RADIANS = {"deg": np.pi / 180, "rad": 1.0}
+ANGLES = ("rx", "ry", "rz")
+SHIFTS = ("tx", "ty", "tz")
+RADIANS = {"deg": np.pi / 180, "rad": 1.0}
 
 
 @dataclass(frozen=True)
@@ -131,78 +123,6 @@ def joints_of(bones: Mapping[str, tuple[str, Sequence[float] | NDArray[np.float6
     )
 
 
-@dataclass(frozen=True)
-class AcclaimMotion:
-    """What an AMC file says of one skeleton.
-
-    Attributes:
-        skeleton: whose motion it is.
-        fps: frames per second.
-        values: ``(frame, value)`` of the root and of each bone that has any, by name; radians, and
-            units for the root's translation.
-    """
-
-    skeleton: AcclaimSkeleton
-    fps: float
-    values: Mapping[str, NDArray[np.float64]]
-
-    def __len__(self) -> int:
-        return len(self.values[ROOT])
-
-    @property
-    def translation(self) -> NDArray[np.float64]:
-        """``(frame, 3)`` of the root, mm."""
-        moved = np.zeros((len(self), 3))
-        for column, channel in enumerate(self.skeleton.order):
-            if channel in _SHIFTS:
-                moved[:, _SHIFTS.index(channel)] = self.values[ROOT][:, column]
-        return (
-            self.skeleton.orientation.apply(moved * self.skeleton.mm_per_unit)
-            + self.skeleton.position
-        )
-
-    @property
-    def vectors(self) -> NDArray[np.float64]:
-        """``(frame, joint, 3)`` local rotation vectors of ``skeleton.skeleton``, radians."""
-        names = self.skeleton.skeleton.names
-        vectors = np.zeros((len(self), len(names), 3))
-        turns = _turned(self.values[ROOT], self.skeleton.order)
-        vectors[:, 0] = (self.skeleton.orientation * turns).as_rotvec()
-        for joint, bone in enumerate(self.skeleton.bones, start=1):
-            if bone.dof:
-                # C exp(v) C^-1 = exp(C v)
-                turns = _turned(self.values[bone.name], bone.dof)
-                vectors[:, joint] = bone.axes.apply(turns.as_rotvec())
-        return vectors
-
-    def without_held_start(self) -> "AcclaimMotion":
-        """Return it without leading frames in which a bone is held at zero.
-
-        Tracking sometimes begins late: until then a bone's angles are exactly zero, and then they
-        jump. One angle may be zero by chance or by its limit (a straight knee), so bones of two and
-        three are looked at. A bone at zero throughout does not count.
-        """
-        held = 0
-        for name, angles in self.values.items():
-            if name != ROOT and angles.shape[1] > 1:
-                held = max(held, int(angles.any(axis=1).argmax()))
-        values = {name: there[held:] for name, there in self.values.items()}
-        return AcclaimMotion(self.skeleton, self.fps, values)
-
-
-def _turned(values: NDArray[np.float64], channels: Sequence[str]) -> Rotation:
-    """Return the rotations that some channels' values are."""
-    columns = [column for column, channel in enumerate(channels) if channel in _ANGLES]
-    if not columns:
-        return Rotation.identity(len(values))
-    # Small letters: about fixed axes, the first one first.
-    sequence = "".join(channels[column][1] for column in columns)
-    return Rotation.from_euler(sequence, values[:, columns])
-
-
-# Reading a skeleton.
-
-
 def read_skeleton(file: File) -> AcclaimSkeleton:
     """Read an ASF file.
 
@@ -213,11 +133,11 @@ def read_skeleton(file: File) -> AcclaimSkeleton:
     content = file.read(LARGEST_SKELETON)
     try:
         return _skeleton(_sections(content.decode("latin-1")))
-    except _DamagedError as fault:
+    except DamagedError as fault:
         raise InputError(f"{file}: {fault}; {MEND}") from None
 
 
-class _DamagedError(Exception):
+class DamagedError(Exception):
     """What is wrong with a file, the file's name yet to be told."""
 
 
@@ -233,7 +153,7 @@ def _sections(text: str) -> dict[str, _Lines]:
         if words and words[0].startswith(":"):
             keyword = words[0].lower()
             if keyword in sections:
-                raise _DamagedError(f"{keyword} twice")
+                raise DamagedError(f"{keyword} twice")
             lines = sections[keyword] = []
             words = words[1:]
         if words:
@@ -244,20 +164,20 @@ def _sections(text: str) -> dict[str, _Lines]:
 def _skeleton(sections: Mapping[str, _Lines]) -> AcclaimSkeleton:
     for keyword in (":units", ":root", ":bonedata", ":hierarchy"):
         if keyword not in sections:
-            raise _DamagedError(f"no {keyword}, so no whole ASF file")
+            raise DamagedError(f"no {keyword}, so no whole ASF file")
     units = _fields(sections[":units"], ("mass", "length", "angle"), ":units")
-    angle = _RADIANS.get(" ".join(units.get("angle", [])).lower())
+    angle = RADIANS.get(" ".join(units.get("angle", [])).lower())
     if angle is None:
-        raise _DamagedError("the angle of :units is neither deg nor rad")
+        raise DamagedError("the angle of :units is neither deg nor rad")
     unit = _numbers(units.get("length", []), 1, "length of :units")[0]
     if not 1e-6 < unit < 1e6:
-        raise _DamagedError(f"length of :units is {unit:g}")
+        raise DamagedError(f"length of :units is {unit:g}")
     scale = MM_PER_INCH / unit
     root = _fields(sections[":root"], ("order", "axis", "position", "orientation"), ":root")
     bones = _bones(sections[":bonedata"], _parents(sections[":hierarchy"]), scale, angle)
     return AcclaimSkeleton(
         mm_per_unit=scale,
-        order=_channels(root.get("order", []), (*_SHIFTS, *_ANGLES), "order of :root"),
+        order=_channels(root.get("order", []), (*SHIFTS, *ANGLES), "order of :root"),
         position=_numbers(root.get("position", ["0"] * 3), 3, "position of :root") * scale,
         orientation=_axes(
             [*root.get("orientation", ["0"] * 3), *root.get("axis", ["XYZ"])],
@@ -276,12 +196,12 @@ def _fields(lines: _Lines, known: Sequence[str], where: str) -> dict[str, list[s
         if name.lower() in known:
             last = name.lower()
             if last in fields:
-                raise _DamagedError(f"{where} has {last} twice")
+                raise DamagedError(f"{where} has {last} twice")
             fields[last] = words
         elif last == "limits":
             fields[last] += [name, *words]
         else:
-            raise _DamagedError(f"{where} has the unknown line {_shown(' '.join([name, *words]))}")
+            raise DamagedError(f"{where} has the unknown line {shown(' '.join([name, *words]))}")
     return fields
 
 
@@ -306,12 +226,12 @@ def _bones(
         fields = _fields(block, _OF_A_BONE, "a bone")
         name = " ".join(fields.get("name", []))
         if not name or name == ROOT or name in found or len(name.split()) > 1:
-            raise _DamagedError(f"a bone's name is {_shown(name)}, empty or not its own")
+            raise DamagedError(f"a bone's name is {shown(name)}, empty or not its own")
         if name not in parents:
-            raise _DamagedError(f"bone {_shown(name)} has no place in :hierarchy")
+            raise DamagedError(f"bone {shown(name)} has no place in :hierarchy")
         found[name] = _bone(name, parents[name], fields, scale, angle)
     if missing := set(parents) - set(found):
-        raise _DamagedError(f":hierarchy has {_shown(min(missing))}, which :bonedata lacks")
+        raise DamagedError(f":hierarchy has {shown(min(missing))}, which :bonedata lacks")
     return tuple(found[name] for name in _descending(parents))
 
 
@@ -321,18 +241,18 @@ def _bone(
     direction = _numbers(fields.get("direction", []), 3, f"direction of {name}")
     length = _numbers(fields.get("length", []), 1, f"length of {name}")[0]
     if not 0 <= length * scale <= LONGEST_BONE:
-        raise _DamagedError(f"bone {name} is {length * scale:g} mm long")
+        raise DamagedError(f"bone {name} is {length * scale:g} mm long")
     if length and abs(math.hypot(*direction) - 1) > 1e-3:
-        raise _DamagedError(f"the direction of {name} is no unit vector")
-    dof = _channels(fields.get("dof", []), (*_ANGLES, *_SHIFTS, "l"), f"dof of {name}")
-    if stretching := [channel for channel in dof if channel not in _ANGLES]:
-        raise _DamagedError(
+        raise DamagedError(f"the direction of {name} is no unit vector")
+    dof = _channels(fields.get("dof", []), (*ANGLES, *SHIFTS, "l"), f"dof of {name}")
+    if stretching := [channel for channel in dof if channel not in ANGLES]:
+        raise DamagedError(
             f"bone {name} changes its length ({' '.join(stretching)}), which is not read"
         )
     bounds = fields.get("limits", [])
     if bounds and len(bounds) != 2 * len(dof):
-        raise _DamagedError(f"{len(bounds)} limits of {name} where {2 * len(dof)} are due")
-    limits = angle * np.array([_number(word, f"limits of {name}", True) for word in bounds])
+        raise DamagedError(f"{len(bounds)} limits of {name} where {2 * len(dof)} are due")
+    limits = angle * np.array([number_in(word, f"limits of {name}", True) for word in bounds])
     return Bone(
         name=name,
         parent=parent,
@@ -355,9 +275,9 @@ def _blocks(lines: _Lines, where: str) -> Iterator[_Lines]:
         elif block is not None and line != ["begin"]:
             block.append(line)
         else:
-            raise _DamagedError(f"{where} has {_shown(' '.join(line))} in a wrong place")
+            raise DamagedError(f"{where} has {shown(' '.join(line))} in a wrong place")
     if block is not None:
-        raise _DamagedError(f"cut short in {where}")
+        raise DamagedError(f"cut short in {where}")
 
 
 def _parents(lines: _Lines) -> dict[str, str]:
@@ -365,11 +285,11 @@ def _parents(lines: _Lines) -> dict[str, str]:
     parents: dict[str, str] = {}
     blocks = list(_blocks(lines, ":hierarchy"))
     if len(blocks) != 1:
-        raise _DamagedError(f"{len(blocks)} blocks in :hierarchy where 1 is due")
+        raise DamagedError(f"{len(blocks)} blocks in :hierarchy where 1 is due")
     for parent, *children in blocks[0]:
         for child in children:
             if child in parents or child == ROOT:
-                raise _DamagedError(f":hierarchy has {_shown(child)} twice")
+                raise DamagedError(f":hierarchy has {shown(child)} twice")
             parents[child] = parent
     return parents
 
@@ -386,14 +306,14 @@ def _descending(parents: Mapping[str, str]) -> list[str]:
         order.append(name)
         pending += sorted(children.get(name, []), reverse=True)
     if lost := set(parents) - set(order):
-        raise _DamagedError(f":hierarchy does not lead from the root to {_shown(min(lost))}")
+        raise DamagedError(f":hierarchy does not lead from the root to {shown(min(lost))}")
     return order[1:]
 
 
 def _channels(words: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
     channels = tuple(word.lower() for word in words)
     if len(set(channels)) < len(channels) or not set(channels) <= set(known):
-        raise _DamagedError(f"{what} is {_shown(' '.join(words))}")
+        raise DamagedError(f"{what} is {shown(' '.join(words))}")
     return channels
 
 
@@ -401,226 +321,31 @@ def _axes(words: Sequence[str], angle: float, what: str) -> Rotation:
     """Return the rotation that three angles and their order, as XYZ, are."""
     *angles, order = words if len(words) == 4 else (*words, "XYZ")
     if sorted(order.lower()) != ["x", "y", "z"]:
-        raise _DamagedError(f"{what} has the order {_shown(order)}")
+        raise DamagedError(f"{what} has the order {shown(order)}")
     values = dict(zip("xyz", _numbers(angles, 3, what) * angle, strict=True))
     if max(map(abs, values.values())) > MOST_TURNS * 2 * np.pi:
-        raise _DamagedError(f"{what} turns without end")
+        raise DamagedError(f"{what} turns without end")
     return Rotation.from_euler(order.lower(), [values[letter] for letter in order.lower()])
 
 
 def _numbers(words: Sequence[str], count: int, what: str) -> NDArray[np.float64]:
     if len(words) != count:
-        raise _DamagedError(f"{what}: {len(words)} numbers where {count} are due")
-    return np.array([_number(word, what) for word in words])
+        raise DamagedError(f"{what}: {len(words)} numbers where {count} are due")
+    return np.array([number_in(word, what) for word in words])
 
 
-def _number(word: str, what: str, infinite: bool = False) -> float:
+def number_in(word: str, what: str, infinite: bool = False) -> float:
+    """Return the number that a word is; raises DamagedError if it is none, or not finite."""
     try:
         number = float(word.replace("_", "?"))
     except ValueError:
-        raise _DamagedError(f"{what} has {_shown(word)} where a number is due") from None
+        raise DamagedError(f"{what} has {shown(word)} where a number is due") from None
     # Below this bound all that is computed of it is finite too.
     if not (abs(number) < 1e100 or (infinite and abs(number) == np.inf)):
-        raise _DamagedError(f"{what} has {_shown(word)} where a finite number is due")
+        raise DamagedError(f"{what} has {shown(word)} where a finite number is due")
     return number
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """Return a text of a file as messages quote it."""
     return ascii(text if len(text) <= 40 else f"{text[:40]}...")
-
-
-# Reading a motion. All frames have the same lines, so that their text is checked and turned into
-# numbers as one array of bytes.
-
-
-def _among(characters: bytes) -> NDArray[np.bool_]:
-    """Return which of the 256 bytes are among some."""
-    table = np.zeros(256, dtype=np.bool_)
-    table[list(characters)] = True
-    return table
-
-
-_SPACE = _among(b" \t\r\n\v\f")
-_OF_A_NUMBER = _among(b"0123456789+-.eE \t\r\n\v\f")
-_FRAME_NUMBER = re.compile(rb"^[ \t]*\d+[ \t\r]*$", re.MULTILINE)
-
-
-def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> AcclaimMotion:
-    """Read an AMC file of a skeleton's motion.
-
-    Args:
-        file: the AMC file.
-        skeleton: whose motion it is.
-        fps: its frames per second, if it does not state them.
-
-    Raises:
-        InputError: it is damaged, or of another skeleton.
-    """
-    content = file.read(LARGEST_MOTION)
-    try:
-        return _motion(content, skeleton, fps)
-    except _DamagedError as fault:
-        raise InputError(f"{file}: {fault}; {MEND}") from None
-
-
-def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMotion:
-    first = _FRAME_NUMBER.search(content)
-    if first is None or first.start() > LARGEST_FRAME:
-        raise _DamagedError("no frame where the first one is due, so no AMC file")
-    if not content.endswith(b"\n"):
-        raise _DamagedError("cut short (it ends in the middle of a line)")
-    unit, fps = _preamble(content[: first.start()], fps)
-    body = content[first.start() :]
-    if b"#" in body:
-        body = re.sub(rb"#[^\n]*", b"", body)
-    channels = skeleton.channels
-    names = _line_names(body, channels)
-    numbers = _Frames(body, names, [len(channels[name]) for name in names]).numbers()
-    values: dict[str, NDArray[np.float64]] = {}
-    column = 0
-    for name in names:
-        angles = np.array([channel in _ANGLES for channel in channels[name]])
-        values[name] = numbers[:, column : column + len(angles)] * np.where(angles, unit, 1.0)
-        column += len(angles)
-        far = np.abs(values[name][:, angles]) > MOST_TURNS * 2 * np.pi
-        if far.any():
-            raise _DamagedError(f"frame {far.any(axis=1).argmax() + 1}: {name} turns without end")
-    return AcclaimMotion(skeleton, fps, values)
-
-
-def _preamble(content: bytes, fps: float) -> tuple[float, float]:
-    """Return the radians of a unit of angle, and the frames per second, ``fps`` if not stated."""
-    unit = None
-    for line in content.decode("latin-1").split("\n"):
-        match [word.upper() for word in line.split("#")[0].split()]:
-            case [] | [":FULLY-SPECIFIED"]:
-                pass
-            case [":DEGREES"] | [":RADIANS"] as keyword if unit is None:
-                unit = _RADIANS[keyword[0][1:4].lower()]
-            case [":SAMPLES-PER-SECOND", rate]:
-                fps = _number(rate, ":SAMPLES-PER-SECOND")
-            case _:
-                raise _DamagedError(f"{_shown(line.strip())} before the first frame")
-    if unit is None:
-        raise _DamagedError("neither :DEGREES nor :RADIANS")
-    if not 1 <= fps <= 100_000:
-        raise _DamagedError(f"{fps:g} frames per second")
-    return unit, fps
-
-
-def _line_names(body: bytes, channels: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of a frame's lines, in order, after those of the first one."""
-    ends = _FRAME_NUMBER.finditer(body)
-    next(ends)
-    second = next(ends, None)
-    end = second.start() if second else len(body)
-    if end > LARGEST_FRAME:
-        raise _DamagedError(f"the first frame has {end >> 10} KiB")
-    lines = body[:end].split(b"\n")[1:]
-    names = [line.split()[0].decode("latin-1") for line in lines if line.strip()]
-    if missing := [name for name in channels if name not in names]:
-        raise _DamagedError(f"the first frame lacks {_shown(missing[0])}")
-    if len(names) > len(channels):
-        odd = next(name for name in names if name not in channels or names.count(name) > 1)
-        raise _DamagedError(
-            f"the first frame has {_shown(odd)}, which its skeleton has not, or twice"
-        )
-    return names
-
-
-class _Frames:
-    """The text of all frames as one array of bytes, and where its words and its lines begin.
-
-    Attributes:
-        names: of each frame's lines, in order, after the line of its number.
-        counts: of the numbers after each name.
-    """
-
-    def __init__(self, body: bytes, names: Sequence[str], counts: Sequence[int]) -> None:
-        self.body, self.names, self.counts = body, names, counts
-        self.words_due = np.array([1, *(1 + count for count in counts)])
-        self.text = np.frombuffer(body, dtype=np.uint8)
-        self.space = _SPACE[self.text]
-        words = np.flatnonzero(~self.space & np.append(True, self.space[:-1]))
-        line_of = np.cumsum(self.text == ord("\n"), dtype=np.int32)[words]
-        first = np.flatnonzero(np.diff(line_of, prepend=-1))
-        self.starts = words[first]
-        self.words = np.diff(first, append=len(words))
-
-    def numbers(self) -> NDArray[np.float64]:
-        """Return ``(frame, number)``, frame numbers left out.
-
-        Raises:
-            _DamagedError: a frame is not made of the due lines of finite numbers, or is not the
-                next one after the one before.
-        """
-        self._check_lines()
-        digits = self._without_names()
-        foreign = ~_OF_A_NUMBER[digits]
-        if foreign.any():
-            after = np.searchsorted(self.starts, foreign.argmax(), side="right")
-            raise self._refusal(int(after) - 1)
-        due = len(self.words_due)
-        numbers = _converted(digits.tobytes(), self.words.sum() - len(self.names) * self._frames)
-        numbers = numbers.reshape(self._frames, -1)
-        infinite = ~np.isfinite(numbers).all(axis=1)
-        if infinite.any():
-            raise self._refusal(int(infinite.argmax()) * due, "a number too large to be one")
-        astray = np.diff(numbers[:, 0]) != 1
-        if astray.any():
-            line = (int(astray.argmax()) + 1) * due
-            raise self._refusal(line, "its number does not follow the last")
-        return numbers[:, 1:]
-
-    @property
-    def _frames(self) -> int:
-        return len(self.starts) // len(self.words_due)
-
-    def _check_lines(self) -> None:
-        """Check that the lines of every frame have as many words as are due."""
-        wrong = self.words != np.resize(self.words_due, len(self.words))
-        if wrong.any():
-            raise self._refusal(int(wrong.argmax()))
-        if len(self.words) % len(self.words_due):
-            raise self._refusal(len(self.words))
-
-    def _without_names(self) -> NDArray[np.uint8]:
-        """Return the text with its names, each checked to be the due one, made spaces."""
-        digits = self.text.copy()
-        starts = self.starts.reshape(self._frames, -1)
-        for place, name in enumerate(self.names, start=1):
-            letters = starts[:, place, None] + np.arange(len(name) + 1)
-            due = np.array([*name.encode("latin-1"), 0], dtype=np.uint8)
-            same = self.text.take(letters, mode="clip") == due
-            same[:, -1] = self.space.take(letters[:, -1], mode="clip")
-            other = ~same.all(axis=1)
-            if other.any():
-                raise self._refusal(int(other.argmax()) * len(self.words_due) + place)
-            digits[letters[:, :-1]] = ord(" ")
-        return digits
-
-    def _refusal(self, line: int, reason: str = "") -> _DamagedError:
-        """Return what is wrong with a line, by default that it is not the due one."""
-        frame, place = divmod(line, len(self.words_due))
-        if not reason:
-            there = "the end"
-            if line < len(self.starts):
-                start = self.starts[line]
-                there = self.body[start : self.body.find(b"\n", start)].decode("latin-1").strip()
-            due = f"{self.names[place - 1]} and {self.counts[place - 1]} numbers are"
-            reason = f"{_shown(there)} where {due if place else 'its number is'} due"
-        return _DamagedError(f"frame {frame + 1} of the file: {reason}")
-
-
-def _converted(text: bytes, count: int) -> NDArray[np.float64]:
-    """Return the numbers of a text of so many words."""
-    try:
-        with warnings.catch_warnings():
-            # What older numpy says of a word that is no number, and then goes no further.
-            warnings.simplefilter("error", DeprecationWarning)
-            numbers = np.fromstring(text, dtype=np.float64, sep=" ")
-    except (ValueError, DeprecationWarning):
-        numbers = np.empty(0)
-    if len(numbers) != count:
-        raise _DamagedError("it has a word that is no number, or two numbers in one word")
-    return numbers

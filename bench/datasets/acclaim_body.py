@@ -36,7 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from bench.datasets.acclaim import FPS, joints_of, read_motion, read_skeleton
+from bench.datasets.acclaim import joints_of, read_skeleton
+from bench.datasets.acclaim_motion import FPS, read_motion
 from bench.datasets.archive import File, tree
 from bench.datasets.base import Dataset, Source, check_length, data_root
 from bench.errors import InputError

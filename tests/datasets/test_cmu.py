@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.acclaim import AcclaimMotion, read_motion, read_skeleton
+from bench.datasets.acclaim import read_skeleton
 from bench.datasets.acclaim_body import MEAN, MEAN_BONES, SKELETON, body_positions
+from bench.datasets.acclaim_motion import AcclaimMotion, read_motion
 from bench.datasets.archive import File, tree
 from bench.datasets.build import load
 from bench.datasets.cmu import CMU, action_of, split_of
