@@ -457,6 +457,11 @@ def _foreign(label: str, raw: dict[str, Any], spec: MotionSpec) -> Dataset:
     if len(dataset.skeleton) != len(spec.skeleton):
         joints = f"{len(dataset.skeleton)} joints, not {len(spec.skeleton)}"
         raise InputError(f"{where}: it has {joints}; choose a data set of the same joints")
+    if others := [name for name in dataset.skeleton.names if name not in spec.skeleton.names]:
+        raise InputError(
+            f"{where}: its joints {', '.join(others)} are not in the windows that models are "
+            "fitted on; choose a data set of the same joints"
+        )
     return dataset
 
 

@@ -378,6 +378,15 @@ def test_a_foreign_data_set_must_have_as_many_joints(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_foreign_data_set_must_have_the_same_joints(tmp_path: Path, bench: Bench) -> None:
+    """As many will not do: those of the exponential maps have hands where others have collars."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(yaml.safe_dump(changed("foreign", {"cmu_expmap": {}})))
+    ended = bench("run", file, "--results", tmp_path / "results", "--executor", "local")
+    assert ended.code == 2
+    assert "foreign.cmu_expmap: its joints spine, chest, left_hand, right_hand are not" in ended.err
+
+
 def test_a_foreign_data_set_takes_frames_and_rate_from_the_data_set() -> None:
     raw = changed("dataset/frames", 30)
     raw["dataset"]["fps"] = 12.5
