@@ -213,8 +213,10 @@ def data_describe(
 
     cache = results / ".store" / "windows"
     found, left_out = describe.find(datasets or [], set_ or [], data_root, cache, _bars())
-    for table in describe.tables(found, left_out):
+    for table in describe.tables(found):
         console.print(table)
+    for reason in left_out:
+        console.print(f"left out: {reason}", soft_wrap=True, markup=False)
     for one in found:
         for reason in one.skipped.values():
             console.print(f"skipped: {reason}", soft_wrap=True, markup=False)

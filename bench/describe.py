@@ -70,13 +70,11 @@ def find(
     return found, left_out
 
 
-def tables(found: Sequence[Data], left_out: Sequence[str] = ()) -> list[Table]:
+def tables(found: Sequence[Data]) -> list[Table]:
     """Return what there is of some data sets, their bones, and how hard they are."""
     bones = [bone_lengths(data) for data in found]
     columns = [_contents(*both) for both in zip(found, bones, strict=True)]
     contents = _side_by_side("what there is", found, columns)
-    if left_out:
-        contents.caption = escape("left out: " + "; ".join(left_out))
     title = "bones: mean length, s.d. within, s.d. between recordings, mm"
     return [
         contents,

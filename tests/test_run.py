@@ -644,7 +644,7 @@ def test_claims_are_made_again_from_a_runs_folder(
     assert str(run / "claims.csv") in ended.out.replace("\n", "")
     assert {name: (run / name).read_bytes() for name in before} == before
     table = pd.read_csv(run / "claims.csv")
-    assert list(table["claim"]) == ["a", "a", "b", "c", "d", "e", "f"]
+    assert list(table["claim"]) == ["a", "a", "b", "c", "d", "e", "f", "f"]
     assert set(table["verdict"]) <= {"holds", "does not hold", "not tested"}
     for verdict in table["verdict"]:
         assert verdict in ended.out
@@ -853,8 +853,8 @@ def test_a_fit_that_diverges_skips_its_cells(tiny: Path, tmp_path: Path, bench: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "dataset={name: cmu_expmap}"], "--data-root"),
-        (["--set", "dataset={name: cmu_expmap}", "--data-root", "/nowhere"], "is no folder"),
+        (["--set", "dataset={name: cmu}"], "--data-root"),
+        (["--set", "dataset={name: cmu}", "--data-root", "/nowhere"], "is no folder"),
         (["--only", "hgvea"], "did you mean 'hgvae'?"),
         (["--address", "auto"], "--address is of a Ray cluster"),
         (["--set", "resources.device=cuda"], "torch sees no GPU"),
@@ -894,7 +894,7 @@ def test_results_that_are_a_file(tiny: Path, tmp_path: Path, bench: Bench) -> No
 def test_real_motion_end_to_end(real_data: Path, tmp_path: Path, bench: Bench) -> None:
     ended = bench(
         "run", PROJECT / "protocols" / "cmu.yaml", "--results", tmp_path, *LOCAL,
-        "--set", "dataset={name: cmu_expmap}", "--data-root", real_data,
+        "--set", "dataset={name: cmu_expmap}", "--set", "foreign={}", "--data-root", real_data,
         "--only", "mean,zero,linear", "--set", "seeds=[0]",
     )  # fmt: skip
     assert ended.code == 0
@@ -924,12 +924,13 @@ def test_list_and_describe(bench: Bench, tmp_path: Path, real_data: Path) -> Non
         assert name in corruptions
     assert "hgvae" not in corruptions
     assert bench("list", "modles").code == 2
-    described = bench("describe", "--data-root", real_data, "--results", tmp_path)
+    sets = ("synthetic", "cmu_expmap")
+    described = bench("describe", *sets, "--data-root", real_data, "--results", tmp_path)
     assert described.code == 0
     for text in ("synthetic", "cmu", "DCT", "joint speed", "PCA", "linear"):
         assert text in described.out
     alone = bench("describe", "--results", tmp_path)
-    assert "left out: cmu_expmap: where are the files?" in alone.out.replace("\n", " ")
+    assert "left out: cmu_expmap: where are the files?" in alone.out
     assert bench("describe", "cmu_expmap", "--results", tmp_path).code == 2
 
 
