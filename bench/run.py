@@ -96,7 +96,11 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
         return load(dataset, options.data_root, store.windows, options.strict, bars)
 
     data = loaded(protocol.dataset)
-    others = {label: loaded(other) for label, other in protocol.foreign.items()}
+    others = {
+        label: loaded(other)
+        for label, other in protocol.foreign.items()
+        if _is_there(label, other, options, console)
+    }
     foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
     whole = plan.make(protocol, data, foreign)
@@ -113,6 +117,21 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     _print_results(found, console)
     console.print(f"tables and figures: {folder}", soft_wrap=True, markup=False)
     return _print_failures(outcomes, console)
+
+
+def _is_there(label: str, dataset: Dataset, options: Options, console: Console) -> bool:
+    """Return whether there is foreign motion; say so if not, or raise InputError if ``strict``.
+
+    Who has one corpus need not have another: the rest of a protocol stands without it.
+    """
+    try:
+        dataset.sources(options.data_root)
+    except InputError as error:
+        if options.strict:
+            raise
+        console.print(f"[yellow]foreign.{escape(label)} left out:[/] {escape(str(error))}")
+        return False
+    return True
 
 
 def check_device(protocol: Protocol) -> None:

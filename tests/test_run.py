@@ -890,6 +890,25 @@ def test_results_that_are_a_file(tiny: Path, tmp_path: Path, bench: Bench) -> No
     assert ended.err.count("\n") == 1
 
 
+def test_what_is_fetched_is_enough_for_the_cmu_protocol(
+    real_data: Path, tmp_path: Path, bench: Bench
+) -> None:
+    """CMU's archive alone: no index of actions beside it, no HDM05 to be foreign."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "allasfamc.zip").symlink_to(real_data / "cmu_asfamc.zip")
+    run = (
+        "run", PROJECT / "protocols" / "cmu.yaml", "--results", tmp_path / "results", *LOCAL,
+        "--data-root", tmp_path / "data", "--dry-run",
+    )  # fmt: skip
+    planned = bench(*run)
+    assert planned.code == 0, planned.err
+    assert "windows train 3237, valid 1005, test 120" in planned.out
+    assert "foreign.hdm05 left out: hdm05: no recording under" in planned.out
+    strict = bench(*run, "--strict")
+    assert strict.code == 2
+    assert "hdm05: no recording under" in strict.err
+
+
 @numbers_alone
 def test_real_motion_end_to_end(real_data: Path, tmp_path: Path, bench: Bench) -> None:
     ended = bench(

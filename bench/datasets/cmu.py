@@ -21,6 +21,7 @@ import pandas as pd
 from bench.datasets.acclaim_body import AcclaimBody, beside
 from bench.datasets.archive import File, reason_of
 from bench.datasets.base import Source
+from bench.datasets.cmu_actions import ACTION_OF
 from bench.errors import InputError
 
 INDEX = "index.csv"
@@ -67,11 +68,12 @@ class CMU(AcclaimBody):
 
         Of the subject's number, the remainder of a division by 7 decides: 0 tests, 1 validates,
         the others train; subjects who share takes count as the lower one. Actions are taken from
-        the descriptions of ``index.csv`` in ``root``, where there is one.
+        the descriptions of ``index.csv`` in ``root``, where there is one that has the recording,
+        else from ``cmu_actions``.
         """
         found = self.recordings(root)
         index = root / INDEX if root else None
-        actions = _actions(index) if index and index.is_file() else {}
+        actions = ACTION_OF | (_actions(index) if index and index.is_file() else {})
         return [
             Source(stem, split_of(told[1]), actions.get(stem, ""), told[1], file)
             for stem, file, told in ((file.inner.stem, file, told) for file, told in found)

@@ -16,6 +16,7 @@ from bench.datasets.acclaim_motion import AcclaimMotion, read_motion
 from bench.datasets.archive import File, tree
 from bench.datasets.build import load
 from bench.datasets.cmu import CMU, action_of, split_of
+from bench.datasets.cmu_actions import ACTION_OF, TRIALS
 from bench.datasets.cmu_expmap import (
     FULL_SKELETON,
     MM_PER_UNIT,
@@ -243,10 +244,11 @@ def test_descriptions_become_actions(description: str, action: str) -> None:
 def test_actions_come_from_the_index_where_there_is_one(real_data: Path, tmp_path: Path) -> None:
     with_index = CMU().sources(real_data)
     assert sum(not source.action for source in with_index) == 1  # a calibration
-    assert {source.action for source in CMU().sources(_some(real_data, tmp_path))} == {""}
-    (tmp_path / "index.csv").write_text("path,description\nsubjects/07/07_01.amc,walk\n")
+    alone = {source.name: source.action for source in CMU().sources(_some(real_data, tmp_path))}
+    assert alone == {"01_01": "jumping", "02_01": "walking", "07_01": "walking"}
+    (tmp_path / "index.csv").write_text("path,description\nsubjects/07/07_01.amc,salsa dance\n")
     actions = {source.name: source.action for source in CMU().sources(tmp_path)}
-    assert actions == {"01_01": "", "02_01": "", "07_01": "walking"}
+    assert actions == alone | {"07_01": "dancing"}
     for broken in ("path,what\na,b\n", "", 'path,description\n"a,b\n', "\xff\xfe\0"):
         (tmp_path / "index.csv").write_bytes(broken.encode("latin-1"))
         with pytest.raises(InputError, match=r"index\.csv: not a table"):
@@ -338,3 +340,26 @@ def test_an_empty_folder_does_not_hide_the_archive_beside_it(
     (tmp_path / "all_asfamc").mkdir()
     (tmp_path / "allasfamc.zip").symlink_to(real_data / "cmu_asfamc.zip")
     assert len(CMU().sources(tmp_path)) == 175
+
+
+def test_actions_are_known_without_an_index(real_data: Path, tmp_path: Path) -> None:
+    """The owner's archive has none. An index of descriptions says the same of its trials."""
+    (tmp_path / "allasfamc.zip").symlink_to(real_data / "cmu_asfamc.zip")
+    alone = {source.name: source.action for source in CMU().sources(tmp_path)}
+    assert alone == {source.name: source.action for source in CMU().sources(real_data)}
+
+
+def test_each_recording_has_one_action() -> None:
+    spans = [
+        (part.partition(":")[0], span)
+        for text in TRIALS.values()
+        for part in text.split()
+        for span in part.partition(":")[2].split(",")
+    ]
+    counted = sum(
+        int(last or first) - int(first) + 1
+        for first, _, last in (span.partition("-") for _, span in spans)
+    )
+    assert counted == len(ACTION_OF) > 1500
+    assert ACTION_OF["35_17"] == "running"
+    assert ACTION_OF["118_30"] == "jumping"
