@@ -18,9 +18,10 @@ from bench.registry import DATASETS
 
 NOT_MOTION = {
     ".asf": "a skeleton; it is read with the .amc files of its subject",
+    "index.csv": "descriptions of recordings; cmu takes actions from them",
     ".zip": "an archive in an archive; unpack it",
 }
-"""Why some kinds of files are no recordings, by suffix."""
+"""Why some kinds of files are no recordings, by suffix or name."""
 UNKNOWN = "no data set knows such a file"
 
 
@@ -157,4 +158,5 @@ def _checked(file: File, readers: list[Dataset]) -> Checked:
             return Checked(file, dataset.name, seconds=len(motion) / dataset.fps)
     if refusals:
         return refusals[0]
-    return Checked(file, "", NOT_MOTION.get(file.inner.suffix.lower(), UNKNOWN))
+    by_suffix = NOT_MOTION.get(file.inner.suffix.lower(), UNKNOWN)
+    return Checked(file, "", NOT_MOTION.get(file.inner.name, by_suffix))

@@ -129,7 +129,8 @@ def _is_there(label: str, dataset: Dataset, options: Options, console: Console) 
     except InputError as error:
         if options.strict:
             raise
-        console.print(f"[yellow]foreign.{escape(label)} left out:[/] {escape(str(error))}")
+        told = f"[yellow]foreign.{escape(label)} left out:[/] {escape(str(error))}"
+        console.print(told, soft_wrap=True)
         return False
     return True
 
@@ -249,6 +250,9 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
             "synthetic": data.synthetic,
             "fingerprint": data.fingerprint,
             "foreign": work.foreign,
+            "foreign_left_out": [
+                label for label in work.protocol.foreign if label not in work.foreign
+            ],
             "absent_files": data.absent,
             "shorter_than_a_window": data.short,
             "skipped_recordings": data.skipped,

@@ -128,27 +128,23 @@ def test_run_again_nothing_is_done_twice(run: Path, folder: Path, bench: Bench) 
     assert len({table.read_bytes() for table in tables}) == 1
 
 
-def test_other_actions_ask_for_other_fits_of_who_is_told_them_alone(
-    run: Path, folder: Path, bench: Bench
+@pytest.mark.parametrize(
+    ("override", "planned"),
+    [
+        # The conditional model and the classifier, under two seeds; nobody else is told actions.
+        ("actions=[walk, jump]", "4 fits and"),
+        # Two models' draws, and as many train windows in the row of test windows, twice.
+        ("scale.samples=14", "0 fits and 6 cells to do"),
+    ],
+)
+def test_what_changes_is_done_anew_and_nothing_else(
+    run: Path, folder: Path, bench: Bench, override: str, planned: str
 ) -> None:
-    planned = bench(
+    ended = bench(
         "run", folder / "drawing.yaml", "--results", folder / "results", "--executor", "local",
-        "--dry-run", "--set", "actions=[walk, jump]",
+        "--dry-run", "--set", override,
     )  # fmt: skip
-    # The conditional model and the classifier, twice.
-    assert "4 fits" in planned.out
-
-
-def test_as_many_train_windows_are_judged_anew_as_are_drawn(
-    run: Path, folder: Path, bench: Bench
-) -> None:
-    """The Fréchet distance of train windows, in the row of test windows, is of so many."""
-    planned = bench(
-        "run", folder / "drawing.yaml", "--results", folder / "results", "--executor", "local",
-        "--dry-run", "--set", "scale.samples=14",
-    )  # fmt: skip
-    # Two models' draws and the judged windows, twice.
-    assert "0 fits and 6 cells to do" in planned.out
+    assert planned in ended.out
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The command line as a user runs it: whole runs, repeated, interrupted, broken."""
 
+import json
 import os
 import shutil
 import signal
@@ -888,6 +889,26 @@ def test_results_that_are_a_file(tiny: Path, tmp_path: Path, bench: Bench) -> No
     assert ended.code == 2
     assert "results" in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_foreign_motion_that_is_not_there_is_left_out_by_name(
+    tiny: Path, tmp_path: Path, bench: Bench
+) -> None:
+    """The rest runs, the provenance says what is lacking, and claims can be judged again."""
+    ended = bench(
+        "run", tiny, "--results", tmp_path / "results", *LOCAL, "--only", "mean,pca_error",
+        "--set", "foreign={hdm05: {}, others: {name: synthetic, seed: 7, subjects: 4}}",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "foreign.hdm05 left out: hdm05: where are the files?" in ended.out
+    run = tmp_path / "results" / "tiny" / "latest"
+    facts = json.loads((run / "provenance.json").read_text())["data"]
+    assert facts["foreign_left_out"] == ["hdm05"]
+    assert list(facts["foreign"]) == ["others"]
+    scored = set(pd.read_csv(run / "ood.csv")["mechanism"])
+    assert "others" in scored
+    assert "hdm05" not in scored
+    assert bench("claims", run).code == 0
 
 
 def test_what_is_fetched_is_enough_for_the_cmu_protocol(

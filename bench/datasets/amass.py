@@ -8,13 +8,11 @@ and how to lay them out. Of each only the rotations and the frame rate are read.
 frame rate, where the published loader takes every so-manieth frame.
 """
 
-import math
 import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.datasets.archive import LARGEST, UNREADABLE, File, reason_of, tree
 from bench.datasets.base import Dataset, Source, check_length, data_root
+from bench.datasets.npy import array_of
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import JOINTS, KEPT, body
@@ -234,8 +233,6 @@ def _angles(npz: "_Npz", key: str, widths: tuple[int, ...]) -> NDArray[np.float6
         raise npz.refused(f"{key} is {array.dtype} {array.shape}, not (frame, {due}) numbers")
     check_length(File(npz.path), len(array))
     angles = array[:, : 3 * len(JOINTS)].astype(np.float64)
-    if not len(angles):
-        raise npz.refused(f"{key} has no frame")
     bad = np.flatnonzero(~(np.abs(angles) <= LARGEST_ANGLE).all(axis=1))
     if len(bad):
         raise npz.refused(f"frame {bad[0]} of {key} has a number that is no angle in radians")
@@ -281,27 +278,13 @@ class _Npz:
         """Read one array; raises InputError if it is damaged, pickled or too large."""
         if self.sizes[key] > LARGEST:
             raise self.refused(f"{key} takes {self.sizes[key]} bytes, so is no recording of motion")
-        content = BytesIO(File(self.path, f"{key}.npy").read())
         try:
-            version = np.lib.format.read_magic(content)
-            shape, _, dtype = _HEADERS[version](content)
-            # Memory is taken for what the header says, so it must say what is there.
-            if math.prod(shape) * dtype.itemsize != self.sizes[key] - content.tell():
-                raise ValueError(f"{dtype} {shape} is not what it holds")
-            content.seek(0)
-            return np.lib.format.read_array(content, allow_pickle=False)
-        except Exception as error:
-            # Numpy's reader lets a damaged header raise almost anything.
-            raise self.refused(f"{key} cannot be read ({reason_of(error)})") from None
+            return array_of(File(self.path, f"{key}.npy").read())
+        except ValueError as error:
+            raise self.refused(f"{key} cannot be read ({error})") from None
 
     def refused(self, reason: str, mend: str = "fetch the file again") -> InputError:
         return InputError(f"{self.path}: {reason}; {mend}")
-
-
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def _rest_of(model: Path) -> Mapping[str, tuple[float, ...]]:

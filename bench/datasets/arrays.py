@@ -28,6 +28,7 @@ from pydantic import Field, model_validator
 
 from bench.datasets.archive import LARGEST, File, reason_of, tree
 from bench.datasets.base import Dataset, Source, check_length, check_table
+from bench.datasets.npy import array_of
 from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
 from bench.datasets.synthetic import SKELETON
 from bench.errors import InputError, did_you_mean
@@ -42,7 +43,6 @@ MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 REACH_MM = (150.0, 3000.0)
 """Least and greatest distance from the root of the 18 joints' farthest, in most frames."""
 SEPARATORS = ("_", ".")
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 Split = Literal["train", "valid", "test"]
 Name = Annotated[str, Field(min_length=1)]
@@ -326,31 +326,12 @@ def _member(file: File, key: str | None) -> File:
 
 
 def _npy(file: File) -> NDArray[np.float64]:
-    """Return an array whose header says as many bytes as there are."""
-    content = file.read()
-    stream = BytesIO(content)
     try:
-        header = HEADERS[np.lib.format.read_magic(stream)]
-        shape, fortran, dtype = header(stream)
-    except Exception as error:
-        # numpy reads the header as Python, which a damaged one fails in many ways.
-        raise InputError(
-            f"{file}: no array of numpy's format ({reason_of(error)}); write it again"
-        ) from None
-    if dtype.kind not in "fiu":
-        raise InputError(f"{file}: of type {dtype}, not numbers; save floats")
-    count = int(np.prod([int(length) for length in shape], dtype=object))
-    there = len(content) - stream.tell()
-    if min(shape, default=0) < 0 or count * dtype.itemsize != there:
-        raise InputError(
-            f"{file}: {there} bytes for an array of {str(shape)[:200]}, so cut short; write it "
-            "again"
-        )
-    if not count:
-        raise InputError(f"{file}: no frame with a number in it; leave it out")
-    check_length(file, shape[0] if shape else 0)
-    array = np.frombuffer(content, dtype, count, stream.tell())
-    return array.reshape(shape, order="F" if fortran else "C").astype(np.float64)
+        array = array_of(file.read())
+    except ValueError as error:
+        raise InputError(f"{file}: {error}; write it again") from None
+    check_length(file, array.shape[0] if array.shape else 0)
+    return array.astype(np.float64)
 
 
 def _csv(file: File) -> pd.DataFrame:

@@ -141,7 +141,10 @@ def fixed_axes(order: str, angles: Vector, by_letter: bool = True) -> Matrix:
 
 
 def product(left: Matrix, right: Matrix) -> Matrix:
-    return [[sum(l * r for l, r in zip(row, col)) for col in zip(*right)] for row in left]  # noqa: B905, E741
+    columns = list(zip(*right, strict=True))
+    return [
+        [sum(a * b for a, b in zip(row, column, strict=True)) for column in columns] for row in left
+    ]
 
 
 def transposed(matrix: Matrix) -> Matrix:

@@ -54,6 +54,12 @@ def captures(real_data: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def _placed(vectors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return ``(frame, 3)`` of each of the 18 joints on the one skeleton."""
+    positions = body_positions(rotation_matrices(vectors), MEAN)
+    return dict(zip(KEPT, positions.swapaxes(0, 1), strict=True))
+
+
 def _motion(real_data: Path, trial: str) -> AcclaimMotion:
     subject = trial.split("_")[0]
     place = real_data / "cmu_asfamc.zip"
@@ -140,12 +146,12 @@ def test_collars_turn_with_the_chest_alone() -> None:
     vectors = still.copy()
     vectors[1, MEAN.names.index("lclavicle")] = 0, 0, 0.5
     vectors[1, MEAN.names.index("lowerneck")] = 0.5, 0, 0
-    placed = dict(zip(KEPT, body_positions(rotation_matrices(vectors), MEAN).swapaxes(0, 1)))  # noqa: B905
+    placed = _placed(vectors)
     for name in ("left_collar", "right_collar", "spine3"):
         np.testing.assert_array_equal(placed[name][0], placed[name][1])
     vectors = still.copy()
     vectors[1, MEAN.names.index("thorax")] = 0, 0.5, 0
-    placed = dict(zip(KEPT, body_positions(rotation_matrices(vectors), MEAN).swapaxes(0, 1)))  # noqa: B905
+    placed = _placed(vectors)
     assert np.linalg.norm(placed["left_collar"][1] - placed["left_collar"][0]) > 25
 
 
