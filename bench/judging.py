@@ -56,9 +56,14 @@ def frechet(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return the Fréchet distance of two Gaussians fitted to features (Heusel et al., 2017).
 
     Args:
-        first: ``(window, feature)``, two windows or more.
+        first: ``(window, feature)``.
         second: the same of other windows.
+
+    Returns:
+        The distance; nan where a side has fewer than two windows, which have no spread.
     """
+    if min(len(first), len(second)) < 2:
+        return np.nan
     centres = [features.mean(axis=0) for features in (first, second)]
     spreads = [np.cov(features, rowvar=False) for features in (first, second)]
     # Of a product of two positive matrices, so real but for rounding.
@@ -88,7 +93,7 @@ def shares(actions: Sequence[str], real: Iterable[str], count: int) -> list[str]
     Args:
         actions: those to choose from, as far as real windows have them.
         real: the action of each real window.
-        count: how many to return; more than there are actions.
+        count: how many to return; as many as there are actions at the least.
     """
     times = Counter(real)
     there = [action for action in actions if times[action]]

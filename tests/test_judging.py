@@ -32,6 +32,12 @@ def test_the_frechet_distance_of_fewer_windows_than_features_is_finite() -> None
     assert 0 < frechet(few, many) < 1000
 
 
+def test_a_single_window_has_no_spread_to_be_distant_by() -> None:
+    features = np.ones((3, 4))
+    assert np.isnan(frechet(features[:1], features))
+    assert np.isnan(frechet(features, features[:0]))
+
+
 def test_spread_is_the_mean_distance_of_different_windows_of_a_group() -> None:
     features = np.array([[0.0, 0.0], [3.0, 4.0], [100.0, 0.0], [100.0, 2.0], [7.0, 7.0]])
     groups = np.array(["a", "a", "b", "b", "alone"])
