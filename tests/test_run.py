@@ -720,7 +720,11 @@ def test_ray_gives_the_same_tables(finished: Path, tiny: Path, tmp_path: Path) -
     assert process.returncode == 0, err
     assert "Ray: " in out
     for table in ("imputation.csv", "forecasting.csv"):
-        local, ray = latest(finished, table), latest(tmp_path / "results", table)
+        local, ray = (
+            told[told["metric"] != "seconds"]  # how long it took hangs on what else is running
+            for told in (latest(finished, table), latest(tmp_path / "results", table))
+        )
+        assert len(local)
         # Another number of threads may add floats in another order.
         pd.testing.assert_frame_equal(local, ray, rtol=1e-3, atol=1e-2)
 
