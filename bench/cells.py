@@ -1,6 +1,6 @@
 """What the cells of a protocol compute: one row of values per window."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,9 +26,7 @@ from models.base import (
 from predictors.base import Predictor
 
 BATCH = 1600
-"""Windows that are taken at a time, over all levels; inference may take them in parts."""
-
-
+"""Windows of a cell that are taken at a time; inference may take them in parts."""
 FORECAST_BATCH = 200
 """Windows whose futures are told at a time: more would not stay in a processor's cache."""
 AVERAGE = "mpjpe_average"
@@ -72,26 +70,27 @@ class Evaluator:
     foreign: dict[str, Windows]
     device: str
 
-    def evaluate(
-        self, cells: list[Cell], model: Model, judge: Classifier | None = None
-    ) -> list[Found]:
-        """Return what cells of one fitted model find that are done together.
+    def evaluate(self, cell: Cell, model: Model, judge: Classifier | None = None) -> Found:
+        """Return what a cell of a fitted model finds.
+
+        It hangs on that cell alone: were its windows batched with those of other cells, which of
+        them are still to be done would decide its last digits.
 
         Args:
-            cells: what is asked for.
+            cell: what is asked for.
             model: of whom.
             judge: who judges drawn windows; None: nobody.
 
         Raises:
             FloatingPointError: a completion, a score or a drawn window is not finite.
         """
-        if cells[0].task == "impute":
-            return self._impute(cells, model)
-        if cells[0].task == "sample":
-            return [self._sample(cell, model, judge) for cell in cells]
-        if cells[0].task == "real":
-            return [Found(self._real(judge)) for _ in cells]
-        return [Found(self._other(cell, model)) for cell in cells]
+        if cell.task == "impute":
+            return self._impute(cell, model)
+        if cell.task == "sample":
+            return self._sample(cell, model, judge)
+        if cell.task == "real":
+            return Found(self._real(judge))
+        return Found(self._other(cell, model))
 
     @torch.no_grad()
     def forecast(
@@ -270,27 +269,19 @@ class Evaluator:
             features.double().cpu().numpy(), np.array(named, dtype=object), known[told]
         )
 
-    def _impute(self, cells: list[Cell], model: Model) -> list[Found]:
-        """Compute cells that impute, all their levels in one batch, a part of the windows a time"""
-        parts: list[list[Found]] = [[] for _ in cells]
-        size = max(1, BATCH // len(cells))
-        for start in range(0, len(self.test), size):
-            some = self.test.take(slice(start, start + size))
-            for done, found in zip(parts, self._impute_some(cells, model, some), strict=True):
-                done.append(found)
-        return [
-            Found(
-                pd.concat([found.table for found in done], ignore_index=True),
-                np.concatenate([found.completion for found in done]),
-            )
-            for done in parts
-        ]
+    def _impute(self, cell: Cell, model: Model) -> Found:
+        """Complete windows, a batch at a time."""
+        starts = range(0, len(self.test), BATCH)
+        parts = [self.test.take(slice(start, start + BATCH)) for start in starts]
+        found = [self._impute_some(cell, model, windows) for windows in parts]
+        return Found(
+            pd.concat([part.table for part in found], ignore_index=True),
+            np.concatenate([part.completion for part in found]),
+        )
 
-    def _impute_some(self, cells: list[Cell], model: Model, windows: Windows) -> Iterator[Found]:
-        one = windows.tensor().to(self.device)
-        masks = [self._occluded(cell, windows).to(self.device) for cell in cells]
-        truth, occluded = one.repeat(len(cells), 1, 1, 1), torch.cat(masks)
-        cell = cells[0]
+    def _impute_some(self, cell: Cell, model: Model, windows: Windows) -> Found:
+        truth = windows.tensor().to(self.device)
+        occluded = self._occluded(cell, windows).to(self.device)
         if isinstance(model, GenerativeImputer):
             chosen = self.protocol.inference.get(cell.inference)
             model.inference = chosen or INFERENCES.get(cell.inference)()
@@ -304,10 +295,7 @@ class Evaluator:
         values |= _scores(model, completed)
         if cell.inference != DEGRADED:
             values |= self._errors(completed, truth, occluded)
-        for number in range(len(cells)):
-            rows = slice(number * len(windows), (number + 1) * len(windows))
-            table = _table(windows, **{name: column[rows] for name, column in values.items()})
-            yield Found(table, completed[rows][masks[number]].cpu().numpy())
+        return Found(_table(windows, **values), completed[occluded].cpu().numpy())
 
     def _occluded(self, cell: Cell, windows: Windows) -> torch.Tensor:
         entry = self.protocol.occlusion[cell.mechanism]

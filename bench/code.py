@@ -30,6 +30,11 @@ def code_version(*things: type | ModuleType) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def own_version(module: str) -> str:
+    """Return a hash over one module's code, without what it imports."""
+    return _read(module)[0][:12]
+
+
 @cache
 def _read(name: str) -> tuple[str, tuple[str, ...]]:
     """Return a module's code without comments and docstrings, hashed, and what it imports."""

@@ -23,8 +23,6 @@ KEYS = [
     "metric",
 ]
 """What tells one value of a run's cells from another; the data set is told with the settings."""
-TIMES = ("seconds",)
-"""Metrics that no two executions have alike."""
 CIRCUMSTANCES = ("commit", "versions", "hardware", "executor", "plugins")
 """Parts of the provenance that may explain a difference."""
 
@@ -100,8 +98,7 @@ def readable(cells: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def _values(run: Run) -> pd.DataFrame:
-    table = run.values[~run.values["metric"].isin(TIMES)]
-    return table[[*KEYS, "window", "source", "value"]]
+    return run.values[[*KEYS, "window", "source", "value"]]
 
 
 def _alike(group: pd.DataFrame) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from bench import judging, metrics
-from bench.code import code_version
+from bench.code import code_version, own_version
 from bench.datasets.base import Data
 from bench.motion.occlusion import Level
 from bench.protocol import ModelEntry, PredictorEntry, Protocol
@@ -266,6 +266,8 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
         task=task,
         test=protocol.scale.test,
         code=code_version(metrics),
+        # What cells.py imports beside metrics has no say in values, or stands in another part.
+        cells=own_version("bench.cells"),
         seed=fit.seed,
         **parts,
     )

@@ -27,6 +27,7 @@ from bench import (
     results,
     sweep,
     tables,
+    times,
 )
 from bench.cells import AVERAGE
 from bench.datasets.base import Data, Dataset
@@ -227,6 +228,7 @@ def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
             values, work.plan, outcomes, label, work.protocol.references, work.store
         )
         cells.to_parquet(draft / "records.parquet", index=False)
+        times.table(work.plan, work.store, label).to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)
         if work.protocol.models:
             claims.write(claims.claims(found), draft, label)

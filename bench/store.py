@@ -3,8 +3,9 @@
 ``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
 goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window, and
 ``completions/<key>.npy``, where forecasts or figures need it, what was put in place of the hidden
-values, or drawn; windows themselves lie in ``windows/``. Every file appears whole or not at all. A
-finished fit is one with a ``fit.json``, a finished cell one whose file is there.
+values, or drawn; ``status/<key>.json`` how long a cell took; windows themselves lie in
+``windows/``. Every file appears whole or not at all. A finished fit is one with a ``fit.json``, a
+finished cell one whose file is there.
 """
 
 import hashlib
@@ -84,6 +85,15 @@ class Store:
         """Return a finished cell's values."""
         return pd.read_parquet(self._cell(key))
 
+    def save_seconds(self, key: str, seconds: float) -> None:
+        """Keep how long a cell took."""
+        with atomic_file(self._status(key)) as draft:
+            draft.write_text(json.dumps({"seconds": seconds}))
+
+    def load_seconds(self, key: str) -> float:
+        """Return how long a finished cell took."""
+        return json.loads(self._status(key).read_text())["seconds"]
+
     def has_completion(self, key: str) -> bool:
         """Whether what a cell put in place of hidden values, or drew, was kept."""
         return self._completion(key).is_file()
@@ -99,6 +109,9 @@ class Store:
 
     def _completion(self, key: str) -> Path:
         return self.folder / "completions" / f"{key}.npy"
+
+    def _status(self, key: str) -> Path:
+        return self.folder / "status" / f"{key}.json"
 
     def _cell(self, key: str) -> Path:
         return self.folder / "cells" / f"{key}.parquet"

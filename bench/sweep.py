@@ -27,7 +27,7 @@ from bench.errors import InputError
 from bench.plan import Cell, Fit, from_plain, to_plain
 from bench.protocol import Protocol, Share
 from bench.training import Progress
-from bench.trials import Outcome, Workspace, available_cpus, batches
+from bench.trials import Outcome, Workspace, available_cpus
 from models.base import GenerativeImputer
 
 Executor = Literal["ray", "local"]
@@ -49,24 +49,17 @@ def trials_of_cells(
 ) -> list[list[dict[str, Any]]]:
     """Return cells by trial, at most ``size`` each, or ``FORECASTS`` times as many forecasts.
 
-    Cells of one generative fit or predictor share trials, so that its weights are read once, and
-    those that are done together stay together where they are not more than ``size``.
+    Cells of one generative fit or predictor share trials, so that its weights are read once.
     """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         alone = cell.predictor or issubclass(protocol.models[cell.model].cls, GenerativeImputer)
         groups.setdefault(cell.fit if alone else "", []).append(cell)
     trials: list[list[dict[str, Any]]] = []
-    wanted = size
     for group in groups.values():
-        size = wanted * (FORECASTS if group[0].predictor else 1)
-        trials.append([])
-        for batch in batches(group):
-            for start in range(0, len(batch), size):
-                part = [to_plain(cell) for cell in batch[start : start + size]]
-                if trials[-1] and len(trials[-1]) + len(part) > size:
-                    trials.append([])
-                trials[-1] += part
+        step = size * (FORECASTS if group[0].predictor else 1)
+        for start in range(0, len(group), step):
+            trials.append([to_plain(cell) for cell in group[start : start + step]])
     return trials
 
 
@@ -81,6 +74,7 @@ def run(
     """Run trials and return how every job of them ended."""
     if not trials:
         return []
+    workspace = replace(workspace, threads=max(1, int(share.cpus)))
     with _Display(title, sum(map(len, trials)), console) as display:
         if executor == "local":
             return list(_here(workspace, trials, display))
@@ -110,11 +104,10 @@ def _on_ray(
 ) -> list[Outcome]:
     from ray import tune
 
-    placed = replace(workspace, threads=max(1, int(share.cpus)))
     jobs = [from_plain(job) for jobs in trials for job in jobs]
 
     def trial(config: dict[str, Any], jobs: list[list[dict[str, Any]]]) -> dict[str, Any]:
-        outcomes = placed.run(jobs[config["trial"]], _Lines(print))
+        outcomes = workspace.run(jobs[config["trial"]], _Lines(print))
         return {"outcomes": [asdict(outcome) for outcome in outcomes]}
 
     # What Tune writes is of no use afterwards: the store has every result.

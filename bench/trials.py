@@ -6,14 +6,15 @@ A trial gets plain values and gives back plain values. It does not know who runs
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from bench.cells import Evaluator
 from bench.code import code_version
@@ -54,7 +55,7 @@ class Workspace:
         code: version of each learner's code that the keys were made with, by label.
         foreign: fingerprint of each foreign data set's built windows, by label.
         device: auto, cpu or cuda.
-        threads: CPU threads for torch; None leaves them as they are.
+        threads: CPU threads to compute with.
         plugins: files that define what the protocol names beside what is built in.
     """
 
@@ -64,7 +65,7 @@ class Workspace:
     code: dict[str, str]
     foreign: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
-    threads: int | None = None
+    threads: int = 1
     plugins: tuple[str, ...] = ()
 
     @cached_property
@@ -155,23 +156,19 @@ class Workspace:
             self._device,
         )
 
-    def evaluate(self, cells: list[Cell], learner: Learner) -> None:
-        """Compute cells that are done together and keep them."""
+    def evaluate(self, cell: Cell, learner: Learner) -> None:
+        """Compute a cell and keep it."""
         begun = time.monotonic()
         if isinstance(learner, Predictor):
-            (cell,) = cells
             past = self._store.load_completion(cell.past) if cell.past else None
-            found = [self._evaluator.forecast(cell, learner, past)]
+            found = self._evaluator.forecast(cell, learner, past)
         else:
             assert isinstance(learner, Model)
-            found = self._evaluator.evaluate(cells, learner, self._judge(cells[0]))
-        # The time of a window is its part of that of all cells here.
-        windows = sum(len(one.table) for one in found)
-        seconds = (time.monotonic() - begun) / max(windows, 1)
-        for cell, one in zip(cells, found, strict=True):
-            if cell.keep:
-                self._store.save_completion(cell.key, one.completion)
-            self._store.save_cell(cell.key, one.table.assign(seconds=seconds))
+            found = self._evaluator.evaluate(cell, learner, self._judge(cell))
+        self._store.save_seconds(cell.key, time.monotonic() - begun)
+        if cell.keep:
+            self._store.save_completion(cell.key, found.completion)
+        self._store.save_cell(cell.key, found.table)
 
     def _judge(self, cell: Cell) -> Classifier | None:
         """Return who judges what a cell draws, if anybody does."""
@@ -190,19 +187,14 @@ class Workspace:
     def run(self, jobs: list[dict[str, Any]], report: Reporter) -> Iterator[Outcome]:
         """Do jobs one after another and tell how each ended; a failure does not stop the others.
 
-        A job that another worker has meanwhile finished is not done again. Cells that impute with
-        one model and inference are done together; where that fails, one by one.
+        A job that another worker has meanwhile finished is not done again.
         """
-        if self.threads:
-            torch.set_num_threads(self.threads)
         models = _Last()
-        for together in batches([from_plain(job) for job in jobs]):
-            outcomes = self._attempt(together, models, report)
-            if len(together) > 1 and outcomes[0].status == "failed":
-                for item in together:
-                    yield from self._attempt([item], models, report)
-            else:
-                yield from outcomes
+        # Libraries of learners that are not imported yet would not be held to the threads.
+        assert self._protocol.learners
+        with _threads(self.threads):
+            for job in map(from_plain, jobs):
+                yield self._attempt(job, models, report)
 
     def _lacking(self, cell: Cell) -> str:
         """Return what a cell needs and has not, empty if nothing."""
@@ -214,29 +206,25 @@ class Workspace:
             return f"its past was not completed by {cell.model}"
         return ""
 
-    def _attempt(
-        self, items: list[Fit] | list[Cell], models: "_Last", report: Reporter
-    ) -> list[Outcome]:
-        """Do a fit, or cells that are done together, and tell how each ended."""
+    def _attempt(self, job: Fit | Cell, models: "_Last", report: Reporter) -> Outcome:
+        """Do a job and tell how it ended."""
         begun = time.monotonic()
         status, error, trace = "done", "", ""
         try:
-            first = items[0]
-            self._check_code(first.label if isinstance(first, Fit) else first.learner)
-            missing = [item for item in items if not self.finished(item)]
-            if fits := [item for item in missing if isinstance(item, Fit)]:
-                self.fit(fits[0], report)
-            elif cells := [item for item in missing if isinstance(item, Cell)]:
-                if reason := self._lacking(cells[0]):
-                    status, error = "skipped", reason
-                else:
-                    self.evaluate(cells, models.get(self, cells[0]))
+            self._check_code(job.label if isinstance(job, Fit) else job.learner)
+            if self.finished(job):
+                pass
+            elif isinstance(job, Fit):
+                self.fit(job, report)
+            elif reason := self._lacking(job):
+                status, error = "skipped", reason
+            else:
+                self.evaluate(job, models.get(self, job))
         except Exception as problem:
             # Whatever a model does wrong, the other cells must go on; it is told at the end.
             status, trace = "failed", traceback.format_exc()
             error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
-        seconds = (time.monotonic() - begun) / len(items)
-        return [Outcome(item.key, item.title, status, seconds, error, trace) for item in items]
+        return Outcome(job.key, job.title, status, time.monotonic() - begun, error, trace)
 
 
 def _seen(train: Windows, learner: Learner) -> int:
@@ -269,16 +257,19 @@ class _Last:
         return self.model
 
 
-def batches(items: Sequence[Fit | Cell]) -> Iterator[list[Any]]:
-    """Yield neighbouring jobs that are done together."""
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with so many threads in the block, whoever computes.
 
-    def together(item: Fit | Cell) -> tuple[str, ...]:
-        if isinstance(item, Cell) and item.task == "impute":
-            return item.fit, item.inference
-        return (item.key,)
-
-    for _, group in groupby(items, key=together):
-        yield list(group)
+    Sums are split among threads, so their number decides the last digits of what comes out.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def available_cpus() -> int:

@@ -184,7 +184,6 @@ def test_only_degraded_test_windows_and_scores_count() -> None:
     others = [
         degraded_rows(clean - 9, inference="map"),
         degraded_rows(clean - 9, metric="mse"),
-        degraded_rows(clean - 9, metric="seconds"),
         degraded_rows(clean - 9, split="valid"),
         rows(clean - 9, split="valid"),
     ]

@@ -113,6 +113,7 @@ def test_a_run_leaves_all_it_promises(finished: Path) -> None:
         "provenance.json",
         "records.parquet",
         "windows.parquet",
+        "times.csv",
         "claims.csv",
         "claims.md",
         *(f"{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex")),
@@ -395,7 +396,7 @@ def test_a_model_of_one_action_scores_windows_of_it_as_clean_and_others_as_unsee
 ) -> None:
     values, again = latest(finished, "windows.parquet"), Rebuilt(finished)
     walking = values[values["model"] == "walking"]
-    assert set(walking["metric"]) == {"distance", "seconds"}
+    assert set(walking["metric"]) == {"distance"}
     assert set(walking["mechanism"]) == {"", "unseen actions"}
     action = dict(zip(again.test.names, again.test.index["action"], strict=True))
     names = {
@@ -423,9 +424,9 @@ def test_samples_are_records_of_a_split_of_their_own(finished: Path) -> None:
     samples = records[records["split"] == "sample"]
     assert set(records["split"]) == {"test", "sample"}
     assert set(samples["model"]) == {"hgvae", "untrained", "vae"}
-    assert set(samples["metric"]) == {"bones_in_range", "bone_excess", "seconds"}
+    assert set(samples["metric"]) == {"bones_in_range", "bone_excess"}
     assert (samples["n"] == SAMPLES).all()
-    assert len(samples) == 3 * 2 * 3
+    assert len(samples) == 3 * 2 * 2
     measured = {"bones_in_range", "bone_excess"}
     assert not measured & set(records.loc[records["split"] == "test", "metric"])
     drawn = values[values["split"] == "sample"]
@@ -494,17 +495,15 @@ def test_one_level_that_fails_costs_no_other_of_its_batch(
 
 
 def same_errors(some: pd.DataFrame, all_of_them: pd.DataFrame) -> None:
-    """Assert that values by window are those of a larger table, up to rounding."""
+    """Assert that values by window are those of a larger table, bit for bit."""
     keys = ["model", "inference", "mechanism", "level", "seed", "metric", "window"]
     one, other = (
-        table[(table["metric"] != "seconds") & (table["predictor"] == "")]
-        .set_index(keys)["value"]
-        .sort_index()
+        table[table["predictor"] == ""].set_index(keys)["value"].sort_index()
         for table in (some, all_of_them)
     )
     other = other.loc[one.index]
     assert len(one)
-    pd.testing.assert_series_equal(one, other, rtol=1e-3, atol=1e-3)
+    pd.testing.assert_series_equal(one, other, check_exact=True)
 
 
 def fits_alone(results: Path, folder: Path) -> Path:
@@ -713,20 +712,42 @@ def test_claims_of_what_is_no_run_get_one_line(
     assert not run.is_dir() or not (run / "claims.csv").exists()
 
 
+def as_stored(results: Path) -> bytes:
+    """Return the file of a run's records, byte by byte."""
+    return (results / "tiny" / "latest" / "records.parquet").read_bytes()
+
+
 @pytest.mark.ray
-def test_ray_gives_the_same_tables(finished: Path, tiny: Path, tmp_path: Path) -> None:
+def test_two_workers_find_bit_for_bit_what_one_process_does(
+    finished: Path, tiny: Path, tmp_path: Path
+) -> None:
     process = subprocess_bench("run", tiny, "--results", tmp_path / "results")
     out, err = process.communicate(timeout=400)
     assert process.returncode == 0, err
     assert "Ray: " in out
-    for table in ("imputation.csv", "forecasting.csv"):
-        local, ray = (
-            told[told["metric"] != "seconds"]  # how long it took hangs on what else is running
-            for told in (latest(finished, table), latest(tmp_path / "results", table))
-        )
-        assert len(local)
-        # Another number of threads may add floats in another order.
-        pd.testing.assert_frame_equal(local, ray, rtol=1e-3, atol=1e-2)
+    assert as_stored(tmp_path / "results") == as_stored(finished)
+
+
+@numbers_alone
+def test_the_order_of_models_and_the_number_of_threads_elsewhere_change_no_bit(
+    finished: Path, tmp_path: Path, bench: Bench
+) -> None:
+    names = ("wrong_mean", "pca_error", "vae", "hgvae", "mean")
+    raw = TINY | {"models": {name: TINY["models"][name] for name in names}, "seeds": [1]}
+    raw |= {"comparisons": {}, "predictors": {}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    torch.set_num_threads(2)
+    ended = bench("run", tmp_path / "tiny.yaml", "--results", tmp_path, *LOCAL)
+    assert ended.code == 0
+    keys = ["model", "inference", "mechanism", "level", "split", "metric"]
+    told, whole = (latest(folder, "records.parquet") for folder in (tmp_path, finished))
+    assert list(told["model"].unique()) == list(names)
+    alike = whole["model"].isin(names) & (whole["seed"] == 1) & (whole["predictor"] == "")
+    pd.testing.assert_frame_equal(
+        told.set_index(keys).sort_index(),
+        whole[alike & (whole["metric"] != "change_vs_linear")].set_index(keys).sort_index(),
+        check_exact=True,
+    )
 
 
 @pytest.mark.ray
@@ -781,7 +802,9 @@ def test_it_runs_where_ray_cannot_be_imported(tiny: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_what_had_finished_survives_a_kill(how: int, tiny: Path, tmp_path: Path) -> None:
+def test_what_had_finished_survives_a_kill(
+    how: int, finished: Path, tiny: Path, tmp_path: Path
+) -> None:
     results = tmp_path / "results"
     process = subprocess_bench("run", tiny, "--results", results, *LOCAL)
     cells = results / ".store" / "cells"
@@ -802,6 +825,7 @@ def test_what_had_finished_survives_a_kill(how: int, tiny: Path, tmp_path: Path)
     assert again.returncode == 0, err
     assert f"{len(kept)} cells already there" in out
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert as_stored(results) == as_stored(finished)
 
 
 @numbers_alone
