@@ -33,6 +33,14 @@ class Executor(StrEnum):
     local = "local"
 
 
+class Allocator(StrEnum):
+    """How memory is had."""
+
+    default = "default"
+    tuned = "tuned"
+    both = "both"
+
+
 ProtocolFile = Annotated[
     Path, typer.Argument(metavar="PROTOCOL", help="A protocol file, such as protocols/cmu.yaml.")
 ]
@@ -263,6 +271,44 @@ def data_get(
     if left_out:
         console.print(f"left out: {left_out} files that are neither motion nor text")
     console.print(f"there: {folder}; use it with --data-root {to}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def speed(
+    rows: Annotated[
+        list[str] | None, typer.Argument(metavar="[ROW]...", help="What to measure; all by default")
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="A checkout of published code; may be repeated."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each thing is timed.")] = 3,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of torch; as many as it takes by default.")
+    ] = None,
+    malloc: Annotated[
+        Allocator, typer.Option(help="glibc as it is, without page faults again and again, or both")
+    ] = Allocator.both,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it all, for later comparison.")
+    ] = None,
+) -> None:
+    """Time the program: beside published code, and beside this machine's matrix products."""
+    import torch
+
+    from bench.speed import report
+    from bench.speed.measure import MALLOC, Setup
+
+    mallocs = list(MALLOC) if malloc is Allocator.both else [malloc.value]
+    setup = Setup(rounds, threads or torch.get_num_threads())
+    try:
+        found = report.measure(rows or [], against or [], setup, mallocs)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    console.print(report.table(found))
+    if json:
+        report.write(found, json)
+        console.print(f"written: {json}", soft_wrap=True, markup=False)
 
 
 def _bars() -> Console | None:

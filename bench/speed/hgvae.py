@@ -1,0 +1,278 @@
+"""The paper-size HG-VAE: a train step, MAP, and the memory of a step."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.datasets.synthetic import Synthetic
+from bench.listing import PAPER_SPEC
+from bench.speed.measure import (
+    Result,
+    Setup,
+    against_gemm,
+    gflop,
+    in_child,
+    in_turns,
+    peak_memory,
+    progress,
+    seconds,
+)
+from bench.speed.published import PublishedHGVAE, given_noise
+from bench.training import accumulate
+from models.hgvae import HGVAE
+from models.inference import Map
+
+WINDOWS = 800
+STEPS = 10
+HIDDEN = 0.1
+"""Share of features that MAP completes."""
+FEW = 40
+"""Windows to count floating-point operations with, which are in proportion to windows."""
+AGREE = 100
+"""Windows to see with that both networks agree."""
+MAP_ROUNDS = 2
+RATES = (1.0, 3.0, 10.0, 30.0)
+"""Steps of Adam, mm, among which the fastest way to a posterior is looked for."""
+PUBLISHED = "published"
+
+
+def windows(count: int, device: str = "cpu") -> Tensor:
+    """Return windows of synthetic motion, ``(count, 50, 18, 3)``, mm."""
+    found: list[Tensor] = []
+    frames = PAPER_SPEC.frames
+    for source in Synthetic().sources(None):
+        take = torch.from_numpy(Synthetic().read(source))
+        found += [take[start : start + frames] for start in range(0, len(take) - frames, 5)]
+        if len(found) >= 4 * count:
+            break
+    rows = np.linspace(0, len(found) - 1, count).round().astype(int)
+    return torch.stack([found[row] for row in rows]).to(device)
+
+
+def hide(motion: Tensor) -> Tensor:
+    """Return which features are hidden, bool, the shape of ``motion``."""
+    generator = torch.Generator().manual_seed(0)
+    return (torch.rand(motion.shape, generator=generator) < HIDDEN).to(motion.device)
+
+
+def train_step(model: HGVAE, motion: Tensor) -> Callable[[], object]:
+    """Return what takes a step of the fit loop on a batch."""
+    settings = model.settings
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        accumulate(model, {"motion": motion}, settings.micro_batch, kl_weight=1.0)
+        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+        optimizer.step()
+
+    return step
+
+
+def ascent(model: HGVAE, motion: Tensor, inference: Map) -> Callable[[], Tensor]:
+    """Return what completes a batch from the mean."""
+    occluded = hide(motion)
+    filled = torch.where(occluded, model.mean, motion)
+    return lambda: inference.complete(model, filled, occluded)
+
+
+def of_windows(work: Callable[[Tensor], Callable[[], object]], motion: Tensor) -> float:
+    """Return the GFLOP of ``work(motion)``, counted with a few of its windows."""
+    few = motion[:FEW]
+    return gflop(work(few)) * len(motion) / len(few)
+
+
+def train_alone(setup: Setup) -> list[Result]:
+    """Time a train step of the network as the paper states it, beside the machine's GEMM."""
+    return [_alone("train", f"train step, {WINDOWS} windows", train_step, setup, setup.rounds)]
+
+
+def map_alone(setup: Setup) -> list[Result]:
+    """Time MAP with the network as the paper states it, beside the machine's GEMM."""
+    work = functools.partial(ascent, inference=Map(steps=STEPS))
+    rounds = min(setup.rounds, MAP_ROUNDS)
+    return [_alone("map", f"MAP, {WINDOWS} windows, {STEPS} steps", work, setup, rounds)]
+
+
+def _alone(
+    row: str,
+    what: str,
+    work: Callable[[HGVAE, Tensor], Callable[[], object]],
+    setup: Setup,
+    rounds: int,
+) -> Result:
+    model = HGVAE(PAPER_SPEC)
+    motion = windows(WINDOWS)
+    count = of_windows(functools.partial(work, model), motion)
+    (ours,), rates = in_turns(rounds, f"HG-VAE {what}", work(model, motion))
+    return against_gemm(row, f"HG-VAE {what}", ours, count, rates, setup.malloc)
+
+
+def _pair(setup: Setup, z3: bool = True) -> tuple[HGVAE, PublishedHGVAE]:
+    """Return our network with the published settings, and the published one."""
+    ours = HGVAE(PAPER_SPEC, HGVAE.Settings(**HGVAE.presets["published_code"]))
+    theirs = PublishedHGVAE(setup.against["hgvae"])
+    if not z3:
+        theirs.mute_z3()
+    theirs.give(ours)
+    return ours, theirs
+
+
+def train_published(setup: Setup) -> list[Result]:
+    """Time a train step of our network beside one of the published network, one function both."""
+    ours, theirs = _pair(setup)
+    motion = windows(WINDOWS)
+    agreement = losses_agree(ours, theirs, motion[:AGREE])
+    step = functools.partial(train_step, ours)
+    counts = of_windows(step, motion), of_windows(_bound(theirs.train_step), motion)
+    what = f"HG-VAE train step, {WINDOWS} windows"
+    (mine, other), rates = in_turns(
+        setup.rounds, what, step(motion), lambda: theirs.train_step(motion)
+    )
+    note = f"losses and gradients agree to {agreement:.0e}"
+    wanted = 2.5 if setup.malloc == "default" else 1.5
+    return [
+        Result("train", what, mine, PUBLISHED, other, wanted, "s", *counts, setup.malloc, note),
+        against_gemm("train", f"{what}, as published", mine, counts[0], rates, setup.malloc),
+    ]
+
+
+def map_published(setup: Setup) -> list[Result]:
+    """Time MAP with our network beside the published one, one function both."""
+    ours, theirs = _pair(setup, z3=False)
+    motion = windows(WINDOWS)
+    agreement = posteriors_agree(ours, theirs, motion[:AGREE])
+    inference = Map(steps=STEPS, accumulate=True)
+    work = functools.partial(ascent, ours, inference=inference)
+    reached: list[Tensor] = []
+
+    def published(some: Tensor) -> Callable[[], object]:
+        occluded = hide(some)
+        filled = torch.where(occluded, ours.mean, some)
+        return lambda: reached.append(theirs.ascend(filled, occluded)[1])
+
+    counts = of_windows(work, motion), of_windows(published, motion)
+    what = f"HG-VAE MAP, {WINDOWS} windows, {STEPS} steps"
+    rounds = min(setup.rounds, MAP_ROUNDS)
+    (mine, other), rates = in_turns(rounds, what, work(motion), published(motion))
+    rows = [
+        Result(
+            "map",
+            what,
+            mine,
+            PUBLISHED,
+            other,
+            2.5 if setup.malloc == "default" else None,
+            "s",
+            *counts,
+            setup.malloc,
+            f"posteriors agree to {agreement:.0e}",
+        ),
+        against_gemm("map", f"{what}, as published", mine, counts[0], rates, setup.malloc),
+    ]
+    return [*rows, _to_posterior(ours, motion, reached[-1], other, setup)]
+
+
+def _to_posterior(
+    ours: HGVAE, motion: Tensor, goal: Tensor, other: tuple[float, ...], setup: Setup
+) -> Result:
+    """Time the fewest steps that reach the mean of published log posteriors, ``(window,)``.
+
+    Adam's step is chosen with some of the windows, then timed on all.
+    """
+    candidates = [Map(steps=steps, rate=rate) for steps in range(1, STEPS + 1) for rate in RATES]
+    some = motion[:AGREE]
+    best = next(
+        (one for one in candidates if _reached(ours, some, one) >= goal[:AGREE].mean()),
+        candidates[-1],
+    )
+    while _reached(ours, motion, best) < goal.mean() and best.steps < 2 * STEPS:
+        best = best.model_copy(update={"steps": best.steps + 1})
+    what = f"HG-VAE MAP, to the posterior that {STEPS} published steps reach"
+    mine = tuple(seconds(ascent(ours, motion, best)) for _ in other)
+    progress(f"{what}: {mine[-1]:.2f} s")
+    note = f"{best.steps} steps of {best.rate:g} mm"
+    return Result("map", what, mine, PUBLISHED, other, 5.0, malloc=setup.malloc, note=note)
+
+
+def _reached(model: HGVAE, motion: Tensor, inference: Map) -> Tensor:
+    """Return the mean log posterior of z0 to z2 that a MAP ascent reaches."""
+    return _posterior(model, ascent(model, motion, inference)()).mean()
+
+
+@torch.no_grad()
+def _posterior(model: HGVAE, motion: Tensor) -> Tensor:
+    """Return the log posterior of z0 to z2, which are those that the published code sums."""
+    parts = [model.log_posterior(batch)[:, :-1] for batch in motion.split(AGREE)]
+    return torch.cat(parts).sum(dim=1)
+
+
+def losses_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> float:
+    """Return the largest relative difference of loss, KL terms and gradient by the motion.
+
+    The noise is the same. A gradient's difference is that of norms.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = [
+        torch.randn(nodes, len(motion), features, generator=generator)
+        for nodes, features in ours.settings.latents
+    ]
+    mine, other = (motion.clone().requires_grad_() for _ in range(2))
+    with given_noise(noise):
+        losses = ours.losses(mine, kl_weight=1.0)
+    loss, rates = theirs.losses(other, noise)
+    (by_mine,) = torch.autograd.grad(losses["loss"], mine)
+    (by_other,) = torch.autograd.grad(loss, other)
+    levels = torch.stack([losses[f"kl_z{number}"] for number in range(len(noise))])
+    return max(
+        _relative(losses["loss"], loss), _relative(levels, rates), _relative(by_mine, by_other)
+    )
+
+
+def posteriors_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> float:
+    """Return the largest relative difference of windows' log posteriors after MAP.
+
+    The published code never evaluates its last step, so ours takes one step less here.
+    """
+    occluded = hide(motion)
+    filled = torch.where(occluded, ours.mean, motion)
+    _, posterior = theirs.ascend(filled, occluded)
+    mine = ascent(ours, motion, Map(steps=STEPS - 1, accumulate=True))()
+    return float(((_posterior(ours, mine) - posterior) / posterior).abs().max())
+
+
+def _relative(mine: Tensor, other: Tensor) -> float:
+    return float(((mine - other).norm() / other.norm()).detach())
+
+
+def memory(setup: Setup) -> list[Result]:
+    """Measure the peak memory of a train step, each in a process of its own."""
+    ours = in_child(_peak_ours, setup)
+    other = in_child(_peak_published, setup)
+    what = f"peak memory of a HG-VAE train step, {WINDOWS} windows"
+    return [Result("memory", what, (ours,), PUBLISHED, (other,), 4.0, "GB", malloc=setup.malloc)]
+
+
+def _peak_ours(setup: Setup) -> float:
+    model = HGVAE(PAPER_SPEC, HGVAE.Settings(**HGVAE.presets["published_code"]))
+    return peak_memory(_twice(train_step(model, windows(WINDOWS))))
+
+
+def _peak_published(setup: Setup) -> float:
+    theirs = PublishedHGVAE(setup.against["hgvae"])
+    motion = windows(WINDOWS)
+    return peak_memory(_twice(lambda: theirs.train_step(motion)))
+
+
+def _twice(step: Callable[[], object]) -> Callable[[], object]:
+    """Return two steps: what the first leaves behind is there when the second is at its peak."""
+    return lambda: (step(), step())
+
+
+def _bound(step: Callable[[Tensor], object]) -> Callable[[Tensor], Callable[[], object]]:
+    return lambda motion: lambda: step(motion)

@@ -1,0 +1,139 @@
+"""What ``bench speed`` runs, and how it is told: a table and a JSON file."""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from bench import provenance
+from bench.errors import InputError, did_you_mean
+from bench.files import atomic_file
+from bench.speed import hgvae
+from bench.speed.measure import GEMM_SIZE, MALLOC, Result, Setup, in_child, progress
+from bench.speed.published import kind
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measurement, which gives one or more rows.
+
+    Attributes:
+        rows: names of what it measures, as the command line has them.
+        work: measures; runs in a process of its own.
+        against: the published code that it needs; empty for none.
+        mallocs: the allocator's settings that it is run with.
+    """
+
+    rows: tuple[str, ...]
+    work: Callable[[Setup], list[Result]]
+    against: str = ""
+    mallocs: tuple[str, ...] = ("default",)
+
+
+PARTS = (
+    Part(("train",), hgvae.train_published, "hgvae", tuple(MALLOC)),
+    Part(("map",), hgvae.map_published, "hgvae", tuple(MALLOC)),
+    Part(("train",), hgvae.train_alone, mallocs=tuple(MALLOC)),
+    Part(("map",), hgvae.map_alone, mallocs=tuple(MALLOC)),
+    Part(("memory",), hgvae.memory, "hgvae"),
+)
+
+
+def measure(
+    rows: Sequence[str], against: Sequence[Path], setup: Setup, mallocs: Sequence[str]
+) -> list[Result]:
+    """Measure some rows, all of them by default.
+
+    Where a row can be held against published code, and that is named, it is; else it is measured
+    beside the machine alone.
+
+    Raises:
+        InputError: a row or a checkout is not known.
+    """
+    known = sorted({row for part in PARTS for row in part.rows})
+    for row in rows:
+        if row not in known:
+            raise InputError(f"speed: no row called '{row}'{did_you_mean(row, known)}")
+    setup = replace(setup, against={kind(path): path.resolve() for path in against})
+    results: list[Result] = []
+    for part in PARTS:
+        if rows and not set(rows) & set(part.rows):
+            continue
+        if part.against and part.against not in setup.against:
+            continue
+        for malloc in part.mallocs:
+            if malloc in mallocs:
+                progress(f"{', '.join(part.rows)} ({malloc} malloc)")
+                results += in_child(part.work, replace(setup, malloc=malloc))
+    return results
+
+
+def table(results: Sequence[Result]) -> Table:
+    """Return what was measured, a row each, medians with their range over rounds."""
+    shown = Table(
+        "row",
+        "what",
+        "malloc",
+        "ours",
+        "against",
+        "other",
+        "ratio",
+        "wanted",
+        "met",
+        "GFLOP",
+        "GFLOP/s",
+        "note",
+        caption=(
+            "median [range] of rounds in turns; ratio: other / ours; published: code of --against; "
+            f"GEMM: as many FLOP at this machine's float32 rate of {GEMM_SIZE}x{GEMM_SIZE} products"
+        ),
+    )
+    for one in results:
+        ratio = "" if one.ratio is None else _with_range(one.ratios, "")
+        met = {None: "", True: "yes", False: "NO"}[one.met]
+        rate = one.gflop / statistics.median(one.ours) if one.gflop else None
+        shown.add_row(
+            one.row,
+            one.what,
+            one.malloc,
+            _with_range(one.ours, one.unit),
+            one.against,
+            _with_range(one.other, one.unit) if one.other else "",
+            ratio,
+            "" if one.wanted is None else f"{one.wanted:.3g}",
+            met,
+            _gflop(one),
+            "" if rate is None else f"{rate:.0f}",
+            one.note,
+        )
+    return shown
+
+
+def _gflop(one: Result) -> str:
+    if one.gflop is None:
+        return ""
+    if one.other_gflop is None or one.other_gflop == one.gflop:
+        return f"{one.gflop:.0f}"
+    return f"{one.gflop:.0f}, other {one.other_gflop:.0f}"
+
+
+def _with_range(values: Sequence[float], unit: str) -> str:
+    text = f"{statistics.median(values):.3g} {unit}".rstrip()
+    if len(values) > 1:
+        text += f" [{min(values):.3g}, {max(values):.3g}]"
+    return text
+
+
+def write(results: Sequence[Result], path: Path) -> None:
+    """Write what was measured as JSON, with what it ran on."""
+    rows = [
+        {**asdict(one), "ratio": one.ratio, "met": one.met, "median": statistics.median(one.ours)}
+        for one in results
+    ]
+    content = {"threads": torch.get_num_threads(), **provenance.collect(), "rows": rows}
+    with atomic_file(path) as draft:
+        draft.write_text(json.dumps(content, indent=1) + "\n")

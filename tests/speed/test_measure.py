@@ -1,0 +1,49 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.speed import measure, report
+from bench.speed.measure import MALLOC, Result, Setup, against_gemm, gflop, in_child, in_turns
+
+
+def _allocator(setup: Setup) -> dict[str, str]:
+    return {name: os.environ[name] for name in MALLOC["tuned"] if name in os.environ}
+
+
+def test_a_child_has_the_allocator_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "7")
+    assert in_child(_allocator, Setup(threads=1, malloc="tuned")) == MALLOC["tuned"]
+    assert os.environ["MALLOC_TOP_PAD_"] == "7"
+
+
+def test_gflop_are_those_of_matrix_products() -> None:
+    left, right = torch.ones(30, 40), torch.ones(40, 50)
+    assert gflop(lambda: left @ right) == pytest.approx(2 * 30 * 40 * 50 / 1e9)
+
+
+def test_ratios_are_of_rounds_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "GEMM_SIZE", 64)
+    order: list[str] = []
+    times, rates = in_turns(2, "both", lambda: order.append("a"), lambda: order.append("b"))
+    assert order == ["a", "b", "a", "b"]
+    assert [len(one) for one in (*times, rates)] == [2, 2, 2]
+    result = Result("row", "what", (1.0, 2.0, 4.0), "other", (2.0, 6.0, 4.0), wanted=2.0)
+    assert result.ratios == (2.0, 3.0, 1.0)
+    assert (result.ratio, result.met) == (2.0, True)
+
+
+def test_a_share_of_the_rate_is_that_of_the_round() -> None:
+    result = against_gemm("row", "what", (2.0, 1.0), gflop=10.0, rates=[1e10, 2e10], malloc="tuned")
+    assert result.ratios == (0.5, 0.5)
+    assert result.met is False
+
+
+def test_what_is_written_can_be_compared(tmp_path: Path) -> None:
+    report.write([Result("row", "what", (1.0, 3.0), "other", (4.0, 6.0), 2.0)], tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    (row,) = content["rows"]
+    assert (row["median"], row["ratio"], row["met"]) == (2.0, 3.0, True)
+    assert content["hardware"]["threads"] >= 1
