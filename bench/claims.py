@@ -1,6 +1,6 @@
 """The paper's claims, each held against a run: the paper's figure, ours, a verdict, a control."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ HGVAE_LEVEL = 0.005
 STRAIGHT = 0.95
 """Share of variance that a straight line must explain to be called consistent."""
 
-Verdict = Literal["holds", "does not hold", "not tested"]
+Verdict = Literal["holds", "does not hold", "not tested", "withheld"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Claim:
         statement: what is claimed.
         paper: the paper's figure.
         ours: the run's figure, with its 95 % interval.
-        verdict: whether it holds here.
+        verdict: whether it holds here; withheld of a quick look, which settles nothing.
         control: the same figure of what must not look good, or of a simple baseline.
     """
 
@@ -63,7 +63,13 @@ def claims(results: Results) -> list[Claim]:
     """Return the claims (a) to (f), some in two parts, with the run's verdict on each."""
     cast = _cast(results.protocol)
     judged = [_error, _audit, _detection, _order, _log_log, _forecasting, _actions, _drawn]
-    return [judge(results, cast) for judge in judged]
+    told = [judge(results, cast) for judge in judged]
+    if results.protocol.limit:
+        told = [
+            replace(claim, verdict="withheld") if claim.verdict != "not tested" else claim
+            for claim in told
+        ]
+    return told
 
 
 def table(judged: list[Claim]) -> pd.DataFrame:
@@ -71,14 +77,15 @@ def table(judged: list[Claim]) -> pd.DataFrame:
     return pd.DataFrame([vars(claim) for claim in judged])
 
 
-def write(judged: list[Claim], folder: Path, label: str) -> None:
-    """Write ``claims.csv`` and ``claims.md``."""
-    rows = table(judged)
+def write(results: Results, folder: Path) -> None:
+    """Write ``claims.csv`` and ``claims.md`` of a run's results."""
+    rows = table(claims(results))
+    stamped = rows.assign(dataset=results.label, **results.counts)
     with atomic_file(folder / "claims.csv") as draft:
-        rows.assign(dataset=label).to_csv(draft, index=False, lineterminator="\n")
+        stamped.to_csv(draft, index=False, lineterminator="\n")
     with atomic_file(folder / "claims.md") as draft:
-        text = rows.to_markdown(index=False)
-        draft.write_text(f"# The paper's claims\n\nData: {label}.\n\n{text}\n", encoding="utf-8")
+        note = f"# The paper's claims\n\nData: {results.basis}."
+        draft.write_text(f"{note}\n\n{rows.to_markdown(index=False)}\n", encoding="utf-8")
 
 
 def _cast(protocol: Protocol) -> _Cast:

@@ -48,6 +48,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override, as models.hgvae.epochs=5."),
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Quick look: at most N windows of each split, 2 epochs. Stamped as no result.",
+    ),
+]
 Only = Annotated[
     str | None, typer.Option(metavar="NAME,...", help="Run these models of the protocol alone.")
 ]
@@ -82,6 +89,7 @@ def run(
     protocol: ProtocolFile,
     set_: Overrides = None,
     only: Only = None,
+    limit: Limit = None,
     data_root: DataRoot = None,
     results: Results = Path("results"),
     executor: Annotated[
@@ -104,7 +112,7 @@ def run(
         raise InputError("--address is of a Ray cluster; leave it out with --executor local")
     options = Options(results, data_root, executor.value, address, dry_run, strict)
     try:
-        code = execute(_resolved(protocol, set_, only), options, console)
+        code = execute(_resolved(protocol, set_, only, limit), options, console)
     except KeyboardInterrupt:
         raise Interrupted from None
     raise typer.Exit(code)
@@ -112,12 +120,16 @@ def run(
 
 @app.command()
 def validate(
-    protocol: ProtocolFile, set_: Overrides = None, only: Only = None, plugin: Plugins = None
+    protocol: ProtocolFile,
+    set_: Overrides = None,
+    only: Only = None,
+    limit: Limit = None,
+    plugin: Plugins = None,
 ) -> None:
     """Check a protocol and print it with every setting stated; run nothing."""
     import yaml
 
-    resolved = _resolved(protocol, set_, only)
+    resolved = _resolved(protocol, set_, only, limit)
     typer.echo(yaml.safe_dump(resolved.to_dict(), sort_keys=False, allow_unicode=True), nl=False)
 
 
@@ -133,7 +145,7 @@ def claims_(
     from bench.run import print_claims
 
     found = results.read(run)
-    claims.write(claims.claims(found), run, found.label)
+    claims.write(found, run)
     print_claims(found, console)
     console.print(f"written: {run / 'claims.csv'}, {run / 'claims.md'}", soft_wrap=True)
 
@@ -316,10 +328,11 @@ def _bars() -> Console | None:
     return console if console.is_terminal else None
 
 
-def _resolved(path: Path, overrides: list[str] | None, only: str | None) -> Any:
+def _resolved(path: Path, overrides: list[str] | None, only: str | None, limit: int | None) -> Any:
     from bench.protocol import load
 
-    protocol = load(path, overrides or [])
+    stated = [] if limit is None else [f"limit={limit}"]
+    protocol = load(path, [*(overrides or []), *stated])
     return protocol.only([name.strip() for name in only.split(",")]) if only else protocol
 
 

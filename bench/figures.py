@@ -39,6 +39,7 @@ def write_all(found: Results, folder: Path) -> list[Path]:
     for name, figure in drawn.items():
         if figure is None:
             continue
+        figure.supxlabel(found.basis, fontsize=7, color="0.4")
         for suffix in ("pdf", "png"):
             with atomic_file(folder / f"{name}.{suffix}") as draft:
                 figure.savefig(draft, dpi=200, bbox_inches="tight")

@@ -18,7 +18,7 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 
     Returns:
         predictor, model and inference (who completed the past; empty for the true one), mechanism,
-        level, horizon_ms, metric, share, value, low, high, n, seeds. Metrics are ``mpjpe`` at each
+        level, horizon_ms, metric and ``records.SUMMARY``. Metrics are ``mpjpe`` at each
         horizon and ``mpjpe_average`` over all frames of the future, mm; ``eq4``, mm squared; and
         ``change_vs_mean``, the per-cent change of ``mpjpe_average`` against the same past completed
         with the mean, paired by window.

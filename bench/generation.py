@@ -26,13 +26,13 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 
     Returns:
         model, action (empty for all of them), metric (a key of ``METRICS``), value, low, high, n,
-        seeds. Empty without a classifier to judge.
+        recordings, seeds. Empty without a classifier to judge.
     """
     judge = protocol.judge
     mine = (values["split"] == "sample") | (values["model"] == judge)
     chosen = values[mine & values["metric"].isin(list(METRICS))]
     if not judge or chosen.empty:
-        return pd.DataFrame(columns=["model", "action", "metric", "value", "low", "high", "n"])
+        return pd.DataFrame(columns=["model", "action", "metric", *records.SUMMARY])
     whole = records.summarise(chosen, ["model"]).assign(action="")
     named = chosen[(chosen["metric"] == "action_told") & (chosen["action"] != "")]
     by_action = records.summarise(named, ["model", "action"])

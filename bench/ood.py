@@ -9,12 +9,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.plan import DEGRADED
-from bench.statistics import COVERAGE, resamples
+from bench.statistics import COVERAGE, SEED_STREAM, resamples
 
 CONDITION = ["model", "score", "mechanism", "level"]
 METRICS = ("auroc", "aupr", "fpr95", "shift_sd")
-COLUMNS = [*CONDITION, "metric", "share", "value", "low", "high", "n", "seeds"]
-LEVEL_COLUMNS = [*CONDITION, "share", "direction", "auroc", "tried"]
+COUNTS = ["n", "recordings", "seeds"]
+COLUMNS = [*CONDITION, "metric", "share", "value", "low", "high", *COUNTS]
+LEVEL_COLUMNS = [*CONDITION, "share", "direction", "auroc", "tried", *COUNTS]
+OF = ["window", "source", "seed"]
+"""What ``COUNTS`` count."""
 ACCEPTED = 95
 """Per cent of clean windows that the threshold of ``fpr95`` accepts as clean."""
 
@@ -51,9 +54,10 @@ def detection(values: pd.DataFrame) -> pd.DataFrame:
     Returns:
         ``COLUMNS``, one row per ``CONDITION`` and metric, in the order of ``values``. ``value`` is
         the mean over seeds; ``low`` and ``high`` are its 95 % percentile interval over resamples
-        of recordings, the same for clean and degraded windows and for all seeds. They are nan
-        with fewer than two recordings of clean or of degraded windows. ``share`` is the mean
-        share of hidden features in the degraded windows, ``n`` their number.
+        of recordings, the same for clean and degraded windows and for all seeds, and of seeds,
+        where there are several. They are nan with fewer than two recordings of clean or of
+        degraded windows. ``share`` is the mean share of hidden features in the degraded windows,
+        ``n`` their number, ``recordings`` that of the recordings they are of.
     """
     clean, degraded = _split(values)
     references = dict(iter(clean.groupby(["model", "score"])))
@@ -65,9 +69,9 @@ def detection(values: pd.DataFrame) -> pd.DataFrame:
             continue
         group = group[group["seed"].isin(seeds)]
         estimates = _estimates(reference[reference["seed"].isin(seeds)], group)
-        share, count = group["share"].mean(), group["window"].nunique()
+        share, counts = group["share"].mean(), [group[name].nunique() for name in OF]
         for metric, estimate in zip(METRICS, estimates.tolist(), strict=True):
-            rows.append((*labels, metric, share, *estimate, count, len(seeds)))
+            rows.append((*labels, metric, share, *estimate, *counts))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -98,7 +102,7 @@ def detection_levels(table: pd.DataFrame) -> pd.DataFrame:
             direction = "below" if shift > 0 else "above"
             here = (group["level"] == level) & (group["metric"] == "auroc")
             auroc = group.loc[here, "value"].item()
-        rows.append((*labels, level, share, direction, auroc, len(shifts)))
+        rows.append((*labels, level, share, direction, auroc, len(shifts), *shifts[COUNTS].max()))
     return pd.DataFrame(rows, columns=LEVEL_COLUMNS)
 
 
@@ -129,12 +133,23 @@ def _estimates(clean: pd.DataFrame, degraded: pd.DataFrame) -> Floats:
 
     seeds = clean["seed"].unique()
     by_seed = [_measure(side(clean, seed), side(degraded, seed), weights) for seed in seeds]
-    drawn = np.mean(by_seed, axis=0)
+    drawn = _over_seeds(np.array(by_seed))
     interval = np.full((2, len(METRICS)), np.nan)
     if min(clean["source"].nunique(), degraded["source"].nunique()) > 1:
         tail = (1 - COVERAGE) / 2
         interval = pd.DataFrame(drawn[:, 1:].T).quantile([tail, 1 - tail]).to_numpy()
     return np.column_stack([drawn[:, 0], *interval])
+
+
+def _over_seeds(by_seed: Floats) -> Floats:
+    """Return the mean over seeds of ``(seed, metric, 1 + draw)`` values, drawn seeds in draws."""
+    count, _, draws = by_seed.shape
+    weights = np.ones((count, draws))
+    if count > 1:
+        weights[:, 1:] = resamples(count, SEED_STREAM).T
+    # A draw without a seed has no need of its values, which may be nan there.
+    taken = np.where(weights[:, None] > 0, by_seed, 0)
+    return (taken * weights[:, None]).sum(axis=0) / count
 
 
 def _weights(clean: "pd.Series[str]", degraded: "pd.Series[str]") -> tuple[pd.Index, Floats]:

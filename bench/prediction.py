@@ -18,6 +18,7 @@ COLUMNS = [
     "horizon_ms",
     "value",
     "n",
+    "recordings",
     "seeds",
     "published",
     "difference",
@@ -113,7 +114,9 @@ def _of_choice(
     labels = {"predictor": predictor, "windows": choice, "seeds": int(mine["count"].max())}
     for place, (horizon, group) in enumerate(mine.groupby("horizon_ms", sort=False)):
         rows = group.set_index("window").loc[windows]
-        actions = rows.groupby("action", sort=False)["mean"].agg(["mean", "count"])
+        actions = rows.groupby("action", sort=False).agg(
+            mean=("mean", "mean"), count=("mean", "size"), recordings=("source", "nunique")
+        )
         whole = {action for action in actions.index if not _touches(action, absent)}
         here = {**labels, "horizon_ms": horizon, "source": published.source if published else ""}
         for action, row in actions.iterrows():
@@ -122,6 +125,7 @@ def _of_choice(
                 "action": action,
                 "value": row["mean"],
                 "n": int(row["count"]),
+                "recordings": int(row["recordings"]),
                 "published": _published(published, [str(action)], place),
                 "comparable": action in whole,
             }
@@ -134,6 +138,7 @@ def _of_choice(
                 "action": name,
                 "value": actions["mean"].loc[sorted(chosen)].mean(),
                 "n": int(actions["count"].loc[sorted(chosen)].sum()),
+                "recordings": rows.loc[rows["action"].isin(chosen), "source"].nunique(),
                 "published": _published(published, sorted(chosen), place, stated),
                 "comparable": chosen == whole and not (name == AVERAGE and absent),
             }

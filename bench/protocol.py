@@ -39,6 +39,8 @@ from models.inference import Inference
 Label = Annotated[str, Field(min_length=1)]
 REFERENCES = ("mean", "linear")
 """Models that the others' error is stated against unless a protocol names others."""
+LIMITED_EPOCHS = 2
+"""Epochs that a fit of a quick look has at most."""
 HORIZONS_MS = (80, 160, 320, 400, 560, 720, 880, 1000)
 """When predictions are judged unless a protocol says otherwise, where windows have these frames."""
 
@@ -140,6 +142,7 @@ class _Head(Settings):
     comparisons: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     seeds: list[int] = Field([0], min_length=1)
     scale: Scale = Scale()
+    limit: int | None = Field(None, ge=1)
     resources: Resources = Resources()
 
 
@@ -223,7 +226,11 @@ class CorruptionEntry:
 
 @dataclass(frozen=True)
 class Protocol:
-    """An experiment, every setting of it stated."""
+    """An experiment, every setting of it stated.
+
+    ``limit`` makes it a quick look: no split has more windows than that, no model draws more, and
+    no fit has more than ``LIMITED_EPOCHS`` epochs. None: it is the whole experiment.
+    """
 
     name: str
     description: str
@@ -242,7 +249,17 @@ class Protocol:
     comparisons: Mapping[str, Comparison]
     seeds: tuple[int, ...]
     scale: Scale
+    limit: int | None
     resources: Resources
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that runs of it are in; a quick look is never in a whole one's."""
+        return f"{self.name}-limit-{self.limit}" if self.limit else self.name
+
+    def labelled(self, data: str) -> str:
+        """Return what tables and figures call the data, which says so if this is a quick look."""
+        return f"{data} (smoke run, limit {self.limit}: not a result)" if self.limit else data
 
     @property
     def spec(self) -> MotionSpec:
@@ -324,6 +341,7 @@ class Protocol:
             },
             "seeds": list(self.seeds),
             "scale": self.scale.model_dump(mode="json"),
+            "limit": self.limit,
             "resources": self.resources.model_dump(mode="json"),
         }
 
@@ -399,7 +417,7 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
         raise InputError(
             f"{label}: a label of occlusion, corruption or foreign is one of them only"
         )
-    return Protocol(
+    protocol = Protocol(
         name=head.name,
         description=head.description,
         dataset=dataset,
@@ -424,7 +442,33 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
         comparisons={label: _comparison(head, label) for label in head.comparisons},
         seeds=_distinct(head.seeds, "seeds"),
         scale=head.scale,
+        limit=head.limit,
         resources=head.resources,
+    )
+    return protocol if head.limit is None else _limited(protocol, head.limit)
+
+
+def _limited(protocol: Protocol, limit: int) -> Protocol:
+    """Return a protocol cut down to a quick look; one that is so already stays as it is."""
+
+    def short(entry: Any) -> Any:
+        epochs = getattr(entry.settings, "epochs", LIMITED_EPOCHS)
+        if epochs <= LIMITED_EPOCHS:
+            return entry
+        settings = entry.settings.model_copy(update={"epochs": LIMITED_EPOCHS})
+        return replace(entry, settings=settings)
+
+    splits = {
+        split: min(limit, getattr(protocol.scale, split) or limit)
+        for split in ("train", "valid", "test")
+    }
+    # A window of each action is the least that can be drawn.
+    drawn = min(protocol.scale.samples, max(limit, len(protocol.actions)))
+    return replace(
+        protocol,
+        models={label: short(entry) for label, entry in protocol.models.items()},
+        predictors={label: short(entry) for label, entry in protocol.predictors.items()},
+        scale=protocol.scale.model_copy(update={**splits, "samples": drawn}),
     )
 
 

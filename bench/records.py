@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bench import statistics
 from bench.plan import Cell, Plan
@@ -40,7 +39,7 @@ WINDOW_COLUMNS = [
     "metric",
     "value",
 ]
-SUMMARY = ["share", "value", "low", "high", "n", "seeds"]
+SUMMARY = ["share", "value", "low", "high", "n", "recordings", "seeds"]
 CONDITION = ["mechanism", "level"]
 IMPUTER = ["model", "inference"]
 
@@ -92,18 +91,18 @@ def summarise(
     Args:
         values: one row per cell, window and metric, as ``windows`` returns it.
         keys: the columns that tell one row of the result from another. Where ``seed`` is not
-            among them, a window's values are averaged over seeds first.
+            among them, the mean is over seeds too, and so is the interval.
         references: imputers to state the others' error against.
 
     Returns:
-        ``keys``, metric, share, value, low, high, n (windows), seeds. Beside the metrics of
-        ``values`` there is the per-cent change of MSE against each reference that ran, paired by
-        window.
+        ``keys``, metric and ``SUMMARY``: share, value, low, high, n (windows), recordings, seeds.
+        Beside the metrics of ``values`` there is the per-cent change of MSE against each reference
+        that ran, paired by window and seed.
     """
-    averaged = by_window(values, keys)
     rows = []
+    averaged = by_window(values, keys).assign(base=1.0)
     for labels, group in averaged.groupby([*keys, "metric"], sort=False, dropna=False):
-        rows.append((*labels, *_row(group, np.ones(len(group)), statistics.mean)))
+        rows.append((*labels, *_row(group, statistics.mean)))
     table = pd.DataFrame(rows, columns=[*keys, "metric", *SUMMARY])
     errors = values[values["metric"] == "mse"]
     against = [
@@ -114,16 +113,17 @@ def summarise(
 
 
 def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return values by window, averaged over what ``keys`` do not tell apart, such as seeds."""
-    told_apart = [*keys, "metric", "window", "source"]
+    """Return values by window and seed, averaged over what else ``keys`` do not tell apart."""
+    told_apart = list(dict.fromkeys([*keys, "metric", "seed", "window", "source"]))
     return values.groupby(told_apart, sort=False, as_index=False, dropna=False).agg(
-        value=("value", "mean"), share=("share", "mean"), seeds=("seed", "nunique")
+        value=("value", "mean"), share=("share", "mean")
     )
 
 
-def aligned(base: pd.DataFrame, group: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the values of ``base`` for the windows of ``group``, in their order."""
-    return base.set_index("window")["value"].loc[group["window"]].to_numpy(dtype=np.float64)
+def paired(group: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of windows and seeds that both have; ``base`` is the other's value there."""
+    others = base[["window", "seed", "value"]].rename(columns={"value": "base"})
+    return group.merge(others, on=["window", "seed"])
 
 
 def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFrame:
@@ -144,7 +144,8 @@ def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFra
         if base.empty:
             continue
         for labels, mine in group.groupby(keys, sort=False, dropna=False):
-            rows.append((*labels, *_row(mine, aligned(base, mine), statistics.change)))
+            if not (pairs := paired(mine, base)).empty:
+                rows.append((*labels, *_row(pairs, statistics.change)))
     return pd.DataFrame(rows, columns=[*keys, *SUMMARY])
 
 
@@ -152,7 +153,7 @@ def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
     """Return the per-cent change of MSE of one imputer against another, by condition.
 
     Returns:
-        mechanism, level, share, value, low, high, n, seeds.
+        mechanism, level and ``SUMMARY``.
     """
     errors = values[values["metric"] == "mse"]
     rows = []
@@ -164,8 +165,8 @@ def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
                 (comparison.against, ""),
             )
         )
-        if not one.empty and not other.empty:
-            rows.append((*labels, *_row(one, aligned(other, one), statistics.change)))
+        if not (pairs := paired(one, other)).empty:
+            rows.append((*labels, *_row(pairs, statistics.change)))
     return pd.DataFrame(rows, columns=[*CONDITION, *SUMMARY])
 
 
@@ -178,7 +179,7 @@ def paired_tests(
     (``statistics.sign_flip_p``) and two-sided; p is corrected over all rows by Holm's method.
 
     Returns:
-        model, inference, mechanism, level, best_baseline, recordings, p, p_holm.
+        model, inference, mechanism, level, best_baseline, p, p_holm.
     """
     errors = values[values["metric"] == "mse"]
     rows = []
@@ -192,21 +193,25 @@ def paired_tests(
         base = simple[simple["model"] == best]
         for imputer, group in level.groupby(IMPUTER, sort=False):
             if imputer[0] in models:
-                difference = group["value"].to_numpy() - aligned(base, group)
-                p = statistics.sign_flip_p(difference, group["source"].to_numpy())
-                rows.append((*imputer, *condition, best, group["source"].nunique(), p))
-    columns = [*IMPUTER, *CONDITION, "best_baseline", "recordings", "p"]
+                pairs = paired(group, base)
+                difference = (pairs["value"] - pairs["base"]).to_numpy()
+                p = statistics.sign_flip_p(difference, pairs["source"].to_numpy())
+                rows.append((*imputer, *condition, best, p))
+    columns = [*IMPUTER, *CONDITION, "best_baseline", "p"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
 
 
 def _row(
-    group: pd.DataFrame, against: np.ndarray, statistic: statistics.Statistic
-) -> tuple[float, float, float, float, int, int]:
-    """Return the columns ``SUMMARY`` of one group of windows."""
-    columns = np.column_stack([group["value"], against])
-    interval = statistics.estimate(columns, group["source"].to_numpy(), statistic)
-    return (group["share"].mean(), *interval, len(group), int(group["seeds"].max()))
+    group: pd.DataFrame, statistic: statistics.Statistic
+) -> tuple[float, float, float, float, int, int, int]:
+    """Return the columns ``SUMMARY`` of one group of windows, of their ``value`` and ``base``."""
+    sources, seeds = group["source"].to_numpy(), group["seed"].to_numpy()
+    interval = statistics.estimate(
+        group[["value", "base"]].to_numpy(np.float64), sources, statistic, seeds
+    )
+    windows, recordings, count = (group[name].nunique() for name in ("window", "source", "seed"))
+    return (group["share"].mean(), *interval, windows, recordings, count)
 
 
 def _without_values(

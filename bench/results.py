@@ -24,7 +24,7 @@ class Results:
 
     Attributes:
         protocol: what ran.
-        label: the data set, as tables and figures call it.
+        label: the data set, as tables and figures call it, with what must be said beside it.
         values: per-window values (``records.windows``).
         imputation: ``tables.imputation``.
         quality: ``tables.quality``.
@@ -48,6 +48,19 @@ class Results:
     prediction: pd.DataFrame
     generation: pd.DataFrame
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many test windows, recordings and seeds the run is of."""
+        tests = self.values[self.values["split"] == "test"]
+        named = {"n": "window", "recordings": "source", "seeds": "seed"}
+        return {name: tests[column].nunique() for name, column in named.items()}
+
+    @property
+    def basis(self) -> str:
+        """What every figure says of its numbers: the data, windows, recordings and seeds."""
+        table = pd.DataFrame([self.counts] if len(self.values) else [])
+        return tables.basis(table, self.label)
+
 
 def build(
     values: pd.DataFrame,
@@ -65,7 +78,7 @@ def build(
         label: the data set.
         absent: files of the data set that were not there.
     """
-    fits = list(fits)
+    label, fits = protocol.labelled(label), list(fits)
     imputed, foretold = (values[(values["predictor"] == "") == no] for no in (True, False))
     detection = ood.detection(imputed)
     return Results(
@@ -148,21 +161,15 @@ def write(results: Results, folder: Path) -> None:
     }
     for name, (table, sections) in parts.items():
         if not table.empty or (name == "imputation" and results.protocol.models):
-            _write(table, sections(table), folder, name, table, results.label)
+            _write(table, sections(table), folder, name, results.label)
     detection, levels = results.detection, results.levels
     if not detection.empty:
         found = tables.ood_sections(detection, levels)
-        _write(detection, found, folder, "ood", detection, results.label)
-        _write(levels, found[-1:], folder, "detection_level", detection, results.label)
+        _write(detection, found, folder, "ood", results.label)
+        _write(levels, found[-1:], folder, "detection_level", results.label)
 
 
 def _write(
-    table: pd.DataFrame,
-    sections: list[tables.Section],
-    folder: Path,
-    name: str,
-    counted: pd.DataFrame,
-    label: str,
+    table: pd.DataFrame, sections: list[tables.Section], folder: Path, name: str, label: str
 ) -> None:
-    """Write a table, its note made from the windows and seeds of ``counted``."""
-    tables.write(table, sections, folder, name, tables.note(counted, label), label)
+    tables.write(table, sections, folder, name, tables.note(table, label), label)

@@ -213,12 +213,12 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
 
 def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
     """Write the run's folder, whole or not at all, and point ``latest`` at it."""
-    label = work.data.label
+    label = work.protocol.labelled(work.data.label)
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, outcomes)
     fits, absent = facts["fits"].values(), work.data.absent
-    found = results.build(values, work.protocol, fits, label, absent)
-    folder = _new_folder(work.options.results / work.protocol.name)
+    found = results.build(values, work.protocol, fits, work.data.label, absent)
+    folder = _new_folder(work.options.results / work.protocol.folder)
     with atomic_folder(folder) as draft:
         resolved = yaml.safe_dump(work.protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
@@ -231,7 +231,7 @@ def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
         times.table(work.plan, work.store, label).to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)
         if work.protocol.models:
-            claims.write(claims.claims(found), draft, label)
+            claims.write(found, draft)
         figures.write_all(found, draft)
         test = work.data.splits["test"].thin(work.protocol.scale.test)
         gallery.write(work.protocol, work.plan, work.store, test, draft, label)
@@ -262,6 +262,7 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
             "windows": {split: len(windows) for split, windows in data.splits.items()},
         },
         "seeds": list(work.protocol.seeds),
+        "smoke_run": work.protocol.limit is not None,
         "fits": {
             # Two labels may name one fit, so its key alone would lose one.
             f"{fit.label}/{fit.seed}": {
@@ -297,7 +298,8 @@ def _print_plan(
         f"{split} {min(len(windows), getattr(protocol.scale, split) or len(windows))}"
         for split, windows in data.splits.items()
     )
-    console.print(f"[bold]{escape(protocol.name)}[/] on {escape(data.label)}: windows {counts}")
+    where = escape(protocol.labelled(data.label))
+    console.print(f"[bold]{escape(protocol.name)}[/] on {where}: windows {counts}")
     table = Table("model", "parameters", "fits to do", "cells to do", "cells in all")
     for label, entry in protocol.learners.items():
         table.add_row(
@@ -364,26 +366,26 @@ def _print_results(found: Results, console: Console) -> None:
     }
     for metric, table in shown.items():
         if metric in set(table["metric"]):
-            title = f"{tables.caption(metric)} - {found.label}"
+            title = f"{tables.caption(metric)} - {tables.basis(table, found.label)}"
             print_text(tables.readable(table, metric), title, console)
+
+    def show(sections: list[tables.Section], table: pd.DataFrame) -> None:
+        basis = tables.basis(table, found.label)
+        for section in sections:
+            print_text(section.text, f"{section.caption} - {basis}", console)
+
     if not found.quality.empty:
-        (section,) = tables.quality_sections(found.quality)
-        print_text(section.text, f"{section.caption} - {found.label}", console)
+        show(tables.quality_sections(found.quality), found.quality)
     if not found.comparisons.empty:
-        (section,) = tables.comparison_sections(found.comparisons)
-        print_text(section.text, f"{section.caption} - {found.label}", console)
+        show(tables.comparison_sections(found.comparisons), found.comparisons)
     # The changes against the mean say the same again; they are in the files.
-    shown_alone = ("true_past", AVERAGE)
-    for section in forecasting.sections(found.forecasting):
-        if not section.name.endswith(shown_alone):
-            continue
-        print_text(section.text, f"{section.caption} - {found.label}", console)
+    told = forecasting.sections(found.forecasting)
+    shown_alone = [section for section in told if section.name.endswith(("true_past", AVERAGE))]
+    show(shown_alone, found.forecasting)
     if found.protocol.published:
-        for section in prediction.sections(found.prediction):
-            print_text(section.text, f"{section.caption} - {found.label}", console)
+        show(prediction.sections(found.prediction), found.prediction)
     if not found.generation.empty:
-        for section in generation.sections(found.generation, found.protocol.judge):
-            print_text(section.text, f"{section.caption} - {found.label}", console)
+        show(generation.sections(found.generation, found.protocol.judge), found.generation)
     if found.protocol.models:
         print_claims(found, console)
 
@@ -401,7 +403,8 @@ def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
 
 def print_claims(found: Results, console: Console) -> None:
     """Print the paper's claims and what became of each."""
-    shown = Table("claim", "paper", "ours", "verdict", "control", title="The paper's claims")
+    title = escape(f"The paper's claims - {found.basis}")
+    shown = Table("claim", "paper", "ours", "verdict", "control", title=title)
     for claim in claims.claims(found):
         row = (claim.statement, claim.paper, claim.ours, claim.verdict, claim.control)
         shown.add_row(*map(escape, row), end_section=True)

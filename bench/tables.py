@@ -80,8 +80,8 @@ def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Return the imputation table from per-window values.
 
     One row per imputer, mechanism, level and metric, seeds taken together. Rows of ``mse`` of
-    generative models also have ``best_baseline``, ``recordings`` and the paired test's ``p`` and
-    ``p_holm`` (``records.paired_tests``).
+    generative models also have ``best_baseline`` and the paired test's ``p`` and ``p_holm``
+    (``records.paired_tests``).
     """
     metrics = (*ERRORS, *(f"change_vs_{name}" for name in protocol.references))
     keys = [*records.IMPUTER, *records.CONDITION]
@@ -103,7 +103,7 @@ def quality(
         fits: summary of every finished fit.
 
     Returns:
-        model, metric (a key of ``QUALITY``), value, low, high, n, seeds.
+        model, metric (a key of ``QUALITY``), value, low, high, n, recordings, seeds.
     """
     chosen = values[
         values["metric"].isin(
@@ -160,10 +160,11 @@ def imputation_sections(table: pd.DataFrame) -> list[Section]:
             for p, best in zip(tested["p_holm"], tested["best_baseline"], strict=True)
         ]
         text = pivot(rows, conditions(tested), told)
-        least = 2.0 ** (1 - tested["recordings"].max())
+        recordings = tested["recordings"].max()
+        least = 2.0 ** (1 - recordings)
         note = (
             "Paired test of MSE against the best baseline, p after Holm's correction for "
-            f"{len(tested)} tests; {tested['recordings'].max():.0f} recordings allow no p below "
+            f"{len(tested)} tests; {recordings:.0f} recordings allow no p below "
             f"{least:.2g} before it"
         )
         sections.append(Section("p_holm", note, text))
@@ -231,11 +232,23 @@ def write(
 
 def note(table: pd.DataFrame, label: str) -> str:
     """Return what a reader must know of a table's numbers."""
-    count = "no cell was finished"
-    if not table.empty:
-        count = f"{table['n'].max():.0f} windows, {table['seeds'].max():.0f} seed(s)"
-    spread = "; in brackets the 95 % interval over recordings" if "low" in table else ""
-    return f"Data: {label}; {count}{spread}."
+    spread = ""
+    if "low" in table:
+        over = "recordings and seeds" if table["seeds"].max() > 1 else "recordings"
+        spread = f"; in brackets the 95 % interval over {over}"
+    return f"Data: {basis(table, label)}{spread}."
+
+
+def basis(table: pd.DataFrame, label: str) -> str:
+    """Return the data set and how many windows, recordings and seeds a table is of."""
+    if table.empty:
+        return f"{label}; no cell was finished"
+    named = {"n": "window", "recordings": "recording", "seeds": "seed"}
+    counts = {what: int(table[column].max()) for column, what in named.items()}
+    windows, recordings, seeds = (
+        f"{count} {what}" if count == 1 else f"{count} {what}s" for what, count in counts.items()
+    )
+    return f"{label}; {windows} of {recordings}, {seeds}"
 
 
 def named(models: Iterable[str], details: Iterable[str]) -> list[str]:

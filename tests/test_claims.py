@@ -635,13 +635,28 @@ def test_a_run_of_nothing_tests_nothing(tmp_path: Path) -> None:
     told = claims.claims(nothing)
     assert [claim.claim for claim in told] == ["a", "a", "b", "c", "d", "e", "f", "f"]
     assert {claim.verdict for claim in told} == {"not tested"}
-    claims.write(told, tmp_path, "motion")
+    claims.write(nothing, tmp_path)
     written = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)
     assert list(written["verdict"]) == ["not tested"] * 8
     assert set(written["dataset"]) == {"motion"}
     text = (tmp_path / "claims.md").read_text()
     for letter in "abcdef":
         assert f"({letter}" in text
+
+
+def test_a_quick_look_has_its_figures_and_no_verdict(tmp_path: Path) -> None:
+    values = reduction(everywhere(20))
+    quick = results(values, protocol(limit=6))
+    assert judged(results(values))["a"].verdict == "holds"
+    told = judged(quick)
+    assert told["a"].verdict == "withheld"
+    assert told["a"].ours == judged(results(values))["a"].ours
+    assert {claim.verdict for claim in told.values()} == {"withheld", "not tested"}
+    claims.write(quick, tmp_path)
+    stamp = "smoke run, limit 6: not a result"
+    assert pd.read_csv(tmp_path / "claims.csv")["dataset"].str.contains(stamp).all()
+    text = (tmp_path / "claims.md").read_text()
+    assert f"motion ({stamp}); 6 windows of 3 recordings, 1 seed." in text
 
 
 def test_verdicts_follow_from_the_tables_alone() -> None:

@@ -170,6 +170,22 @@ def test_seeds_are_averaged_not_pooled() -> None:
     assert set(table["n"]) == {47}
 
 
+def test_a_draw_weighs_seeds_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every recording once, the second of three seeds twice, the third not at all."""
+    pairs = [drawn(seed, ties=False) for seed in range(3)]
+    tables = [
+        side(scores, seed=seed)
+        for seed, pair in enumerate(pairs)
+        for side, scores in zip((rows, degraded_rows), pair, strict=True)
+    ]
+    draws = {4: [[1, 1, 1, 1]], 3: [[1, 2, 0]]}
+    monkeypatch.setattr(ood, "resamples", lambda count, stream=0: np.array(draws[count]))
+    table = detect(*tables)
+    by_seed = np.array([expected(*pair) for pair in pairs])
+    assert list(table["value"]) == pytest.approx(list(by_seed.mean(axis=0)))
+    assert list(table["low"]) == pytest.approx(list((by_seed[0] + 2 * by_seed[1]) / 3))
+
+
 def test_a_seed_without_clean_windows_is_left_out() -> None:
     clean, degraded = drawn(0, ties=False)
     kept = [rows(clean), degraded_rows(degraded)]

@@ -570,7 +570,7 @@ def test_detectors_alone_make_a_run(tiny: Path, tmp_path: Path, bench: Bench) ->
     # The note under a table tells of its own windows.
     for name in ("ood.md", "ood.tex", "models.md"):
         assert "no cell was finished" not in (run / name).read_text()
-    assert "12 windows, 2 seed(s)" in (run / "ood.md").read_text()
+    assert "12 windows of 12 recordings, 2 seeds" in (run / "ood.md").read_text()
 
 
 @numbers_alone

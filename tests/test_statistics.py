@@ -55,6 +55,62 @@ def test_overlapping_windows_do_not_narrow_the_interval() -> None:
     assert width(50) == pytest.approx(width(1))
 
 
+def crossed(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return values of 8 seeds and 20 recordings of 3 windows, each with an effect of its own."""
+    seed, recording = rng.normal(0, 1, 8), rng.normal(0, 1, 20)
+    values = 10 + seed[:, None, None] + recording[:, None] + rng.normal(0, 0.5, (8, 20, 3))
+    seeds, recordings, _ = np.indices(values.shape)
+    return values.ravel(), recordings.ravel().astype(str), seeds.ravel()
+
+
+def test_the_interval_over_recordings_and_seeds_covers_the_truth_that_neither_alone_does() -> None:
+    rng = np.random.default_rng(4)
+    covered = {"both": 0, "recordings": 0, "seeds": 0}
+    for _ in range(200):
+        values, recordings, seeds = crossed(rng)
+        columns = np.column_stack([values, np.ones(len(values))])
+        for name, told in {
+            "both": (recordings, seeds),
+            "recordings": (recordings, None),
+            "seeds": (seeds.astype(str), None),
+        }.items():
+            _, low, high = statistics.estimate(columns, told[0], statistics.mean, told[1])
+            covered[name] += low <= 10 <= high
+    assert 0.87 <= covered["both"] / 200 <= 0.99
+    assert covered["recordings"] / 200 < 0.8
+    assert covered["seeds"] / 200 < 0.9
+
+
+def test_a_crossed_draw_weighs_each_pair_by_both_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written anew: every value repeated as often as its recording times as its seed was drawn."""
+    rng = np.random.default_rng(6)
+    values, recordings, seeds = crossed(rng)
+    of_recordings = rng.multinomial(20, np.full(20, 1 / 20), size=1)
+    of_seeds = rng.multinomial(8, np.full(8, 1 / 8), size=1)
+    monkeypatch.setattr(
+        statistics, "resamples", lambda count, stream=0: of_seeds if stream else of_recordings
+    )
+    columns = np.column_stack([values, np.ones(len(values))])
+    value, low, high = statistics.estimate(columns, recordings, statistics.mean, seeds)
+    names = np.unique(recordings)
+    times = [
+        of_recordings[0][np.flatnonzero(names == name)[0]] * of_seeds[0][seed]
+        for name, seed in zip(recordings, seeds, strict=True)
+    ]
+    assert value == pytest.approx(values.mean())
+    assert low == high == pytest.approx(np.repeat(values, times).mean())
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    rng = np.random.default_rng(8)
+    values, recordings, seeds = crossed(rng)
+    columns = np.column_stack([values, np.ones(len(values))])
+    mixed = rng.permutation(len(values))
+    one = statistics.estimate(columns, recordings, statistics.mean, seeds)
+    other = statistics.estimate(columns[mixed], recordings[mixed], statistics.mean, seeds[mixed])
+    assert one == pytest.approx(other)
+
+
 def test_change_is_paired() -> None:
     base = np.array([1.0, 100.0, 10000.0])
     columns = np.column_stack([0.5 * base, base])
