@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -7,16 +8,43 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand, TyperOption
 
 from bench.errors import InputError, did_you_mean
 
-app = typer.Typer(
+
+class Strict(TyperCommand):
+    """A command that refuses what an unset variable of a shell, or a slip, makes of its words."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an empty word, and an option given twice where one alone would count."""
+        told, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for one in self.get_params(ctx):
+            values = told.get(one.name)
+            option = one if isinstance(one, TyperOption) else None
+            name = option.opts[0] if option else str(one.name).upper()
+            if values == "" or (isinstance(values, list | tuple) and "" in values):
+                raise InputError(f"{name}: it is empty; say what, or leave it out")
+            if option and not option.multiple and not option.is_flag and given.count(option) > 1:
+                raise InputError(f"{name}: it is given twice; leave one out")
+        return super().parse_args(ctx, args)
+
+
+class App(typer.Typer):
+    """Commands that are ``Strict``."""
+
+    def command(self, name: str | None = None, **more: Any) -> Any:
+        """Return a decorator that makes a command of a function."""
+        return super().command(name, cls=Strict, **more)
+
+
+app = App(
     help="Compare generative imputers of human motion.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="Motion: what there is, what it is worth, where to get it.")
+data = App(help="Motion: what there is, what it is worth, where to get it.")
 app.add_typer(data, name="data", no_args_is_help=True)
 # Piped output is not squeezed into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -58,9 +86,21 @@ Limit = Annotated[
 Only = Annotated[
     str | None, typer.Option(metavar="NAME,...", help="Run these models of the protocol alone.")
 ]
+
+
+def _there(root: Path | None) -> Path | None:
+    if root is not None and not root.is_dir():
+        raise InputError(f"--data-root {root}: it is no folder; check it, or BENCH_DATA")
+    return root
+
+
 DataRoot = Annotated[
     Path | None,
-    typer.Option(envvar="BENCH_DATA", help="Folder of real data; the synthetic set needs none."),
+    typer.Option(
+        envvar="BENCH_DATA",
+        callback=_there,
+        help="Folder of real data; the synthetic set needs none.",
+    ),
 ]
 
 
@@ -81,7 +121,19 @@ Plugins = Annotated[
         help="A Python file with a model, predictor or data set of your own; may be repeated.",
     ),
 ]
-Results = Annotated[Path, typer.Option(help="Folder of runs, and of what they share.")]
+
+
+def _may_be_made(results: Path) -> Path:
+    place = next(path for path in (results, *results.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise InputError(f"--results {results}: {place} is no folder; name another place")
+    return results
+
+
+Results = Annotated[
+    Path,
+    typer.Option(callback=_may_be_made, help="Folder of runs, and of what they share."),
+]
 
 
 @app.command()
@@ -336,15 +388,30 @@ def _resolved(path: Path, overrides: list[str] | None, only: str | None, limit: 
     return protocol.only([name.strip() for name in only.split(",")]) if only else protocol
 
 
+def _wrong_words(error: Any) -> str:
+    """Return what is wrong with a command's words, and which help says how to write them."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "bench"
+    return f"{' '.join(error.format_message().split()).rstrip('.')}; see {command} --help"
+
+
+def _file_trouble(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; input that can be mended ends in one line and exit code 2."""
     try:
-        app(arguments)
+        sys.exit(app(arguments, prog_name="bench", standalone_mode=False))
     except InputError as error:
         print(f"bench: {error}", file=sys.stderr)
         sys.exit(2)
+    except typer.TyperException as error:
+        if error.format_message():  # nothing is wrong where help was shown for want of a command
+            print(f"bench: {InputError(_wrong_words(error))}", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"bench: {InputError(_file_trouble(error))}", file=sys.stderr)
         sys.exit(2)
     except Interrupted:
         note = "interrupted; what had finished is kept, the same command goes on from there"

@@ -92,6 +92,8 @@ def get(
         InputError: no public archive of that name, or it cannot be had, or is not what is due.
     """
     archive = _known(name)
+    if url is not None:
+        _check_url(url)
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise InputError(f"--sha256 {sha256}: a SHA-256 is 64 hexadecimal digits")
     target = folder / archive.folder
@@ -103,6 +105,16 @@ def get(
     left_out = unpack(fetched, target, archive.suffixes)
     fetched.unlink()
     return target, left_out
+
+
+def _check_url(url: str) -> None:
+    """Raise InputError if nothing could be fetched from an address, before anything is tried."""
+    try:
+        requests.Request("GET", url).prepare()
+    except requests.exceptions.RequestException as error:
+        raise InputError(f"--url {url}: {error}") from None
+    if not url.lower().startswith(("http://", "https://")):
+        raise InputError(f"--url {url}: must begin with http:// or https://")
 
 
 def _known(name: str) -> Archive:

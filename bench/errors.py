@@ -17,7 +17,8 @@ class InputError(Exception):
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest of ``known``, or every known word."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
+    small = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), small, n=1)
     if near:
-        return f" (did you mean '{near[0]}'?)"
+        return f" (did you mean '{small[near[0]]}'?)"
     return f" (known: {', '.join(known)})" if known else ""

@@ -59,3 +59,9 @@ class Learner(nn.Module, ABC):
     def parameter_count(self) -> int:
         """Return the number of learnable values."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def parameters(cls: Any, spec: MotionSpec, settings: Any) -> int:
+    """Return how many learnable values a learner has, without giving them memory."""
+    with torch.device("meta"):
+        return cls(spec, settings).parameter_count()

@@ -8,6 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from bench.datasets.synthetic import SKELETON
+from bench.learner import parameters
 from bench.motion import MotionSpec, Skeleton
 from bench.registry import (
     CORRUPTIONS,
@@ -19,7 +20,6 @@ from bench.registry import (
     Registry,
     summary,
 )
-from bench.run import parameters
 from models.base import Classifier, GenerativeImputer, Imputer
 from predictors.base import PUBLISHED_JOINTS
 

@@ -9,16 +9,18 @@ another.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from bench import plain
+from bench.datasets.archive import reason_of
 from bench.datasets.base import Dataset
 from bench.errors import InputError, did_you_mean
+from bench.learner import parameters
 from bench.motion import MotionSpec
 from bench.motion.corruption import Corruption
 from bench.motion.occlusion import Level, Mechanism
@@ -33,10 +35,21 @@ from bench.registry import (
 )
 from bench.settings import Settings
 from bench.validation import validated
-from models.base import Classifier, Detector, Imputer
+from models.base import Classifier, Detector, GenerativeImputer, Imputer
 from models.inference import Inference
 
-Label = Annotated[str, Field(min_length=1)]
+
+def _legible(label: str) -> str:
+    """Return a label that tables, messages and names of files can have as it is."""
+    if not label.isprintable() or label != label.strip() or {"/", "\\"} & set(label):
+        raise ValueError("a label is printable text without / and \\")
+    return label
+
+
+Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_legible)]
+Seed = Annotated[int, Field(ge=0)]
+MOST_PARAMETERS = 10**10
+"""Learnable values of a model at most: 40 GB."""
 REFERENCES = ("mean", "linear")
 """Models that the others' error is stated against unless a protocol names others."""
 LIMITED_EPOCHS = 2
@@ -51,7 +64,9 @@ class Scale(Settings):
     train: int | None = Field(None, ge=1)
     valid: int | None = Field(None, ge=1)
     test: int | None = Field(None, ge=1)
-    samples: int = Field(200, ge=1, description="windows to draw from each generative model")
+    samples: int = Field(
+        200, ge=1, le=100_000, description="windows to draw from each generative model"
+    )
 
 
 class Share(Settings):
@@ -116,7 +131,7 @@ class Published(Settings):
     predictor: str
     source: str = Field(description="who printed them, and where")
     windows: str = Field("all", description="which choice of test windows they are about")
-    mm: dict[str, tuple[float | None, ...]] = Field(
+    mm: dict[str, tuple[Annotated[float, Field(ge=0)] | None, ...]] = Field(
         min_length=1,
         description="errors by action, or their average, at each of forecast.horizons_ms",
     )
@@ -125,7 +140,7 @@ class Published(Settings):
 class _Head(Settings):
     """The parts of a protocol that need no registry; the others are only shaped here."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     description: str = ""
     dataset: dict[str, Any]
     models: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
@@ -136,11 +151,11 @@ class _Head(Settings):
     occlusion: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     corruption: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     foreign: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
-    actions: list[Label] = Field(default_factory=list)
+    actions: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     show: list[dict[str, Any]] = Field(default_factory=list)
     references: list[str] | None = None
     comparisons: dict[Label, dict[str, Any]] = Field(default_factory=dict)
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1)
     scale: Scale = Scale()
     limit: int | None = Field(None, ge=1)
     resources: Resources = Resources()
@@ -282,6 +297,24 @@ class Protocol:
         """Which frame of the future is judged, counted from 0, by horizon in ms."""
         return _frames(self.forecast.horizons_ms or (), self.spec)
 
+    def parameters(self, label: str) -> int:
+        """Return how many learnable values a model or predictor has.
+
+        Raises:
+            InputError: there is no such one for windows of this shape, or on any machine.
+        """
+        entry = self.learners[label]
+        where = f"{'models' if label in self.models else 'predictors'}.{label}"
+        try:
+            count = parameters(entry.cls, self.spec, entry.settings)
+        except Exception as error:
+            # A class of the user's own may fail in any way; ours raise ValueError.
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise InputError(f"{where}: {kind}{reason_of(error)}") from None
+        if count > MOST_PARAMETERS:
+            raise InputError(f"{where}: {count:.1e} parameters fit nowhere; lower its settings")
+        return count
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values from which ``resolve`` makes the same protocol again."""
         return {
@@ -379,21 +412,19 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
     Raises:
         InputError: the file is missing, not YAML, or says something that cannot be.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    raw = plain.read(path)
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a protocol is a mapping of keys such as dataset and models")
     for override in overrides:
         _apply(raw, override)
     raw.setdefault("name", path.stem)
     try:
-        return resolve(raw)
+        protocol = resolve(raw)
+        for label in protocol.learners:
+            protocol.parameters(label)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    return protocol
 
 
 def resolve(raw: Mapping[str, Any]) -> Protocol:
@@ -417,6 +448,9 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
         raise InputError(
             f"{label}: a label of occlusion, corruption or foreign is one of them only"
         )
+    _check_apart([*head.models, *head.predictors])
+    _check_apart(labels)
+    _check_apart(head.inference)
     protocol = Protocol(
         name=head.name,
         description=head.description,
@@ -515,6 +549,7 @@ def _references(head: _Head) -> tuple[str, ...]:
         return tuple(label for label in REFERENCES if label in head.models)
     for label in head.references:
         _check_label(label, head.models, "references")
+        _check_completed(head, label, "", "references")
     return _distinct(head.references, "references")
 
 
@@ -527,6 +562,7 @@ def _shown(head: _Head, number: int) -> Shown:
     _check_label(shown.mechanism, head.occlusion, f"{where}.mechanism")
     levels = head.occlusion[shown.mechanism].get("levels") or ()
     _check_label(str(shown.level), {str(level): None for level in levels}, f"{where}.level")
+    _check_completed(head, shown.model, shown.inference, where)
     return shown
 
 
@@ -537,7 +573,24 @@ def _comparison(head: _Head, label: str) -> Comparison:
     _check_label(comparison.against, head.models, f"{where}.against")
     if comparison.inference:
         _check_label(comparison.inference, head.inference, f"{where}.inference")
+    if comparison.model == comparison.against:
+        raise InputError(f"{where}: {comparison.model} is held against itself; name another")
+    _check_completed(head, comparison.model, comparison.inference, where)
+    _check_completed(head, comparison.against, "", where)
     return comparison
+
+
+def _check_completed(head: _Head, label: str, inference: str, where: str) -> None:
+    """Raise InputError if no window is completed by a model in that way."""
+    entry = _model(head, label)
+    if not issubclass(entry.cls, Imputer) or entry.train_on:
+        raise InputError(f"{where}: {label} completes nothing")
+    known = [""]
+    if issubclass(entry.cls, GenerativeImputer):
+        known = [way for way in entry.inference or head.inference if way != "mean"]
+    if inference not in known:
+        how = f"inference: {' or '.join(known)}" if any(known) else "no inference"
+        raise InputError(f"{where}: {label} is completed with {how}")
 
 
 def _forecast(head: _Head, spec: MotionSpec) -> Forecast:
@@ -705,13 +758,17 @@ def _occlusion(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEn
             built.check(spec)
         except ValueError as error:
             raise InputError(f"{where}.levels: {error}") from None
-        if parsed[-1].features(spec.features) == 0:
+        count = parsed[-1].features(spec.features)
+        if count == 0:
             raise InputError(
                 f"{where}.levels: level {level} hides nothing; leave it out, "
                 "clean windows are always scored"
             )
+        alike = [str(p) for p in parsed if p.features(spec.features) == count]
+        if len(alike) > 1:
+            raise InputError(f"{where}.levels: {' and '.join(alike)} hide the same; keep one")
     kept = built.model_dump(mode="json", exclude={"level", "seed"})
-    return OcclusionEntry(name, _distinct(parsed, f"{where}.levels"), kept)
+    return OcclusionEntry(name, tuple(parsed), kept)
 
 
 def _corruption(label: str, raw: dict[str, Any], spec: MotionSpec) -> CorruptionEntry:
@@ -754,6 +811,14 @@ def _found(registry: Any, name: object, where: str) -> Any:
         raise InputError(f"{where}: {error}") from None
 
 
+def _check_apart(labels: Iterable[str]) -> None:
+    """Raise InputError for labels that a reader, or a file system, may take for each other."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        if (other := seen.setdefault(label.casefold(), label)) != label:
+            raise InputError(f"{other}, {label}: labels differ in capitals alone; rename one")
+
+
 def _distinct(values: Sequence[Any], where: str) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise InputError(f"{where}: {', '.join(map(str, values))} names the same one twice")
@@ -767,9 +832,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise InputError(f"--set {override}: write it as models.hgvae.epochs=5")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: the value is not valid YAML") from None
+        value = plain.parse(text)
+    except ValueError as error:
+        raise InputError(f"--set {override}: the value is not valid YAML: {error}") from None
     place = raw
     for key in keys[:-1]:
         if place.get(key) is None:

@@ -146,7 +146,7 @@ def load_plugin(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # Somebody else's code may fail in any way.
         del sys.modules[name]
         reason = " ".join(str(error).split())

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from bench import forecasting, generation, ood, prediction, tables
+from bench import forecasting, generation, ood, plain, prediction, records, tables
 from bench.errors import InputError
 from bench.protocol import Protocol, resolve
 
 VALUES = "windows.parquet"
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
+NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
+"""Columns that per-window values have in runs of every version."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,11 @@ def open_run(folder: Path) -> Run:
     """Return what a run's folder says; raises InputError if it is not one."""
     try:
         values = pd.read_parquet(folder / VALUES)
-        raw = yaml.safe_load((folder / PROTOCOL).read_text(encoding="utf-8"))
+        raw = plain.read(folder / PROTOCOL)
         facts = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         # What every reader takes for granted.
+        if lacking := NEEDED - set(values):
+            raise ValueError(f"{VALUES} has no column {min(lacking)}")
         facts["fits"].values(), facts["data"]["label"], facts["data"]["absent_files"]
         return Run(resolve(raw), values, facts)
     except (
@@ -127,7 +130,7 @@ def open_run(folder: Path) -> Run:
         LookupError,
         TypeError,
         AttributeError,
-        yaml.YAMLError,
+        RecursionError,
     ) as error:
         raise _no_run(folder, error) from None
 

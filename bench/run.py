@@ -34,7 +34,6 @@ from bench.datasets.base import Data, Dataset
 from bench.datasets.build import load
 from bench.errors import InputError, did_you_mean
 from bench.files import atomic_folder
-from bench.motion import MotionSpec
 from bench.protocol import Protocol
 from bench.registry import plugins
 from bench.results import Results
@@ -105,7 +104,6 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
     whole = plan.make(protocol, data, foreign)
-    _check_shown(protocol, whole)
     missing = whole.missing(store)
     for one in (data, *others.values()):
         _print_left_out(one, console)
@@ -160,19 +158,6 @@ def _check_actions(protocol: Protocol, data: Data) -> None:
             if action not in known:
                 near = did_you_mean(action, known)
                 raise InputError(f"models.{label}.train_on: no train window of '{action}'{near}")
-
-
-def _check_shown(protocol: Protocol, whole: plan.Plan) -> None:
-    """Raise InputError if a completion is to be drawn that nothing makes."""
-    impute = [cell for cell in whole.cells if cell.task == "impute"]
-    made = {(cell.model, cell.inference, cell.mechanism, cell.level) for cell in impute}
-    for number, shown in enumerate(protocol.show):
-        if shown.cell not in made:
-            inferences = {cell.inference for cell in impute if cell.model == shown.model}
-            known = sorted(inferences - {plan.DEGRADED})
-            how = f"inference: {' or '.join(known)}" if any(known) else "no inference"
-            reason = f"is completed with {how}" if known else "completes nothing"
-            raise InputError(f"show.{number}: {shown.model} {reason}")
 
 
 def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
@@ -304,7 +289,7 @@ def _print_plan(
     for label, entry in protocol.learners.items():
         table.add_row(
             label + (" (control)" if entry.cls.control else ""),
-            f"{_parameters(label, protocol):,}",
+            f"{protocol.parameters(label):,}",
             str(sum(fit.label == label for fit in missing.fits)),
             str(sum(cell.learner == label for cell in missing.cells)),
             str(sum(cell.learner == label for cell in whole.cells)),
@@ -334,28 +319,6 @@ def _print_left_out(data: Data, console: Console) -> None:
     if data.incomplete:
         label = f"{data.name}, windows left out for missing values:"
         console.print(f"[yellow]{label}[/] {data.incomplete}")
-
-
-def _parameters(label: str, protocol: Protocol) -> int:
-    """Return how many learnable values a model or predictor of a protocol has.
-
-    Raises:
-        InputError: there is no such one for windows of this shape.
-    """
-    entry = protocol.learners[label]
-    try:
-        return parameters(entry.cls, protocol.spec, entry.settings)
-    except ValueError as error:
-        section = "models" if label in protocol.models else "predictors"
-        raise InputError(f"{section}.{label}: {error}") from None
-
-
-def parameters(cls: Any, spec: MotionSpec, settings: Any) -> int:
-    """Return how many learnable values a learner has, without giving them memory."""
-    import torch
-
-    with torch.device("meta"):
-        return cls(spec, settings).parameter_count()
 
 
 def _print_results(found: Results, console: Console) -> None:

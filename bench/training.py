@@ -31,7 +31,7 @@ class TrainingError(RuntimeError):
 class TrainSettings(Settings):
     """How to fit by gradient descent."""
 
-    epochs: int = Field(500, ge=1)
+    epochs: int = Field(500, ge=1, le=1_000_000)
     batch_size: int = Field(800, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0, description="largest norm of the whole gradient")

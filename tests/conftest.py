@@ -52,6 +52,20 @@ TINY: dict[str, Any] = {
 }
 
 
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """Return the tiny protocol with one value changed; an Ellipsis removes it."""
+    raw = yaml.safe_load(yaml.safe_dump(TINY))
+    place = raw
+    *keys, last = path.split("/")
+    for key in keys:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return raw
+
+
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds real data unless it asks for them."""

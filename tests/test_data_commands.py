@@ -113,6 +113,7 @@ def test_names_are_shown_as_they_are(
 
     monkeypatch.setitem(DATASETS._classes, "wobble", Odd)
     root = tmp_path / "a[" / "b] [red]"
+    root.mkdir(parents=True)
     listed = bench("data", "list", "--data-root", root)
     assert listed.code == 0
     assert cells(listed.out, "wobble")[2] == odd

@@ -62,10 +62,12 @@ class Dataset(Settings, ABC):
     fixed: ClassVar[bool] = False
     home: ClassVar[str] = ""
 
-    frames: int = Field(50, ge=2, description="frames of a window")
-    fps: float = Field(25.0, gt=0, description="frames per second")
+    frames: int = Field(50, ge=2, le=2000, description="frames of a window")
+    fps: float = Field(25.0, gt=0, le=1000, description="frames per second")
     stride: int = Field(5, ge=1, description="frames from one window's start to the next one's")
-    future: int = Field(25, ge=1, description="frames after a window, for predictors to foretell")
+    future: int = Field(
+        25, ge=1, le=2000, description="frames after a window, for predictors to foretell"
+    )
     orientation: Literal["removed", "facing_removed", "kept"] = Field(
         "removed", description="the root's rotation: none, all but its turn about the vertical, all"
     )

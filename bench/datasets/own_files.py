@@ -12,9 +12,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-import yaml
-
-from bench.datasets.archive import HEAD, File, reason_of, tree
+from bench import plain
+from bench.datasets.archive import HEAD, File, tree
 from bench.datasets.base import SPLITS, data_root
 from bench.errors import InputError
 from bench.motion import derive_seed
@@ -113,13 +112,9 @@ def described(cls: type[Description], path: Path) -> Description:
 def _parsed(cls: type[Description], path: Path, text: bytes) -> Description:
     """Return what a text says; ``path`` is what messages call it."""
     try:
-        # A few lines that name each other can say more than any memory holds.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ValueError("it has an alias (*), which is not read")
-        raw = yaml.safe_load(text)
-    except Exception as error:
-        # A damaged number or date lets the reader raise almost anything.
-        raise InputError(f"{path}: not valid YAML: {reason_of(error)}") from None
+        raw = plain.parse(text)
+    except ValueError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: no mapping of keys; docs/own_data.md shows a whole one")
     try:

@@ -93,8 +93,12 @@ class Synthetic(Dataset):
     name: ClassVar[str] = "synthetic"
     synthetic: ClassVar[bool] = True
 
-    subjects: int = Field(8, ge=4, description="the last two are test, the one before is valid")
-    seconds: float = Field(9.0, gt=0, description="length of each subject's take of each action")
+    subjects: int = Field(
+        8, ge=4, le=1000, description="the last two are test, the one before is valid"
+    )
+    seconds: float = Field(
+        9.0, gt=0, le=3600, description="length of each subject's take of each action"
+    )
     seed: int = Field(0, ge=0, description="another seed is another set of people and takes")
 
     @property

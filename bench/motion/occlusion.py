@@ -42,7 +42,7 @@ class Level:
         if isinstance(value, float):
             share = value
         elif isinstance(value, str):
-            if value.strip().isdigit():
+            if value.strip().isdecimal():
                 return cls(count=int(value))
             if match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value):
                 share = float(match[1]) / 100

@@ -264,7 +264,7 @@ def test_a_wrong_layout_is_one_line(tmp_path: Path, change: dict[str, Any], mess
         ("", "no mapping of keys"),
         ("fps: !!int ''", "not valid YAML"),
         ("fps: 2026-99-99", "not valid YAML"),
-        ("a: &a [x, x]\nunits: [*a, *a]", "alias"),
+        ("a: &a [*a]", "aliases"),
         ("#" * 2**17, "larger than"),
     ],
 )
