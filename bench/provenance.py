@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import torch
 
+NAME = "motion-imputation-bench"
 PACKAGES = (
-    "motion-imputation-bench",
     "torch",
     "numpy",
     "scipy",
@@ -32,7 +32,7 @@ def collect() -> dict[str, Any]:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": ["bench", *sys.argv[1:]],
         "commit": commit(),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {NAME: _version(NAME), **versions()},
         "hardware": _hardware(),
     }
 
@@ -54,14 +54,17 @@ def commit() -> str | None:
         return None
 
 
-def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+def versions() -> dict[str, str | None]:
+    """Return the version of Python and of each package that results may hang on."""
+    packages = {package: _version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **packages}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _hardware() -> dict[str, Any]:

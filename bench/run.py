@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from bench import (
     claims,
+    cluster,
     figures,
     forecasting,
     gallery,
@@ -173,17 +175,16 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
         device=resources.device,
         plugins=tuple(map(str, plugins().values())),
     )
-    on_ray = work.options.executor == "ray"
-    if on_ray:
-        sweep.start_ray(work.options.address, console)
-    try:
-        if on_ray:
-            sweep.check_share(resources.fit, "fit")
-            sweep.check_share(resources.evaluate, "evaluate")
+    executor = work.options.executor
+    files = list(plugins().values())
+    with (
+        cluster.joined(work.options.address, resources, work.store.folder, files, console)
+        if executor == "ray"
+        else nullcontext()
+    ):
         fits = sweep.trials_of_fits(work.protocol, missing.fits)
         forecasts = [cell for cell in missing.cells if cell.task == "forecast"]
         others = [cell for cell in missing.cells if cell.task != "forecast"]
-        executor = work.options.executor
         outcomes = sweep.run("fits", workspace, fits, resources.fit, executor, console)
         # Forecasts are made from what the other cells completed.
         for title, cells in (("cells", others), ("forecasts", forecasts)):
@@ -191,9 +192,6 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
             share = resources.evaluate
             outcomes += sweep.run(title, workspace, trials, share, executor, console)
         return outcomes
-    finally:
-        if on_ray:
-            sweep.stop_ray()
 
 
 def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:

@@ -5,10 +5,7 @@ fits that train nothing. The store is the truth about what is done; Ray is only 
 is missing, and a trial whose worker died is run again for what it had not finished.
 """
 
-import logging
-import os
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -23,11 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
-from bench.errors import InputError
 from bench.plan import Cell, Fit, from_plain, to_plain
 from bench.protocol import Protocol, Share
 from bench.training import Progress
-from bench.trials import Outcome, Workspace, available_cpus
+from bench.trials import Outcome, Workspace
 from models.base import GenerativeImputer
 
 Executor = Literal["ray", "local"]
@@ -147,75 +143,6 @@ def _outcomes(result: Any, jobs: list[dict[str, Any]], workspace: Workspace) -> 
             yield Outcome(job.key, job.title, "done")
         else:
             yield Outcome(job.key, job.title, "failed", error=reason)
-
-
-def start_ray(address: str | None, console: Console) -> None:
-    """Start a local Ray, or join the cluster at ``address``; InputError if that cannot be."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError(
-            f"ray cannot be imported ({error}); install it or run with --executor local"
-        ) from None
-    _check_reachable(address)
-    project = str(Path(__file__).resolve().parent.parent)
-    paths = os.pathsep.join(p for p in (project, os.environ.get("PYTHONPATH", "")) if p)
-    try:
-        ray.init(
-            address=address or "local",
-            num_cpus=None if address else available_cpus(),
-            include_dashboard=None if address else False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": {"PYTHONPATH": paths, "RAY_CHDIR_TO_TRIAL_DIR": "0"}},
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = address or "this machine"
-        hint = "; if that cluster asks for a token, set RAY_AUTH_MODE=token" if address else ""
-        raise InputError(f"no Ray at {where}: {' '.join(str(error).split())}{hint}") from None
-    have = ray.cluster_resources()
-    console.print(f"Ray: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs")
-
-
-def _check_reachable(address: str | None) -> None:
-    """Raise InputError if nothing answers at HOST:PORT; Ray itself takes minutes to say so."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"no Ray at {address} ({error}); start one there with: ray start --head --port={port}"
-        ) from None
-
-
-def check_share(share: Share, what: str) -> None:
-    """Raise InputError if no machine of the running Ray could ever hold one trial."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(
-        node.get("CPU", 0) >= share.cpus and node.get("GPU", 0) >= share.gpus for node in nodes
-    ):
-        raise InputError(
-            f"resources.{what}: no machine of this Ray has {share.cpus:g} CPUs and "
-            f"{share.gpus:g} GPUs free for one trial; ask for less"
-        )
-
-
-def stop_ray() -> None:
-    """Leave Ray; a local one ends."""
-    import ray
-
-    ray.shutdown()
 
 
 def describe(progress: Progress) -> str:

@@ -1,0 +1,216 @@
+"""The Ray that a sweep runs on: one of this machine's own, or a cluster of machines.
+
+Before any job runs, each machine of a cluster is asked what it would run: with other code or other
+packages than the driver's it would compute other values under the same keys.
+"""
+
+import hashlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bench import provenance
+from bench.code import PROJECT
+from bench.errors import InputError
+from bench.protocol import Resources, Share
+from bench.trials import available_cpus
+
+ANSWER_SECONDS = 120
+SHOWN = 3
+
+
+@contextmanager
+def joined(
+    address: str | None,
+    resources: Resources,
+    store: Path,
+    plugins: Sequence[Path],
+    console: Console,
+) -> Iterator[None]:
+    """Start a local Ray, or join the cluster at ``address``; leave it when the block ends.
+
+    Raises:
+        InputError: there is no such Ray; none of its machines can ever hold a trial; or one of
+            them has other code or packages than this process, or does not see the store.
+    """
+    _start(address, console)
+    try:
+        _check_share(resources.fit, "fit")
+        _check_share(resources.evaluate, "evaluate")
+        if address:
+            _check_machines(store, plugins)
+        yield
+    finally:
+        import ray
+
+        ray.shutdown()
+
+
+def _start(address: str | None, console: Console) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            f"ray cannot be imported ({error}); install it or run with --executor local"
+        ) from None
+    _check_reachable(address)
+    project = str(Path(__file__).resolve().parent.parent)
+    # What a machine of a cluster says itself of where the project lies comes first there.
+    own = "${PYTHONPATH}" if address else os.environ.get("PYTHONPATH", "")
+    paths = (own, project) if address else (project, own)
+    variables = {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    }
+    try:
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else available_cpus(),
+            include_dashboard=None if address else False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": variables},
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        where = address or "this machine"
+        hint = "; if that cluster asks for a token, set RAY_AUTH_MODE=token" if address else ""
+        raise InputError(f"no Ray at {where}: {' '.join(str(error).split())}{hint}") from None
+    have = ray.cluster_resources()
+    machines = f", {len(_machines())} machines" if address else ""
+    console.print(f"Ray: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs{machines}")
+
+
+def _check_reachable(address: str | None) -> None:
+    """Raise InputError if nothing answers at HOST:PORT; Ray itself takes minutes to say so."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"no Ray at {address} ({error}); start one there with: ray start --head --port={port}"
+        ) from None
+
+
+def _machines() -> list[dict[str, Any]]:
+    """Return what Ray says of its machines that can run something."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0)]
+
+
+def _check_share(share: Share, what: str) -> None:
+    """Raise InputError if no machine of the running Ray could ever hold one trial."""
+    if not any(
+        machine["Resources"]["CPU"] >= share.cpus
+        and machine["Resources"].get("GPU", 0) >= share.gpus
+        for machine in _machines()
+    ):
+        raise InputError(
+            f"resources.{what}: no machine of this Ray has {share.cpus:g} CPUs and "
+            f"{share.gpus:g} GPUs free for one trial; ask for less"
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a machine would compute with.
+
+    Attributes:
+        packages: version of each, and of Python.
+        code: a hash of each source file of the project.
+        plugins: a hash of each file, empty where it is not there.
+        note: what it reads in a file of the store, empty where it is not there.
+    """
+
+    packages: Mapping[str, str | None]
+    code: Mapping[str, str]
+    plugins: Mapping[str, str]
+    note: str
+
+
+def facts(plugins: Sequence[str], note: str) -> Facts:
+    """Return what this process would compute with, and what it reads in the file ``note``."""
+    root = Path(__file__).resolve().parent.parent
+    sources = (path for name in PROJECT for path in sorted((root / name).rglob("*.py")))
+    return Facts(
+        packages=provenance.versions(),
+        code={str(path.relative_to(root)): _hash(path) for path in sources},
+        plugins={path: _hash(Path(path)) for path in plugins},
+        note=Path(note).read_text() if Path(note).is_file() else "",
+    )
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _check_machines(store: Path, plugins: Sequence[Path]) -> None:
+    """Raise InputError if a machine of the cluster would not compute what this process does."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    note = store.resolve() / f".seen-{secrets.token_hex(4)}"
+    asked = ([str(path.resolve()) for path in plugins], str(note))
+    note.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        note.write_text(secrets.token_hex(8))
+        ask = ray.remote(num_cpus=0, max_retries=0)(facts)
+        answers = {}
+        for machine in _machines():
+            place = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
+            name = f"{machine['NodeManagerHostname']} ({machine['NodeManagerAddress']})"
+            answers[name, machine["NodeID"]] = ask.options(scheduling_strategy=place).remote(*asked)
+        here = facts(*asked)
+        for (name, _), answer in answers.items():
+            try:
+                there = ray.get(answer, timeout=ANSWER_SECONDS)
+            except Exception as error:
+                reason = str(error).strip().splitlines()[-1]
+                raise InputError(
+                    f"machine {name} cannot run this project ({reason}); install it there as here"
+                ) from None
+            if problem := differs(here, there):
+                raise InputError(f"machine {name} {problem}")
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def differs(here: Facts, there: Facts) -> str:
+    """Return what is otherwise on another machine and how to mend it, empty if nothing is."""
+    if there.note != here.note:
+        return "does not see the results folder; put --results on storage that all machines share"
+    if told := _told(here.packages, there.packages, "{name} {there}, here {here}"):
+        return f"has other packages: {told}; install the same there"
+    if told := _told(here.code, there.code, "{name}"):
+        return f"has other code: {told}; install this version of the project there"
+    if told := _told(here.plugins, there.plugins, "{name}"):
+        return f"has not the same plugins: {told}; put them where all machines see them"
+    return ""
+
+
+def _told(here: Mapping[str, Any], there: Mapping[str, Any], line: str) -> str:
+    """Return in words where two mappings differ."""
+    names = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
+    told = [
+        line.format(name=name, here=here.get(name) or "none", there=there.get(name) or "none")
+        for name in names[:SHOWN]
+    ]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(told) + more
