@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.files import atomic_file
 from bench.motion import Windows, derive_seed
+from bench.products import CACHED_WINDOWS
 from bench.settings import Settings
 
 CHECKPOINT_SECONDS = 20.0
@@ -35,8 +36,11 @@ class TrainSettings(Settings):
     batch_size: int = Field(800, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
     gradient_clip: float = Field(100.0, gt=0, description="largest norm of the whole gradient")
-    micro_batch: int = Field(
-        200, ge=1, description="windows at a time within a batch; their gradients add up"
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="windows at a time within a batch, whose gradients add up; "
+        "null: what a processor's cache holds, or all on a GPU",
     )
     weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty")
     learning_rate_decay: float = Field(
@@ -48,6 +52,12 @@ class TrainSettings(Settings):
     skip_gradient: float | None = Field(
         None, gt=0, description="a step whose gradient's norm is above this is not taken"
     )
+
+    def at_a_time(self, device: str) -> int:
+        """Return how many windows of a batch are taken at a time."""
+        if self.micro_batch is not None:
+            return self.micro_batch
+        return CACHED_WINDOWS if device == "cpu" else self.batch_size
 
     def rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""
@@ -180,7 +190,7 @@ def _epoch(
     for number, rows in enumerate(_parts(order, settings.batch_size)):
         state.optimizer.zero_grad(set_to_none=True)
         batch = {name: part[rows] for name, part in data.items()}
-        losses = accumulate(module, batch, settings.micro_batch, **terms)
+        losses = accumulate(module, batch, settings.at_a_time(context.device), **terms)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
             raise TrainingError(

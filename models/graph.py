@@ -7,11 +7,14 @@ one with nodes and windows as rows: no batched small products and no copies.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu
+
+from bench.products import product
 
 Residual = Literal["input", "branch"]
 Bias = Literal["node", "feature"]
@@ -86,11 +89,11 @@ class GCL(nn.Module):
     def forward(self, A: Tensor) -> Tensor:
         """Map ``(nodes in, window, features in)`` to ``(nodes out, window, features out)``."""
         if self.nodes_first:
-            product = _over_nodes(self.S, A) @ self.W
+            A = _over_features(_over_nodes(self.S, A), self.W)
         else:
-            product = _over_nodes(self.S, A @ self.W)
-        product = product + self.b[:, None]
-        return gelu(product) if self.activation else product
+            A = _over_nodes(self.S, _over_features(A, self.W))
+        A = A.add_(self.b[:, None])
+        return gelu(A) if self.activation else A
 
 
 class GCB(nn.Module):
@@ -112,8 +115,33 @@ class GCB(nn.Module):
         """Map a graph to one of the same shape, ``(node, window, feature)``."""
         branch = self.second(self.first(A))
         if self.residual == "input":
-            return torch.addcmul(branch, self.alpha, A)
-        return torch.addcmul(A, self.alpha, branch)
+            return weighted_sum(branch, self.alpha, A)
+        return weighted_sum(A, self.alpha, branch)
+
+
+def weighted_sum(A: Tensor, weight: Tensor, B: Tensor) -> Tensor:
+    """Return ``A + weight B`` for a weight that is one learnable number."""
+    return _WeightedSum.apply(A, weight, B)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """The weight's gradient is an inner product; torch would write out its terms first."""
+
+    @staticmethod
+    def forward(ctx: Any, A: Tensor, weight: Tensor, B: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, B)
+        return torch.addcmul(A, weight, B)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, B = ctx.saved_tensors
+        _, for_weight, for_B = ctx.needs_input_grad
+        return (
+            gradient,
+            torch.dot(gradient.flatten(), B.flatten()) if for_weight else None,
+            weight * gradient if for_B else None,
+        )
 
 
 def _initial_adjacency(nodes_in: int, nodes_out: int) -> Tensor:
@@ -126,4 +154,9 @@ def _initial_adjacency(nodes_in: int, nodes_out: int) -> Tensor:
 
 def _over_nodes(S: Tensor, A: Tensor) -> Tensor:
     """Return ``S A`` for every window and feature as one matrix product."""
-    return (S @ A.reshape(A.shape[0], -1)).reshape(S.shape[0], *A.shape[1:])
+    return product(S, A.flatten(1)).unflatten(1, A.shape[1:])
+
+
+def _over_features(A: Tensor, W: Tensor) -> Tensor:
+    """Return ``A W`` for every node and window as one matrix product."""
+    return product(A.flatten(0, 1), W).unflatten(0, A.shape[:2])

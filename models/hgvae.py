@@ -28,7 +28,7 @@ from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
 from bench.training import FitContext, VariationalSettings, train
 from models.base import GenerativeImputer
 from models.gaussian import Gaussian, SharedNoise
-from models.graph import GCB, GCL, Bias, Residual, Style
+from models.graph import GCB, GCL, Bias, Residual, Style, weighted_sum
 
 Draw = Callable[[Gaussian], Tensor]
 
@@ -359,8 +359,8 @@ class _StochasticLayer(nn.Module):
 
     def join_path(self, step: "_Step", z: Tensor) -> Tensor:
         """Return the path with the prior's features and the latent on it."""
-        path = torch.addcmul(step.path, self.prior_weight, step.context)
-        return self.block(torch.addcmul(path, self.latent_weight, self.join(z)))
+        path = weighted_sum(step.path, self.prior_weight, step.context)
+        return self.block(weighted_sum(path, self.latent_weight, self.join(z)))
 
 
 class _Step(NamedTuple):

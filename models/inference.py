@@ -5,12 +5,15 @@ batch may mix windows of many levels.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.products import CACHED_WINDOWS
 from bench.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +67,12 @@ class Map(Inference):
         "mean", description="hidden entries at first: the train mean, or draws of N(0, 1) in mm"
     )
     accumulate: bool = Field(False, description="never clear the gradient from step to step")
-    batch: int = Field(200, ge=1, description="windows at a time; no influence on the outcome")
+    batch: int | None = Field(
+        None,
+        ge=1,
+        description="windows at a time, no influence on the outcome; "
+        "null: what a processor's cache holds, or all on a GPU",
+    )
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "published_code": {"start": "normal", "accumulate": True}
@@ -76,8 +84,10 @@ class Map(Inference):
             # One draw for all windows: a window's start must not hang on what it is batched with.
             noise = torch.randn(motion.shape[1:], generator=torch.Generator().manual_seed(0))
             motion = torch.where(occluded, noise.to(motion), motion)
-        pairs = zip(motion.split(self.batch), occluded.split(self.batch), strict=True)
-        return torch.cat([self._ascend(model, *pair) for pair in pairs])
+        size = self.batch or (CACHED_WINDOWS if motion.device.type == "cpu" else len(motion))
+        pairs = zip(motion.split(size), occluded.split(size), strict=True)
+        with _frozen(model):
+            return torch.cat([self._ascend(model, *pair) for pair in pairs])
 
     def _ascend(self, model: "GenerativeImputer", start: Tensor, occluded: Tensor) -> Tensor:
         rows = torch.nonzero(occluded.flatten(), as_tuple=True)[0]
@@ -138,6 +148,19 @@ class Reconstruct(Inference):
             motion = torch.where(occluded, model.reconstruct(motion), motion)
             best, highest = _keep(best, highest, motion, model.elbo(motion))
         return best
+
+
+@contextmanager
+def _frozen(model: "GenerativeImputer") -> Iterator[None]:
+    """Let no weight of a model get a gradient: only what is hidden is to be found."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
 
 
 def _keep(best: Tensor, highest: Tensor, motion: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
