@@ -67,7 +67,7 @@ def train_step(model: HGVAE, motion: Tensor) -> Callable[[], object]:
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        accumulate(model, {"motion": motion}, settings.micro_batch, kl_weight=1.0)
+        accumulate(model, {"motion": motion}, settings.at_a_time("cpu"), kl_weight=1.0)
         nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step()
 
