@@ -282,12 +282,14 @@ class Evaluator:
     def _impute_some(self, cell: Cell, model: Model, windows: Windows) -> Found:
         truth = windows.tensor().to(self.device)
         occluded = self._occluded(cell, windows).to(self.device)
+        way = ""  # by name: a label is not in the key, so no value may hang on it
         if isinstance(model, GenerativeImputer):
             chosen = self.protocol.inference.get(cell.inference)
             model.inference = chosen or INFERENCES.get(cell.inference)()
+            way = model.inference.name
         if isinstance(model, Imputer):
             with torch.random.fork_rng():
-                torch.manual_seed(derive_seed("impute", cell.inference, cell.seed, *windows.names))
+                torch.manual_seed(derive_seed("impute", way, cell.seed, *windows.names))
                 completed = model.impute(truth, occluded).motion
         else:
             completed = torch.where(occluded, model.mean, truth)

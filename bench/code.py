@@ -37,46 +37,45 @@ def own_version(module: str) -> str:
 
 @cache
 def _read(name: str) -> tuple[str, tuple[str, ...]]:
-    """Return a module's code without comments and docstrings, hashed, and what it imports."""
+    """Return a module's code without comments and docstrings, hashed, and what it imports.
+
+    What it imports are modules of the project, or of the package that it is itself from.
+    """
     spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
     origin = getattr(spec, "origin", None) or getattr(sys.modules.get(name), "__file__", None)
     if origin is None:
         return "", ()
     with open(origin, encoding="utf-8") as file:
-        tree = ast.parse(file.read())
+        tree = _Code().visit(ast.parse(file.read()))
+    package = getattr(spec, "parent", None) or ""
     imported: list[str] = []
-    for node in ast.walk(_without_type_checking(tree)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imported += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imported.append(node.module)
-            imported += [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    mine = tuple(sorted({module for module in imported if _is_project_module(module)}))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), mine
+        elif isinstance(node, ast.ImportFrom):
+            place = "." * node.level + (node.module or "")
+            module = importlib.util.resolve_name(place, package) if node.level else place
+            imported += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    known = {*PROJECT, name.split(".")[0]}
+    mine = {one for one in imported if one.split(".")[0] in known and _is_module(one)}
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(mine))
 
 
-def _without_type_checking(tree: ast.Module) -> ast.Module:
-    """Drop ``if TYPE_CHECKING:`` blocks: what they import does not run."""
-    tree.body = [
-        node
-        for node in tree.body
-        if not (
-            isinstance(node, ast.If)
-            and isinstance(node.test, ast.Name)
-            and node.test.id == "TYPE_CHECKING"
-        )
-    ]
-    return tree
+class _Code(ast.NodeTransformer):
+    """Leaves what runs: no docstrings, be they of settings, and no ``if TYPE_CHECKING:``."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        told = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if told else self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        checking = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if checking else node
 
 
 @cache
-def _is_project_module(name: str) -> bool:
-    if name.split(".")[0] not in PROJECT:
-        return False
+def _is_module(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # a name imported from a module, not a module

@@ -148,7 +148,12 @@ def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
                     for task, parts, labels in _tasks(protocol, entry, seed, foreign, judge)
                 ]
                 cells += mine
-                completed += [cell for cell in mine if cell.keep]
+                # Drawn windows, and completions for figures alone, are kept as well.
+                completed += [
+                    cell
+                    for cell in mine
+                    if cell.task == "impute" and _is_fed(protocol, cell.model, cell.inference)
+                ]
             else:
                 cells += _forecasts(protocol, fit, completed)
     return Plan(fits, cells)

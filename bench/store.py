@@ -25,8 +25,8 @@ from bench.files import atomic_file
 
 
 def key_of(**parts: Any) -> str:
-    """Return a short key for plain values: equal values, equal key."""
-    text = json.dumps(parts, sort_keys=True, default=str)
+    """Return a short key for plain values: equal values, equal key; TypeError for other values."""
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -29,7 +29,7 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         for name, text in {**PARTS, **{f"{k}.py": v for k, v in changes.items()}}.items():
             (package / name).write_text(text)
         code._read.cache_clear()
-        code._is_project_module.cache_clear()
+        code._is_module.cache_clear()
         for name in [name for name in sys.modules if name.startswith("made_up")]:
             del sys.modules[name]
         import importlib
@@ -41,7 +41,7 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
     for name in [name for name in sys.modules if name.startswith("made_up")]:
         del sys.modules[name]
     code._read.cache_clear()
-    code._is_project_module.cache_clear()
+    code._is_module.cache_clear()
 
 
 def test_comments_docstrings_and_other_modules_do_not_matter(version: object) -> None:
@@ -57,6 +57,27 @@ def test_code_and_what_it_imports_matter(version: object) -> None:
     first = version()
     assert version(base="RATE = 2\n") != first
     assert version(model=PARTS["model.py"].replace("pass", "x = 1")) != first
+
+
+def test_words_after_a_constant_do_not_matter_and_what_stands_under_type_checking_neither(
+    version: object,
+) -> None:
+    assert callable(version)
+    told = 'from typing import TYPE_CHECKING\nRATE = 1\n"""How fast."""\n'
+    first = version(base=told + "if TYPE_CHECKING:\n    import made_up.other\n")
+    assert version(base=told.replace("fast", "slow") + "if TYPE_CHECKING:\n    pass\n") == first
+    assert version(base=told + "if TYPE_CHECKING:\n    pass\nelse:\n    RATE = 2\n") != first
+
+
+def test_a_package_from_outside_is_followed_through_its_own_modules(
+    version: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(version)
+    monkeypatch.setattr(code, "PROJECT", ("bench",))
+    relative = PARTS["model.py"].replace("from made_up.base", "from .base")
+    first = version(model=relative)
+    assert version(model=relative, base="RATE = 2\n") != first
+    assert version(model=relative, other="VALUE = 4\n") == first
 
 
 def test_real_ones_depend_on_what_they_use() -> None:
