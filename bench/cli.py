@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperCommand, TyperOption
 
-from bench.errors import InputError, did_you_mean
+from bench.errors import InputError, did_you_mean, legible
 
 
 class Strict(TyperCommand):
@@ -38,6 +39,14 @@ class App(typer.Typer):
         return super().command(name, cls=Strict, **more)
 
 
+class Terminal(Console):
+    """A console that obeys no control character of the names that it shows."""
+
+    def render_str(self, text: str, **more: Any) -> Text:
+        """Return text to be shown; lines stay lines."""
+        return super().render_str("\n".join(map(legible, text.split("\n"))), **more)
+
+
 app = App(
     help="Compare generative imputers of human motion.",
     no_args_is_help=True,
@@ -47,7 +56,7 @@ app = App(
 data = App(help="Motion: what there is, what it is worth, where to get it.")
 app.add_typer(data, name="data", no_args_is_help=True)
 # Piped output is not squeezed into 80 columns.
-console = Console(width=None if sys.stdout.isatty() else 160)
+console = Terminal(width=None if sys.stdout.isatty() else 160)
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong

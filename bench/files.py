@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.errors import InputError
+
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
@@ -36,3 +38,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever reading a file of ours raises into an InputError that names the file."""
+    try:
+        yield
+    except Exception as error:
+        # Each format's reader fails in ways of its own.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path}: damaged ({reason}); delete it and run again") from None

@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bench.files import atomic_file
+from bench.files import atomic_file, readable
 
 
 def key_of(**parts: Any) -> str:
@@ -61,16 +61,21 @@ class Store:
 
     def load_weights(self, key: str, module: nn.Module) -> None:
         """Put a finished fit's weights into ``module``."""
-        module.load_state_dict(load_file(self.fit_folder(key) / "weights.safetensors"))
+        path = self.fit_folder(key) / "weights.safetensors"
+        with readable(path):
+            module.load_state_dict(load_file(path))
 
     def load_mean(self, key: str) -> NDArray[np.float32]:
         """Return ``(frame, joint, 3)`` the train mean that a finished fit remembers, mm."""
-        with safe_open(self.fit_folder(key) / "weights.safetensors", "numpy") as file:
+        path = self.fit_folder(key) / "weights.safetensors"
+        with readable(path), safe_open(path, "numpy") as file:
             return file.get_tensor("mean")
 
     def fit_summary(self, key: str) -> dict[str, Any]:
         """Return what ``save_fit`` was told."""
-        return json.loads((self.fit_folder(key) / "fit.json").read_text())
+        path = self.fit_folder(key) / "fit.json"
+        with readable(path):
+            return json.loads(path.read_text())
 
     def has_cell(self, key: str) -> bool:
         """Whether a cell is finished."""
@@ -83,7 +88,8 @@ class Store:
 
     def load_cell(self, key: str) -> pd.DataFrame:
         """Return a finished cell's values."""
-        return pd.read_parquet(self._cell(key))
+        with readable(self._cell(key)):
+            return pd.read_parquet(self._cell(key))
 
     def save_seconds(self, key: str, seconds: float) -> None:
         """Keep how long a cell took."""
@@ -105,7 +111,9 @@ class Store:
 
     def load_completion(self, key: str) -> NDArray[np.float32]:
         """Return what ``save_completion`` was told."""
-        return np.load(self._completion(key), allow_pickle=False)
+        path = self._completion(key)
+        with readable(path), path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
 
     def _completion(self, key: str) -> Path:
         return self.folder / "completions" / f"{key}.npy"

@@ -221,7 +221,8 @@ def write(
     markdown, latex = [f"# {name.replace('_', ' ').capitalize()}\n\n{note}\n"], []
     for section in sections:
         shown = section.text.rename(index=_bar, columns=_bar).map(_bar)
-        markdown.append(f"## {section.caption}\n\n{shown.to_markdown(disable_numparse=True)}\n")
+        rows = shown.to_markdown(disable_numparse=True)
+        markdown.append(f"## {_untagged(section.caption)}\n\n{rows}\n")
         title = _tex(f"{section.caption}. {note}")
         latex.append(section.text.to_latex(caption=title, label=f"tab:{section.name}", escape=True))
     with atomic_file(folder / f"{name}.md") as draft:
@@ -296,10 +297,25 @@ def pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> p
 
 
 def _bar(text: Any) -> Any:
-    """Escape what would end a cell of a Markdown table."""
-    return text.replace("|", r"\|") if isinstance(text, str) else text
+    """Escape what would end a cell of a Markdown table, or be a tag in it."""
+    return _untagged(text.replace("|", r"\|")) if isinstance(text, str) else text
+
+
+def _untagged(text: str) -> str:
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+TEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "%_#$&{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "²": r"\textsuperscript{2}",
+    }
+)
 
 
 def _tex(text: str) -> str:
     """Escape what captions have of LaTeX's special characters."""
-    return re.sub(r"([%_#$&])", r"\\\1", text).replace("²", r"\textsuperscript{2}")
+    return text.translate(TEX)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bench.files import atomic_file
+from bench.files import atomic_file, readable
 from bench.motion import Windows, derive_seed
 from bench.products import CACHED_WINDOWS
 from bench.settings import Settings
@@ -317,7 +317,10 @@ class _State:
         if self.path is None or not self.path.exists():
             return
         parts: dict[str, dict[str, Tensor]] = {"module": {}, "best": {}, "average": {}, "adam": {}}
-        with safe_open(self.path, "pt", device=self.context.device) as file:
+        with (
+            readable(self.path),
+            safe_open(self.path, "pt", device=self.context.device) as file,
+        ):
             note = json.loads(file.metadata()["state"])
             for key in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
                 part, name = key.split(".", 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.datasets.archive import HEAD, File
-from bench.errors import InputError
+from bench.errors import InputError, legible
 from bench.motion import Skeleton, Windows
 from bench.settings import Settings
 
@@ -40,6 +40,11 @@ class Source:
     action: str = ""
     subject: str = ""
     file: File | None = None
+
+    def __post_init__(self) -> None:
+        # Names go into messages, tables and pictures, which have no use for line ends in them.
+        for part in ("name", "action", "subject"):
+            object.__setattr__(self, part, legible(getattr(self, part)))
 
 
 class Dataset(Settings, ABC):

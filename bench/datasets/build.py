@@ -37,7 +37,7 @@ from bench.datasets import cut as cutting
 from bench.datasets.base import SPLITS, Data, Dataset, Source
 from bench.datasets.cut import FACTS, RECORDINGS, Kept, cut, open_windows
 from bench.errors import InputError
-from bench.files import atomic_file
+from bench.files import atomic_file, readable
 
 T = TypeVar("T")
 
@@ -86,7 +86,9 @@ def load(
     with FileLock(cache / f".{prints.reading}.lock"):
         if not folder.exists():
             _build(dataset, sources, prints, folder, strict, console)
-    facts = json.loads((folder / FACTS).read_text())
+    with readable(folder):
+        facts = json.loads((folder / FACTS).read_text())
+        recordings = pd.read_parquet(folder / RECORDINGS)
     if strict and facts["skipped"]:
         raise InputError(next(iter(facts["skipped"].values())))
     return Data(
@@ -99,7 +101,7 @@ def load(
         caveat=dataset.caveat,
         skipped=facts["skipped"],
         incomplete=facts["incomplete"],
-        recordings=pd.read_parquet(folder / RECORDINGS),
+        recordings=recordings,
     )
 
 

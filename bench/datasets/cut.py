@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.datasets.base import SPLITS, Dataset, Source
 from bench.errors import InputError
-from bench.files import atomic_folder
+from bench.files import atomic_folder, readable
 from bench.motion import Windows
 
 FACTS = "dataset.json"
@@ -152,9 +152,10 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
     """Return one split of a built folder as read-only memory-mapped windows."""
-    motion, future = (
-        np.load(folder / f"{split}{part}.npy", mmap_mode="r", allow_pickle=False)
-        for part in ("", "_future")
-    )
-    index = pd.read_parquet(folder / f"{split}.parquet")
+    with readable(folder):
+        motion, future = (
+            np.lib.format.open_memmap(folder / f"{split}{part}.npy", mode="r")
+            for part in ("", "_future")
+        )
+        index = pd.read_parquet(folder / f"{split}.parquet")
     return Windows(motion, index, dataset.fps, dataset.skeleton, future)

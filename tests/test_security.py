@@ -1,0 +1,393 @@
+"""What comes from outside is data: never run, never a path, never told to a terminal or a table."""
+
+import ast
+import csv
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from bench import results
+from bench.datasets.archive import File
+from bench.datasets.npy import array_of
+from bench.errors import InputError
+from bench.registry import plugins
+from bench.store import Store
+from bench.training import FitContext, TrainSettings, train
+from models.mean import Mean
+from tests.conftest import PROJECT, TINY, Bench, walk
+from tests.test_plugins import MODEL, unload
+
+LOCAL = ("--executor", "local", "--results", "results")
+SOURCES = [
+    path
+    for package in ("bench", "models", "predictors")
+    for path in sorted((PROJECT / package).rglob("*.py"))
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.figures.write_all", lambda *_: [])
+    torch.set_num_threads(1)
+    unload()
+    yield
+    unload()
+
+
+class Trap:
+    """Makes a file called sprung when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(Path("sprung").resolve()),)
+
+
+def spring(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Trap()))
+
+
+def spring_torch(path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save({"mean": Trap()}, file)
+
+
+def spring_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.array([Trap()], dtype=object), allow_pickle=True)
+
+
+def spring_archive(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=True, poses=np.array([Trap()], dtype=object))
+
+
+SPRINGS = (spring, spring_torch, spring_array, spring_archive)
+
+
+@pytest.mark.parametrize("make", SPRINGS)
+def test_the_trap_is_one(make: Callable[[Path], None]) -> None:
+    """Or none of the tests below could fail."""
+    make(Path("trap"))
+    if make is spring:
+        pickle.loads(Path("trap").read_bytes())
+    elif make is spring_torch:
+        torch.load("trap", weights_only=False)
+    else:
+        found = np.load("trap", allow_pickle=True)
+        dict(found) if make is spring_archive else found
+    assert Path("sprung").exists()
+
+
+FORBIDDEN = {
+    *("eval", "exec", "compile", "__import__", "tempfile.mktemp", "os.system", "os.popen"),
+    *("pickle.load", "pickle.loads", "torch.load", "joblib.load", "pandas.read_pickle"),
+    *("pd.read_pickle", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "marshal.loads"),
+    *("shelve.open", "np.frompyfunc", "zipfile.ZipFile.extractall", "shutil.unpack_archive"),
+}
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_no_code_of_the_project_runs_what_it_reads(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name.split(".")[0] for alias in node.names}
+            module = (getattr(node, "module", None) or "").split(".")[0]
+            assert not UNSAFE_MODULES & {*names, module}, ast.unparse(node)
+        if not isinstance(node, ast.Call):
+            continue
+        told = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        called = ast.unparse(node.func)
+        assert called not in FORBIDDEN, ast.unparse(node)
+        assert not called.endswith((".extractall", ".extract")), ast.unparse(node)
+        if called in ("np.load", "numpy.load"):
+            assert told.get("allow_pickle") == "False", ast.unparse(node)
+        assert told.get("shell", "False") == "False", ast.unparse(node)
+        assert told.get("weights_only", "True") == "True", ast.unparse(node)
+        assert told.get("allow_pickle", "False") == "False", ast.unparse(node)
+
+
+def unsprung(call: Callable[[], object], *says: str) -> None:
+    """Assert that a call is refused in one line, and that no trap was sprung by it."""
+    with pytest.raises(InputError) as refused:
+        call()
+    message = str(refused.value)
+    assert message.isprintable()
+    for part in says:
+        assert part in message
+    assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("make", SPRINGS)
+def test_what_the_store_keeps_is_read_and_not_run(make: Callable[[Path], None]) -> None:
+    store = Store(Path("store"))
+    model = Mean(walk().spec)
+    store.save_fit("k", model, {})
+    store.save_completion("k", np.zeros(3, np.float32))
+    weights = store.fit_folder("k") / "weights.safetensors"
+    make(weights)
+    unsprung(lambda: store.load_weights("k", model), str(weights), "delete it and run again")
+    unsprung(lambda: store.load_mean("k"), str(weights), "delete it and run again")
+    make(Path("store/completions/k.npy"))
+    unsprung(lambda: store.load_completion("k"), "completions/k.npy: damaged", "delete it")
+    Path("store/cells").mkdir()
+    make(Path("store/cells/k.parquet"))
+    unsprung(lambda: store.load_cell("k"), "cells/k.parquet: damaged", "delete it")
+    make(store.fit_folder("k") / "fit.json")
+    unsprung(lambda: store.fit_summary("k"), "fit.json: damaged", "delete it")
+
+
+@pytest.mark.parametrize("make", SPRINGS)
+def test_a_checkpoint_is_read_and_not_run(make: Callable[[Path], None]) -> None:
+    make(Path("checkpoint.safetensors"))
+    context = FitContext(folder=Path())
+    call = lambda: train(torch.nn.Linear(1, 1), walk(), walk(), TrainSettings(epochs=1), context)  # noqa: E731
+    unsprung(call, "checkpoint.safetensors: damaged", "delete it and run again")
+
+
+@pytest.mark.parametrize("make", SPRINGS)
+def test_arrays_from_outside_are_read_and_not_run(make: Callable[[Path], None]) -> None:
+    make(Path("motion.npy"))
+    with pytest.raises(ValueError, match=r"\w"):
+        array_of(Path("motion.npy").read_bytes())
+    assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "parquet", "csv", "bvh", "amc", "txt", "zip"])
+@pytest.mark.parametrize("make", SPRINGS)
+def test_files_of_motion_are_read_and_not_run(
+    make: Callable[[Path], None], suffix: str, bench: Bench
+) -> None:
+    folder = Path("data/arrays/train")
+    folder.mkdir(parents=True)
+    make(folder / f"walk_poses.{suffix}")
+    ended = bench("data", "check", "data")
+    assert ended.code in (0, 1)
+    assert "Traceback" not in ended.out + ended.err
+    assert "its reader broke" not in ended.out
+    assert not Path("sprung").exists()
+
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "dataset": TINY["dataset"],
+    "models": {"mean": {}, "linear": {}},
+    "predictors": {"zero_velocity": {}},
+    "occlusion": {"features": {"levels": ["10%"]}},
+    "scale": {"train": 40, "valid": 8, "test": 12},
+}
+
+
+def test_a_store_full_of_traps_ends_in_lines(bench: Bench) -> None:
+    """Whoever may write to a shared folder of results cannot have others run anything."""
+    Path("small.yaml").write_text(yaml.safe_dump(SMALL))
+    assert bench("run", "small.yaml", *LOCAL).code == 0
+    store = Path("results/.store")
+    for path in store.glob("cells/*.parquet"):
+        path.unlink()
+    for path in (*store.glob("fits/*/weights.safetensors"), *store.glob("completions/*.npy")):
+        spring_torch(path) if path.suffix == ".safetensors" else spring_array(path)
+    ended = bench("run", "small.yaml", *LOCAL)
+    assert ended.code == 1
+    assert re.search(r"failed linear features .*weights.safetensors: damaged \(", ended.out)
+    for path in store.glob("windows/*/test.npy"):
+        spring_array(path)
+    ended = bench("run", "small.yaml", *LOCAL, "--dry-run")
+    assert ended.code == 2
+    assert re.fullmatch(r"bench: results/.store/windows/\w+: damaged .*\n", ended.err)
+    assert not Path("sprung").exists()
+
+
+def test_code_runs_where_a_user_names_it_alone(bench: Bench) -> None:
+    """Not where a protocol names it, a run's folder does, or where it merely lies."""
+    evil = f"import os\nos.mkdir({str(Path('sprung').resolve())!r})\n{MODEL}"
+    Path("own.py").write_text(evil)
+    Path("small.yaml").write_text(yaml.safe_dump(SMALL))
+    assert bench("run", "small.yaml", *LOCAL).code == 0
+    run = Path("results/small/latest")
+    facts = json.loads((run / "provenance.json").read_text())
+    facts["plugins"] = {str(Path("own.py").resolve()): "", "own.py": ""}
+    (run / "provenance.json").write_text(json.dumps(facts))
+    for place in ("results", "results/.store", "results/small/latest", "models"):
+        Path(place).mkdir(exist_ok=True)
+        shutil.copy("own.py", Path(place) / "evil.py")
+    assert bench("claims", run).code == 0
+    assert bench("compare", run, run).code == 0
+    for named in ("own", "own.py", "own:Middle", "models.evil", str(Path("own.py").resolve())):
+        for where in ("models.x.model", "dataset.name", "predictors.x.predictor"):
+            ended = bench("validate", "small.yaml", "--set", f"{where}={named}")
+            assert ended.code == 2, ended
+            assert f"'{named}'" in ended.err
+    ended = bench("validate", "small.yaml", "--set", "plugins=[own.py]")
+    assert "unknown key 'plugins'" in ended.err
+    assert bench("list").code == 0
+    assert not plugins()
+    assert not Path("sprung").exists()
+    assert bench("list", "--plugin", "own.py").code == 0
+    assert Path("sprung").exists()
+
+
+def test_modules_that_lie_where_it_is_started_are_not_imported(tmp_path: Path) -> None:
+    trap = f"import os\nos.makedirs({str(tmp_path / 'sprung')!r}, exist_ok=True)\n"
+    for name in (
+        "numpy.py",
+        "yaml.py",
+        "typer.py",
+        "torch.py",
+        "models/__init__.py",
+        "models/x.py",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(trap)
+    (tmp_path / "evil.pth").write_text(f"import os; os.mkdir({str(tmp_path / 'sprung')!r})")
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", "list", "models"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "hgvae" in ended.stdout
+    assert not (tmp_path / "sprung").exists()
+
+
+ODD = [
+    "../../evil", "\x1b]0;x\x07\x1b[31m", "=1+1", "@cmd", "+1", "-1", "<script>alert(1)</script>",
+    r"$x_{ %&#~^ \input{x}", "a|b", "two\nlines", "[red]x[/red]", "\u202eevil", "a,\"b",
+]  # fmt: skip
+HOSTILE = f'''
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.datasets.base import Dataset, Source
+from bench.datasets.synthetic import SKELETON
+from bench.motion import Skeleton
+
+ODD = {ODD!r}
+SPLITS = ("train", "valid", "test")
+
+
+class Hostile(Dataset):
+    """Recordings whose names mean harm."""
+
+    name: ClassVar[str] = "hostile"
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Eighteen joints."""
+        return SKELETON
+
+    def sources(self, root: Path | None) -> list[Source]:
+        """Return some of each name, and one that is too short."""
+        found = [Source(f"{{odd}} {{split}}", split, odd, odd) for odd in ODD for split in SPLITS]
+        return [*found, Source("short " + ODD[1], "train", ODD[1], ODD[1])]
+
+    def read(self, source: Source) -> NDArray[np.float32]:
+        """Make one."""
+        frames = 20 if source.name.startswith("short") else 90
+        time = np.arange(frames)[:, None, None] / 25 * (1 + len(source.name) % 5)
+        motion = SKELETON.rest + 50 * np.sin(time + np.arange(54).reshape(18, 3))
+        return motion.astype(np.float32)
+'''
+
+
+def everything(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_names_from_data_are_only_names(bench: Bench, tmp_path: Path) -> None:
+    """No path, no command to a terminal, no markup in tables of whichever kind."""
+    Path("hostile.py").write_text(HOSTILE)
+    raw: dict[str, Any] = {
+        "name": "hostile",
+        "dataset": {"name": "hostile", "stride": 20},
+        "models": {"mean": {}, "<b>{x}_$|~^": {"model": "mean"}, "linear": {}},
+        "predictors": {"zero_velocity": {}},
+        "occlusion": {"features": {"levels": ["10%"]}},
+    }
+    Path("hostile.yaml").write_text(yaml.safe_dump(raw))
+    before = everything(tmp_path)
+    given = ("--plugin", "hostile.py", "--results", "results")
+    ran = bench("run", "hostile.yaml", "--executor", "local", *given)
+    assert ran.code == 0, ran
+    described = bench("data", "describe", "hostile", *given)
+    assert described.code == 0, described
+    for ended in (ran, described):
+        told = ended.out + ended.err
+        assert all(letter.isprintable() or letter == "\n" for letter in told)
+        assert r"\x1b" in told  # shown, and as what it is
+    new = {path for path in everything(tmp_path) - before if not path.startswith("results")}
+    assert new <= {"__pycache__"}
+    assert not any("evil" in path for path in everything(tmp_path))
+    assert not list(tmp_path.parent.glob("evil*"))
+    run = Path("results/hostile/latest")
+    texts = {path: path.read_text() for path in run.iterdir() if path.suffix in (".md", ".tex")}
+    for path, text in texts.items():
+        assert all(letter.isprintable() or letter == "\n" for letter in text), path
+        if path.suffix == ".md":
+            assert not re.search(r"<[a-z/]", text), path
+            for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+                rows = table.replace(r"\|", "").splitlines()
+                assert len({row.count("|") for row in rows}) == 1, path
+        else:
+            assert "\\input{" not in text, path
+            assert not re.search(r"(?<!\\)[$#~^]", re.sub(r"\\[a-zA-Z]+\{\}", "", text)), path
+    prediction = list(csv.DictReader(io.StringIO((run / "prediction.csv").read_text())))
+    shown = {odd.replace("\x1b", r"\x1b").replace("\x07", r"\x07") for odd in ODD}
+    shown = {odd.replace("\n", r"\n").replace("\u202e", r"\u202e") for odd in shown}
+    # CSV is for programs: a name is in it as it is, also where a spreadsheet sees a formula.
+    assert shown <= {row["action"] for row in prediction}
+
+
+def test_a_member_of_an_archive_cannot_reach_outside(bench: Bench) -> None:
+    """Members are read where they are, so a name that climbs names nothing."""
+    Path("secret.bvh").write_text("HIERARCHY")
+    link = zipfile.ZipInfo("link.bvh")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile("data.zip", "w") as archive:
+        archive.writestr("../secret.bvh", "climbs")
+        archive.writestr("/etc/passwd.bvh", "is absolute")
+        archive.writestr(link, str(Path("secret.bvh").resolve()))
+    before = everything(Path())
+    for name, content in {
+        "../secret.bvh": b"climbs",
+        "/etc/passwd.bvh": b"is absolute",
+        "link.bvh": str(Path("secret.bvh").resolve()).encode(),
+    }.items():
+        assert File(Path("data.zip"), name).read() == content
+    assert bench("data", "check", "data.zip").code == 1
+    assert everything(Path()) == before
+
+
+def test_a_member_that_unpacks_to_too_much_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile("bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.bvh", bytes(2**22))
+    assert Path("bomb.zip").stat().st_size < 2**13
+    with pytest.raises(InputError, match=r"bomb.zip:bomb.bvh: larger than 1 MiB"):
+        File(Path("bomb.zip"), "bomb.bvh").read(2**20)
+    assert len(File(Path("bomb.zip"), "bomb.bvh").first_line()) <= 2**16
+
+
+def test_a_protocol_in_a_runs_folder_is_bounded_too() -> None:
+    Path("run").mkdir()
+    spring(Path("run/windows.parquet"))
+    with pytest.raises(InputError, match="not the folder of a run"):
+        results.open_run(Path("run"))
+    assert not Path("sprung").exists()
