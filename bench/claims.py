@@ -105,9 +105,9 @@ def _cast(protocol: Protocol) -> _Cast:
 
 
 def _is_papers_map(way: object) -> bool:
-    return isinstance(way, Map) and way.model_copy(update={"batch": 200}) in (
-        Map(steps=10),
-        Map(steps=10, rate=1.0),
+    return isinstance(way, Map) and way in (
+        Map(steps=10, batch=way.batch),
+        Map(steps=10, rate=1.0, batch=way.batch),
     )
 
 
