@@ -133,10 +133,20 @@ Plugins = Annotated[
 
 
 def _may_be_made(results: Path) -> Path:
-    place = next(path for path in (results, *results.absolute().parents) if os.path.lexists(path))
-    if not place.is_dir():
+    if not (place := _nearest(results)).is_dir():
         raise InputError(f"--results {results}: {place} is no folder; name another place")
     return results
+
+
+def _may_be_written(file: Path | None) -> Path | None:
+    if file and (file.is_dir() or not _nearest(file.parent).is_dir()):
+        raise InputError(f"{file}: no file can be written there; name another place")
+    return file
+
+
+def _nearest(path: Path) -> Path:
+    """Return what there is of a path."""
+    return next(one for one in (path, *path.absolute().parents) if os.path.lexists(one))
 
 
 Results = Annotated[
@@ -166,11 +176,14 @@ def run(
     plugin: Plugins = None,
 ) -> None:
     """Fit, sweep and aggregate what is missing of a protocol; write tables and figures."""
+    from bench.cluster import check_address
     from bench.run import Options
     from bench.run import run as execute
 
     if address and executor is Executor.local:
         raise InputError("--address is of a Ray cluster; leave it out with --executor local")
+    if address and not dry_run:
+        check_address(address)
     options = Options(results, data_root, executor.value, address, dry_run, strict)
     try:
         code = execute(_resolved(protocol, set_, only, limit), options, console)
@@ -219,7 +232,10 @@ def compare_(
     second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another run's folder.")],
     most: Annotated[int, typer.Option(min=1, help="Cells to print, largest change first.")] = 30,
     csv: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write every cell that differs.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=_may_be_written, help="Write every cell that differs."
+        ),
     ] = None,
     plugin: Plugins = None,
 ) -> None:
@@ -363,7 +379,10 @@ def speed(
         Allocator, typer.Option(help="glibc as it is, without page faults again and again, or both")
     ] = Allocator.both,
     json: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it all, for later comparison.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=_may_be_written, help="Write it all, for later comparison."
+        ),
     ] = None,
 ) -> None:
     """Time the program: beside published code, and beside this machine's matrix products."""

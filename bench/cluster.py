@@ -7,6 +7,7 @@ packages than the driver's it would compute other values under the same keys.
 import hashlib
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,7 +70,6 @@ def _start(address: str | None, console: Console) -> None:
         raise InputError(
             f"ray cannot be imported ({error}); install it or run with --executor local"
         ) from None
-    _check_reachable(address)
     project = str(Path(__file__).resolve().parent.parent)
     # What a machine of a cluster says itself of where the project lies comes first there.
     own = "${PYTHONPATH}" if address else os.environ.get("PYTHONPATH", "")
@@ -95,14 +95,17 @@ def _start(address: str | None, console: Console) -> None:
     console.print(f"Ray: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs{machines}")
 
 
-def _check_reachable(address: str | None) -> None:
-    """Raise InputError if nothing answers at HOST:PORT; Ray itself takes minutes to say so."""
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
+def check_address(address: str) -> None:
+    """Raise InputError for what is no address, and where nothing answers: Ray takes minutes to."""
+    if address == "auto":
         return
+    found = re.fullmatch(r"(?:ray://)?([^\s/:]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", address)
+    if not found or int(found[2]) >= 2**16:
+        raise InputError(f"--address {address}: give auto or HOST:PORT, as 10.0.0.1:6379")
+    host, port = found[1].strip("[]"), found[2]
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise InputError(
             f"no Ray at {address} ({error}); start one there with: ray start --head --port={port}"
         ) from None

@@ -5,10 +5,12 @@ Whatever a user got wrong, the exit code is 2, there is no traceback, and nothin
 
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -546,6 +548,28 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     (f"run tiny.yaml {RUN} --set 'dataset={{name: cmu}}'", ("cmu", "--data-root DIR"), {}),
     # On what.
     (f"run tiny.yaml {RUN} --address auto", ("--address is of a Ray cluster; leave it out",), {}),
+    *(
+        (f"run tiny.yaml --results results --address {address}", (f"{address}", says), {})
+        for address, says in {
+            "nonsense": "give auto or HOST:PORT, as 10.0.0.1:6379",
+            "host:port": "give auto or HOST:PORT",
+            "http://host": "give auto or HOST:PORT",
+            "127.0.0.1:99999": "give auto or HOST:PORT",
+            "127.0.0.1:1": "start one there with: ray start --head --port=1",
+        }.items()
+    ),
+    # A quick look.
+    (f"run tiny.yaml {RUN} --limit 0", ("limit: input should be greater than or equal to 1",), {}),
+    (f"run tiny.yaml {RUN} --limit few", ("--limit", "should be a valid integer"), {}),
+    (f"run tiny.yaml {RUN} --limit {10**20}", ("limit: a whole number is at most",), {}),
+    # Speed.
+    ("speed --json tiny.yaml/x", ("tiny.yaml/x: no file can be written there",), {}),
+    ("speed --json .", (".: no file can be written there; name another place",), {}),
+    ("compare a b --csv tiny.yaml/x", ("tiny.yaml/x: no file can be written there",), {}),
+    ("speed nothing", ("speed: no row called 'nothing' (known: ",), {}),
+    ("speed --rounds 0", ("--rounds", "greater than or equal to 1"), {}),
+    ("speed --threads none", ("--threads", "should be a valid integer"), {}),
+    ("speed --malloc jemalloc", ("--malloc", "'jemalloc' is not one of"), {}),
     # Plugins.
     ("list models --plugin nope.py", ("--plugin nope.py: no such file",), {}),
     ("list models --plugin .", ("--plugin .: no such file",), {}),
@@ -618,6 +642,37 @@ def test_a_gpu_that_is_not_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     command = f"run tiny.yaml {RUN} --set resources.device=cuda"
     refused(bench, command, "resources.device: cuda asked for, but torch sees no GPU; use auto")
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "half of the values": ("windows.parquet", lambda p: p.write_bytes(p.read_bytes()[:500]), ""),
+    "no value column": (
+        "windows.parquet",
+        lambda p: pd.read_parquet(p).drop(columns="value").to_parquet(p),
+        "windows.parquet has no column value",
+    ),
+    "a table in place of values": ("windows.parquet", lambda p: p.write_text("a,b\n1,2\n"), ""),
+    "a protocol with tabs": ("protocol.yaml", lambda p: p.write_text("\ta: 1"), "line 1: "),
+    "a protocol of objects": ("protocol.yaml", lambda p: p.write_text("a: !!python/none"), "tag"),
+    "a protocol of laughs": ("protocol.yaml", lambda p: p.write_text(LAUGHS), "100,000 values"),
+    "provenance cut short": ("provenance.json", lambda p: p.write_text("{"), "line 1 column"),
+    "provenance of a list": ("provenance.json", lambda p: p.write_text("[]"), ""),
+    "deep provenance": ("provenance.json", lambda p: p.write_text("[" * 10**5), "recursion"),
+}
+
+
+def test_a_run_that_is_damaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.figures.write_all", lambda *_: [])
+    more = ("--only", "mean,zero", "--set", "seeds=[0]")
+    assert bench("run", "tiny.yaml", *shlex.split(RUN), *more).code == 0
+    whole = Path("results/tiny/latest").resolve()
+    for what, (name, harm, says) in DAMAGES.items():
+        shutil.copytree(whole, "run")
+        harm(Path("run") / name)
+        told = "run: not the folder of a run, such as results/occlusion/latest ("
+        for command in ("claims run", f"compare {whole} run", f"compare run {whole}"):
+            assert refused(bench, command, told, says), what
+        shutil.rmtree("run")
 
 
 def test_no_command_at_all_is_told_what_there_is(bench: Bench) -> None:

@@ -879,14 +879,6 @@ def test_a_fit_that_diverges_skips_its_cells(tiny: Path, tmp_path: Path, bench: 
     assert set(records[records["model"] == "hgvae"]["status"]) == {"skipped"}
 
 
-def test_an_address_without_a_cluster(tiny: Path, tmp_path: Path, bench: Bench) -> None:
-    pytest.importorskip("ray")
-    ended = bench("run", tiny, "--results", tmp_path, "--only", "mean", "--address", "127.0.0.1:1")
-    assert ended.code == 2
-    assert ended.err.startswith("bench: no Ray at 127.0.0.1:1")
-    assert ended.err.count("\n") == 1
-
-
 def test_foreign_motion_that_is_not_there_is_left_out_by_name(
     tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
