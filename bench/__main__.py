@@ -10,4 +10,5 @@ if sys.path[0] == os.getcwd() != PROJECT:
 
 from bench.cli import main  # noqa: E402 - from here on nothing is imported from that place
 
-main()
+if __name__ == "__main__":
+    main()

@@ -173,9 +173,16 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at a file of motion that cannot be used.")
     ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Fit, sweep and aggregate what is missing of a protocol; write tables and figures."""
+    """Fit, sweep and aggregate what is missing of a protocol; write tables and figures.
+
+    Ctrl-C once: what is running comes to an end, a fit at that of its epoch, and the same command
+    goes on from there. Ctrl-C twice: it stops now.
+    """
     from bench.cluster import check_address
     from bench.run import Options
     from bench.run import run as execute
@@ -184,12 +191,25 @@ def run(
         raise InputError("--address is of a Ray cluster; leave it out with --executor local")
     if address and not dry_run:
         check_address(address)
-    options = Options(results, data_root, executor.value, address, dry_run, strict)
+    options = Options(results, data_root, executor.value, address, dry_run, strict, retry_failed)
     try:
         code = execute(_resolved(protocol, set_, only, limit), options, console)
     except KeyboardInterrupt:
         raise Interrupted from None
     raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="As results/occlusion, or the folder of a run in it."),
+    ],
+) -> None:
+    """Say how a run stands, while it goes on and after: what is done, running, failed, waiting."""
+    from bench import executions
+
+    executions.show(path, console)
 
 
 @app.command()

@@ -19,6 +19,10 @@ def legible(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+class WriteError(InputError):
+    """A file that the file system does not take: no space, no permission, no disk."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest of ``known``, or every known word."""
     known = sorted(known)

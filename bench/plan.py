@@ -4,7 +4,7 @@ A fit is one model or predictor under one seed. A cell is the unit of result: on
 and one task on windows, see ``Task``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -100,12 +100,64 @@ class Plan:
     fits: list[Fit]
     cells: list[Cell]
 
-    def missing(self, store: Store) -> "Plan":
-        """Return what is not in the store; fits that only finished cells need are left out."""
-        cells = [cell for cell in self.cells if not finished(cell, store)]
-        needed = {key for cell in cells for key in (cell.fit, cell.judge)}
-        fits = [fit for fit in self.fits if fit.key in needed and not store.has_fit(fit.key)]
-        return Plan(fits, cells)
+    @property
+    def jobs(self) -> list[Fit | Cell]:
+        """Fits and cells."""
+        return [*self.fits, *self.cells]
+
+    def to_do(self, store: Store, retry: bool = False) -> "ToDo":
+        """Return what is not in the store; fits that only finished cells need are left out.
+
+        Args:
+            store: where to look.
+            retry: whether what failed before is to do.
+        """
+        failed: dict[str, Fit | Cell] = {}
+        skipped: dict[str, str] = {}
+        fits, cells = [], []
+        missing = [cell for cell in self.cells if not finished(cell, store)]
+        needed = {key for cell in missing for key in (cell.fit, cell.judge)}
+
+        def failed_before(job: Fit | Cell) -> bool:
+            status = None if retry else store.statuses.read(job.key)
+            return status is not None and status.status == "failed"
+
+        for fit in self.fits:
+            if fit.key in needed and not store.has_fit(fit.key):
+                if failed_before(fit):
+                    failed[fit.key] = fit
+                else:
+                    fits.append(fit)
+        for cell in missing:
+            if failed_before(cell):
+                failed[cell.key] = cell
+            elif reason := lacking(cell, failed.keys(), failed.keys() | skipped.keys()):
+                skipped[cell.key] = reason
+            else:
+                cells.append(cell)
+        return ToDo(fits, cells, list(failed.values()), skipped)
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """What of a plan is not there.
+
+    Attributes:
+        fits: to do.
+        cells: to do.
+        failed: what failed before and is not tried again.
+        skipped: why cells cannot be done that need what failed, by key.
+    """
+
+    fits: list[Fit]
+    cells: list[Cell]
+    failed: list[Fit | Cell]
+    skipped: dict[str, str]
+
+    @property
+    def jobs(self) -> list[Fit | Cell]:
+        """Fits and cells to do."""
+        return [*self.fits, *self.cells]
 
 
 def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
@@ -164,6 +216,17 @@ def finished(job: Fit | Cell, store: Store) -> bool:
     if isinstance(job, Fit):
         return store.has_fit(job.key)
     return store.has_cell(job.key) and (not job.keep or store.has_completion(job.key))
+
+
+def lacking(cell: Cell, fits: Container[str], pasts: Container[str]) -> str:
+    """Return what a cell needs of the ``fits`` and ``pasts`` that are not there; empty: nothing."""
+    if cell.fit in fits:
+        return f"{cell.learner} (seed {cell.seed}) was not fitted"
+    if cell.judge in fits:
+        return f"its judge (seed {cell.seed}) was not fitted"
+    if cell.past in pasts:
+        return f"its past was not completed by {cell.model}"
+    return ""
 
 
 def learner_code(protocol: Protocol) -> dict[str, str]:

@@ -85,6 +85,17 @@ class Resources(Settings):
     cells_per_trial: int = Field(
         16, ge=1, description="cells share a Ray trial, since starting one takes seconds"
     )
+    fit_timeout_s: float | None = Field(
+        None, gt=0, description="a fit that takes longer is ended and failed; null: none is"
+    )
+    cell_timeout_s: float | None = Field(
+        None, gt=0, description="a cell that takes longer is ended and failed; null: none is"
+    )
+    memory_gib: float | None = Field(
+        None,
+        gt=0,
+        description="a trial that takes more beyond what its worker starts with fails (Linux)",
+    )
 
 
 def _map_alone() -> dict[str, dict[str, Any] | None]:

@@ -12,8 +12,8 @@ import pandas as pd
 from bench import statistics
 from bench.plan import Cell, Plan
 from bench.protocol import Comparison
+from bench.status import Status
 from bench.store import Store
-from bench.trials import Outcome
 
 CELL = ["dataset", "split", "model", "inference", "predictor", "mechanism", "level", "seed"]
 COLUMNS = [
@@ -69,7 +69,7 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
 def records(
     values: pd.DataFrame,
     plan: Plan,
-    outcomes: list[Outcome],
+    outcomes: list[Status],
     dataset: str,
     references: Sequence[str],
     store: Store,
@@ -215,7 +215,7 @@ def _row(
 
 
 def _without_values(
-    plan: Plan, outcomes: list[Outcome], values: pd.DataFrame, dataset: str, store: Store
+    plan: Plan, outcomes: list[Status], values: pd.DataFrame, dataset: str, store: Store
 ) -> list[dict[str, object]]:
     ended = {outcome.key: outcome.status for outcome in outcomes}
     done = set(values[CELL].itertuples(index=False, name=None))

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.table import Table
 from bench import (
     claims,
     cluster,
+    executions,
     figures,
     forecasting,
     gallery,
@@ -34,13 +36,14 @@ from bench import (
 from bench.cells import AVERAGE
 from bench.datasets.base import Data, Dataset
 from bench.datasets.build import load
-from bench.errors import InputError, did_you_mean
-from bench.files import atomic_folder
+from bench.errors import InputError, WriteError, did_you_mean
+from bench.files import draft_folder, remove_stale, settle
 from bench.protocol import Protocol
 from bench.registry import plugins
 from bench.results import Results
+from bench.status import Status, now
 from bench.store import Store
-from bench.trials import Outcome, Workspace
+from bench.trials import Workspace
 
 SHOWN_FAILURES = 10
 SHOWN_NAMES = 40
@@ -58,6 +61,7 @@ class Options:
         address: of a running Ray cluster; None starts a local Ray.
         dry_run: stop after the plan.
         strict: whether a file of motion that cannot be used is an error.
+        retry_failed: whether what failed before is tried again.
     """
 
     results: Path
@@ -66,6 +70,7 @@ class Options:
     address: str | None = None
     dry_run: bool = False
     strict: bool = False
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ class _Work:
     plan: plan.Plan
     store: Store
 
+    @property
+    def folder(self) -> Path:
+        """Where runs of the protocol lie."""
+        return self.options.results / self.protocol.folder
+
 
 def run(protocol: Protocol, options: Options, console: Console) -> int:
     """Run what is missing of a protocol and write its tables and figures.
@@ -91,6 +101,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     """
     store = Store(options.results / ".store")
     check_device(protocol)
+    remove_stale(options.results)
 
     def loaded(dataset: Dataset) -> Data:
         # Piped output would have empty lines in place of a bar.
@@ -106,18 +117,43 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
     whole = plan.make(protocol, data, foreign)
-    missing = whole.missing(store)
+    to_do = whole.to_do(store, options.retry_failed)
     for one in (data, *others.values()):
         _print_left_out(one, console)
-    _print_plan(protocol, data, whole, missing, console)
+    _print_plan(protocol, data, whole, to_do, console)
     if options.dry_run:
         return 0
     work = _Work(protocol, options, data, foreign, whole, store)
-    outcomes = _sweep(work, missing, console)
-    folder, found = _write(work, outcomes)
+    with _followed(work, to_do, console) as execution:
+        _sweep(work, to_do, console)
+        outcomes = [
+            status
+            for status in executions.standing(whole.jobs, store)
+            if status.status in ("failed", "skipped")
+        ]
+        folder, found = _write(work, outcomes)
+        execution.end(work.folder, "finished", folder.name)
     _print_results(found, console)
     console.print(f"tables and figures: {folder}", soft_wrap=True, markup=False)
-    return _print_failures(outcomes, console)
+    return _print_failures(outcomes, folder, console)
+
+
+@contextmanager
+def _followed(work: _Work, to_do: plan.ToDo, console: Console) -> Iterator[executions.Execution]:
+    """Let ``bench status`` tell of the block."""
+    execution = executions.begin(work.protocol.name, work.folder, work.plan, to_do)
+    if to_do.cells:
+        told = f"to follow it: python -m bench status {work.folder}"
+        console.print(told, soft_wrap=True, markup=False)
+    try:
+        yield execution
+    except KeyboardInterrupt:
+        execution.end(work.folder, "interrupted")
+        raise
+    except InputError as error:
+        with suppress(WriteError):
+            execution.end(work.folder, f"stopped ({error})")
+        raise
 
 
 def _is_there(label: str, dataset: Dataset, options: Options, console: Console) -> bool:
@@ -162,9 +198,11 @@ def _check_actions(protocol: Protocol, data: Data) -> None:
                 raise InputError(f"models.{label}.train_on: no train window of '{action}'{near}")
 
 
-def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
-    if not missing.cells:
-        return []
+def _sweep(work: _Work, to_do: plan.ToDo, console: Console) -> None:
+    """Do what is to do; raise KeyboardInterrupt if the user stopped it."""
+    _mark(work, to_do)
+    if not to_do.cells:
+        return
     resources = work.protocol.resources
     workspace = Workspace(
         protocol=work.protocol.to_dict(),
@@ -178,31 +216,52 @@ def _sweep(work: _Work, missing: plan.Plan, console: Console) -> list[Outcome]:
     executor = work.options.executor
     files = list(plugins().values())
     with (
+        _letting_go(workspace, to_do),
         cluster.joined(work.options.address, resources, work.store.folder, files, console)
         if executor == "ray"
-        else nullcontext()
+        else nullcontext(),
     ):
-        fits = sweep.trials_of_fits(work.protocol, missing.fits)
-        forecasts = [cell for cell in missing.cells if cell.task == "forecast"]
-        others = [cell for cell in missing.cells if cell.task != "forecast"]
-        outcomes = sweep.run("fits", workspace, fits, resources.fit, executor, console)
+        fits = sweep.trials_of_fits(work.protocol, to_do.fits)
+        forecasts = [cell for cell in to_do.cells if cell.task == "forecast"]
+        others = [cell for cell in to_do.cells if cell.task != "forecast"]
+        sweep.run("fits", workspace, fits, resources.fit, executor, console)
         # Forecasts are made from what the other cells completed.
         for title, cells in (("cells", others), ("forecasts", forecasts)):
             trials = sweep.trials_of_cells(work.protocol, cells, resources.cells_per_trial)
             share = resources.evaluate
-            outcomes += sweep.run(title, workspace, trials, share, executor, console)
-        return outcomes
+            sweep.run(title, workspace, trials, share, executor, console)
 
 
-def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
+@contextmanager
+def _letting_go(workspace: Workspace, to_do: plan.ToDo) -> Iterator[None]:
+    """Where the user stops the block, tell of its jobs, once no worker is left, that none runs."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        workspace.let_go(to_do.jobs)
+        raise
+
+
+def _mark(work: _Work, to_do: plan.ToDo) -> None:
+    """Make jobs to do ones that nobody has begun, and mark those skipped that need failed ones."""
+    statuses = work.store.statuses
+    for job in to_do.jobs:
+        known = statuses.read(job.key)
+        if known is not None and known.status in ("failed", "skipped"):
+            statuses.forget(job.key)
+    for cell in work.plan.cells:
+        if reason := to_do.skipped.get(cell.key):
+            statuses.write(Status(cell.key, cell.title, "skipped", now(), error=reason))
+
+
+def _write(work: _Work, outcomes: list[Status]) -> tuple[Path, Results]:
     """Write the run's folder, whole or not at all, and point ``latest`` at it."""
     label = work.protocol.labelled(work.data.label)
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, outcomes)
     fits, absent = facts["fits"].values(), work.data.absent
     found = results.build(values, work.protocol, fits, work.data.label, absent)
-    folder = _new_folder(work.options.results / work.protocol.folder)
-    with atomic_folder(folder) as draft:
+    with draft_folder(work.folder) as draft:
         resolved = yaml.safe_dump(work.protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
         (draft / results.PROVENANCE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
@@ -218,11 +277,13 @@ def _write(work: _Work, outcomes: list[Outcome]) -> tuple[Path, Results]:
         figures.write_all(found, draft)
         test = work.data.splits["test"].thin(work.protocol.scale.test)
         gallery.write(work.protocol, work.plan, work.store, test, draft, label)
+        executions.write_jobs(work.plan, work.store, draft)
+        folder = settle(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
     _point_latest(folder)
     return folder, found
 
 
-def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
+def _provenance(work: _Work, outcomes: list[Status]) -> dict[str, Any]:
     data, store = work.data, work.store
     return provenance.collect() | {
         "executor": work.options.executor,
@@ -256,14 +317,8 @@ def _provenance(work: _Work, outcomes: list[Outcome]) -> dict[str, Any]:
             for fit in work.plan.fits
             if store.has_fit(fit.key)
         },
-        "failures": [vars(outcome) for outcome in outcomes if outcome.status != "done"],
+        "failures": [vars(outcome) for outcome in outcomes],
     }
-
-
-def _new_folder(parent: Path) -> Path:
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    names = [stamp, *(f"{stamp}-{number}" for number in range(2, 1000))]
-    return next(parent / name for name in names if not (parent / name).exists())
 
 
 def _point_latest(folder: Path) -> None:
@@ -275,7 +330,7 @@ def _point_latest(folder: Path) -> None:
 
 
 def _print_plan(
-    protocol: Protocol, data: Data, whole: plan.Plan, missing: plan.Plan, console: Console
+    protocol: Protocol, data: Data, whole: plan.Plan, to_do: plan.ToDo, console: Console
 ) -> None:
     counts = ", ".join(
         f"{split} {min(len(windows), getattr(protocol.scale, split) or len(windows))}"
@@ -288,15 +343,23 @@ def _print_plan(
         table.add_row(
             label + (" (control)" if entry.cls.control else ""),
             f"{protocol.parameters(label):,}",
-            str(sum(fit.label == label for fit in missing.fits)),
-            str(sum(cell.learner == label for cell in missing.cells)),
+            str(sum(fit.label == label for fit in to_do.fits)),
+            str(sum(cell.learner == label for cell in to_do.cells)),
             str(sum(cell.learner == label for cell in whole.cells)),
         )
     console.print(table)
-    done = len(whole.cells) - len(missing.cells)
+    failed = [job for job in to_do.failed if isinstance(job, plan.Cell)]
+    done = len(whole.cells) - len(to_do.cells) - len(failed) - len(to_do.skipped)
     console.print(
-        f"{len(missing.fits)} fits and {len(missing.cells)} cells to do, {done} cells already there"
+        f"{len(to_do.fits)} fits and {len(to_do.cells)} cells to do, {done} cells already there"
     )
+    if to_do.failed:
+        console.print(
+            f"[red]{len(to_do.failed) - len(failed)} fits and {len(failed)} cells failed before[/] "
+            f"and are left alone, as {len(to_do.skipped)} cells that need them; --retry-failed "
+            "tries them again",
+            soft_wrap=True,
+        )
 
 
 def _print_left_out(data: Data, console: Console) -> None:
@@ -372,14 +435,14 @@ def print_claims(found: Results, console: Console) -> None:
     console.print(shown)
 
 
-def _print_failures(outcomes: list[Outcome], console: Console) -> int:
-    failed = [outcome for outcome in outcomes if outcome.status != "done"]
-    for outcome in failed[:SHOWN_FAILURES]:
+def _print_failures(outcomes: list[Status], folder: Path, console: Console) -> int:
+    for outcome in outcomes[:SHOWN_FAILURES]:
         style = "red" if outcome.status == "failed" else "yellow"
         line = escape(f"{outcome.title}: {outcome.error}"[:SHOWN_LENGTH])
         console.print(f"[{style}]{outcome.status}[/] {line}", soft_wrap=True)
-    if len(failed) > SHOWN_FAILURES:
-        console.print(f"and {len(failed) - SHOWN_FAILURES} more")
-    if failed:
-        console.print("run the same command again to try what is missing; traces: provenance.json")
-    return 1 if failed else 0
+    if len(outcomes) > SHOWN_FAILURES:
+        console.print(f"and {len(outcomes) - SHOWN_FAILURES} more")
+    if outcomes:
+        told = f"to try them again: --retry-failed; tracebacks: {folder / executions.FAILURES}"
+        console.print(told, soft_wrap=True, markup=False)
+    return 1 if outcomes else 0

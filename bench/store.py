@@ -3,9 +3,9 @@
 ``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
 goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window, and
 ``completions/<key>.npy``, where forecasts or figures need it, what was put in place of the hidden
-values, or drawn; ``status/<key>.json`` how long a cell took; windows themselves lie in
-``windows/``. Every file appears whole or not at all. A finished fit is one with a ``fit.json``, a
-finished cell one whose file is there.
+values, or drawn; ``status/<key>.json`` how a job stands (``bench.status``); windows themselves lie
+in ``windows/``. Every file appears whole or not at all. A finished fit is one with a ``fit.json``,
+a finished cell one whose file is there.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bench.files import atomic_file, readable
+from bench.status import Statuses
 
 
 def key_of(**parts: Any) -> str:
@@ -41,6 +42,11 @@ class Store:
         """The cache of built windows."""
         return self.folder / "windows"
 
+    @property
+    def statuses(self) -> Statuses:
+        """How jobs stand."""
+        return Statuses(self.folder / "status")
+
     def fit_folder(self, key: str) -> Path:
         """Where a fit keeps its files."""
         return self.folder / "fits" / key
@@ -58,6 +64,11 @@ class Store:
         with atomic_file(folder / "fit.json") as draft:
             draft.write_text(json.dumps(summary, indent=1))
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+
+    def progressed(self, key: str, since: float) -> bool:
+        """Whether an unfinished fit has kept a checkpoint after a time, seconds since 1970."""
+        path = self.fit_folder(key) / "checkpoint.safetensors"
+        return path.exists() and path.stat().st_mtime > since
 
     def load_weights(self, key: str, module: nn.Module) -> None:
         """Put a finished fit's weights into ``module``."""
@@ -91,14 +102,10 @@ class Store:
         with readable(self._cell(key)):
             return pd.read_parquet(self._cell(key))
 
-    def save_seconds(self, key: str, seconds: float) -> None:
-        """Keep how long a cell took."""
-        with atomic_file(self._status(key)) as draft:
-            draft.write_text(json.dumps({"seconds": seconds}))
-
     def load_seconds(self, key: str) -> float:
-        """Return how long a finished cell took."""
-        return json.loads(self._status(key).read_text())["seconds"]
+        """Return how long a finished cell took; nan if its worker died before it could tell."""
+        status = self.statuses.read(key)
+        return status.seconds if status and status.status == "done" else float("nan")
 
     def has_completion(self, key: str) -> bool:
         """Whether what a cell put in place of hidden values, or drew, was kept."""
@@ -117,9 +124,6 @@ class Store:
 
     def _completion(self, key: str) -> Path:
         return self.folder / "completions" / f"{key}.npy"
-
-    def _status(self, key: str) -> Path:
-        return self.folder / "status" / f"{key}.json"
 
     def _cell(self, key: str) -> Path:
         return self.folder / "cells" / f"{key}.parquet"

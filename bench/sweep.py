@@ -1,17 +1,21 @@
 """Runs jobs as trials, on Ray or in this process; both run the same functions.
 
 Starting a Ray trial costs seconds, so jobs that are short share one: all cells of a fit, and all
-fits that train nothing. The store is the truth about what is done; Ray is only asked to run what
-is missing, and a trial whose worker died is run again for what it had not finished.
+fits that train nothing. The store is the truth about what is done and what failed; Ray is only
+asked to run the rest, and is asked again while workers die and the rest becomes less.
 """
 
+import multiprocessing
+import os
+import secrets
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -20,17 +24,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from bench.errors import WriteError
+from bench.files import passing, writing
 from bench.plan import Cell, Fit, from_plain, to_plain
 from bench.protocol import Protocol, Share
 from bench.training import Progress
-from bench.trials import Outcome, Workspace
+from bench.trials import WORKER_DEATHS, Stopped, Workspace
 from models.base import GenerativeImputer
 
 Executor = Literal["ray", "local"]
-WORKER_DEATHS = 2
 FORECASTS = 16
 """Forecasts take so many times less than other cells, and as many more share a trial."""
 LINE_SECONDS = 15.0
+SECOND = 1.0
 
 
 def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[str, Any]]]:
@@ -66,29 +72,84 @@ def run(
     share: Share,
     executor: Executor,
     console: Console,
-) -> list[Outcome]:
-    """Run trials and return how every job of them ended."""
+) -> None:
+    """Run trials until every job of them has ended; the store says how.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; once: what was running has come to an end.
+        WriteError: the store does not take what comes out.
+    """
     if not trials:
-        return []
-    workspace = replace(workspace, threads=max(1, int(share.cpus)))
-    with _Display(title, sum(map(len, trials)), console) as display:
-        if executor == "local":
-            return list(_here(workspace, trials, display))
-        return _on_ray(title, workspace, trials, share, display)
+        return
+    resources = workspace.resolved.resources
+    limited = resources.memory_gib or resources.fit_timeout_s or resources.cell_timeout_s
+    stop = Path(workspace.store) / f"{passing('.stop-')}{secrets.token_hex(4)}"
+    worker = executor == "ray" or bool(limited)
+    placed = replace(workspace, threads=max(1, int(share.cpus)), stop=str(stop), worker=worker)
+    with _stoppable(stop), _Display(title, sum(map(len, trials)), console) as display:
+        while left := [jobs for jobs in map(placed.left, trials) if jobs]:
+            before = placed.standing(left)
+            if executor == "ray":
+                reason = _on_ray(title, placed, left, share, display)
+            elif limited:
+                reason = _in_a_process(placed, left, display)
+            else:
+                reason = _here(placed, left, display)
+            if stop.exists():
+                raise KeyboardInterrupt
+            still = [jobs for jobs in map(placed.left, left) if jobs]
+            if still == left and placed.standing(left) == before:
+                placed.give_up(left, reason)
 
 
-def _here(
-    workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display"
-) -> Iterator[Outcome]:
-    ended = 0
-    with _interrupts() as interrupted:
+def _here(workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display") -> str:
+    """Run trials in this process."""
+    with suppress(Stopped):
         for jobs in trials:
-            for outcome in workspace.run(jobs, display.fit):
-                if interrupted.is_set():
-                    raise KeyboardInterrupt
-                ended += 1
-                display.count(ended)
-                yield outcome
+            for _ in workspace.run(jobs, display.fit):
+                display.count(1)
+    return ""
+
+
+def _in_a_process(
+    workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display"
+) -> str:
+    """Run trials in a process of their own, which limits may end; return how it ended."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_as_child, args=(workspace, trials, sender))
+    child.start()
+    sender.close()
+    try:
+        with _counting(workspace, trials, display):
+            child.join()
+        with suppress(EOFError):
+            raise WriteError(receiver.recv())
+    finally:
+        child.kill()
+        child.join()
+    return f"its process ended with code {child.exitcode}"
+
+
+def _as_child(workspace: Workspace, trials: list[list[dict[str, Any]]], sender: Connection) -> None:
+    """Run trials as the child of a sweep, which alone is told of interruptions."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        for jobs in trials:
+            for _ in workspace.run(jobs, _Lines(print)):
+                pass
+    except Stopped:
+        pass
+    except WriteError as error:
+        sender.send(str(error))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _on_ray(
@@ -97,17 +158,29 @@ def _on_ray(
     trials: list[list[dict[str, Any]]],
     share: Share,
     display: "_Display",
-) -> list[Outcome]:
+) -> str:
+    """Run trials on Ray; return why some did not end well, if Ray knows."""
     from ray import tune
 
-    jobs = [from_plain(job) for jobs in trials for job in jobs]
+    from bench.watching import Watch
 
     def trial(config: dict[str, Any], jobs: list[list[dict[str, Any]]]) -> dict[str, Any]:
-        outcomes = workspace.run(jobs[config["trial"]], _Lines(print))
-        return {"outcomes": [asdict(outcome) for outcome in outcomes]}
+        try:
+            for _ in workspace.run(jobs[config["trial"]], _Lines(print)):
+                pass
+        except Stopped:
+            pass
+        except WriteError as error:
+            return {"unwritable": str(error)}
+        return {"unwritable": ""}
 
+    watch = Watch(workspace, trials)
+    store = Path(workspace.store)
     # What Tune writes is of no use afterwards: the store has every result.
-    with tempfile.TemporaryDirectory(dir=workspace.store, prefix=".ray-") as scratch:
+    with (
+        writing(store),
+        tempfile.TemporaryDirectory(dir=store, prefix=passing(".ray-")) as scratch,
+    ):
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(trial, jobs=trials), {"cpu": share.cpus, "gpu": share.gpus}
@@ -118,31 +191,18 @@ def _on_ray(
                 name=title,
                 storage_path=str(Path(scratch).resolve()),
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                stop=watch.stopper,
+                callbacks=[watch],
                 verbose=0,
             ),
         )
-        with _every_second(lambda: display.count(sum(map(workspace.finished, jobs)))):
+        with _counting(workspace, trials, display):
             results = tuner.fit()
-    return [
-        outcome
-        for result in (results[number] for number in range(len(results)))
-        for outcome in _outcomes(result, trials[(result.config or {})["trial"]], workspace)
-    ]
-
-
-def _outcomes(result: Any, jobs: list[dict[str, Any]], workspace: Workspace) -> Iterator[Outcome]:
-    """Yield how each job of a Ray trial ended, also where its worker did not live to tell."""
-    told = {plain["key"]: plain for plain in (result.metrics or {}).get("outcomes", [])}
-    reason = "its worker died"
-    if result.error:
-        reason = str(result.error).strip().splitlines()[-1]
-    for job in map(from_plain, jobs):
-        if job.key in told:
-            yield Outcome(**told[job.key])
-        elif workspace.finished(job):
-            yield Outcome(job.key, job.title, "done")
-        else:
-            yield Outcome(job.key, job.title, "failed", error=reason)
+    for result in map(results.__getitem__, range(len(results))):
+        if told := (result.metrics or {}).get("unwritable"):
+            raise WriteError(told)
+    errors = [str(error).strip().splitlines()[-1] for error in results.errors]
+    return errors[0] if errors else ""
 
 
 def describe(progress: Progress) -> str:
@@ -192,6 +252,7 @@ class _Display:
             disable=not self.terminal,
         )
         self.all = self.bars.add_task(title, total=total, note="")
+        self.ended = 0
         self.fits: dict[str, TaskID] = {}
 
     def __enter__(self) -> "_Display":
@@ -202,12 +263,13 @@ class _Display:
     def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
-    def count(self, ended: int) -> None:
-        """Show how many jobs have ended."""
-        self.bars.update(self.all, completed=ended)
+    def count(self, more: int) -> None:
+        """Show that more jobs have ended."""
+        self.ended += more
+        self.bars.update(self.all, completed=self.ended)
         if not self.terminal:
             seconds = time.monotonic() - self.begun
-            self.lines.say(f"{self.title}: {ended}/{self.total} after {seconds:.0f} s")
+            self.lines.say(f"{self.title}: {self.ended}/{self.total} after {seconds:.0f} s")
 
     def fit(self, name: str, progress: Progress) -> None:
         """Show how a fit stands."""
@@ -220,42 +282,60 @@ class _Display:
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Give an event that tells whether the user interrupted.
+def _stoppable(stop: Path) -> Iterator[None]:
+    """Make the first Ctrl-C leave the file ``stop``, and only the second one an interruption.
 
-    A KeyboardInterrupt raised while some libraries run their own code is lost or comes out as
-    another error; the event is not.
+    Workers look for the file: they may be on other machines.
     """
-    seen = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield seen
+        yield
         return
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        seen.set()
-        raise KeyboardInterrupt
+    def ask(number: int, frame: FrameType | None) -> None:
+        if stop.exists():
+            raise KeyboardInterrupt
+        try:
+            stop.touch()
+        except OSError:
+            raise KeyboardInterrupt from None
+        # A handler must not print: it may have interrupted a print.
+        os.write(2, b"\nbench: finishing what is running; Ctrl-C again stops now\n")
 
-    before = signal.signal(signal.SIGINT, remember)
+    before = signal.signal(signal.SIGINT, ask)
     try:
-        yield seen
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
+        stop.unlink(missing_ok=True)
 
 
 @contextmanager
-def _every_second(action: Callable[[], None]) -> Iterator[None]:
-    """Repeat an action while the block runs, and once more when it ends."""
-    ended = threading.Event()
+def _counting(
+    workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display"
+) -> Iterator[None]:
+    """Show how many jobs have ended in other processes while the block runs, and at its end."""
+    waiting = {job["key"]: from_plain(job) for jobs in trials for job in jobs}
+    over = threading.Event()
+
+    def count() -> None:
+        ended = [key for key, job in waiting.items() if workspace.ended(job)]
+        for key in ended:
+            del waiting[key]
+        display.count(len(ended))
 
     def repeat() -> None:
-        while not ended.wait(1.0):
-            action()
+        pause = SECOND
+        while not over.wait(pause):
+            begun = time.monotonic()
+            count()
+            # Looking at very many jobs must not take much of the time.
+            pause = max(SECOND, 20 * (time.monotonic() - begun))
 
     thread = threading.Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
+        over.set()
         thread.join()
-        action()
+        count()

@@ -1,47 +1,47 @@
 """What a trial does: fit, complete and score occluded windows, foretell, keep what came out.
 
-A trial gets plain values and gives back plain values. It does not know who runs it or where.
+A trial gets plain values and leaves files in the store. It does not know who runs it or where.
 """
 
+import faulthandler
 import os
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from threadpoolctl import threadpool_limits
 
 from bench.cells import Evaluator
 from bench.code import code_version
 from bench.datasets.cut import open_windows
+from bench.errors import WriteError
+from bench.files import HOST
 from bench.learner import Learner
 from bench.motion import Windows, derive_seed
-from bench.plan import Cell, Fit, finished, from_plain
+from bench.plan import Cell, Fit, finished, from_plain, lacking
 from bench.protocol import PredictorEntry, Protocol, resolve
 from bench.registry import load_plugin
+from bench.status import State, Status, now
 from bench.store import Store
 from bench.training import FitContext, Progress, write_history
 from models.base import Classifier, Model
 from predictors.base import Predictor
 
 Reporter = Callable[[str, Progress], None]
+WORKER_DEATHS = 5
+"""So many workers may die at one job before it is taken for the cause."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one job of a trial ended: ``done``, ``failed``, or ``skipped`` for want of its fit."""
-
-    key: str
-    title: str
-    status: str
-    seconds: float = 0.0
-    error: str = ""
-    trace: str = ""
+class Stopped(KeyboardInterrupt):
+    """The user asked for the sweep to stop."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Workspace:
         device: auto, cpu or cuda.
         threads: CPU threads to compute with.
         plugins: files that define what the protocol names beside what is built in.
+        stop: a file that is there once no more jobs are to begin; empty: there is none.
+        worker: whether this process may end itself at a job's limit of time, and limit its memory.
     """
 
     protocol: dict[str, Any]
@@ -67,9 +69,12 @@ class Workspace:
     device: str = "auto"
     threads: int = 1
     plugins: tuple[str, ...] = ()
+    stop: str = ""
+    worker: bool = False
 
     @cached_property
-    def _protocol(self) -> Protocol:
+    def resolved(self) -> Protocol:
+        """The protocol."""
         for path in self.plugins:
             load_plugin(Path(path))
         return resolve(self.protocol)
@@ -90,7 +95,7 @@ class Workspace:
 
     def _check_code(self, label: str) -> None:
         """Raise RuntimeError if this process would run other code than the keys stand for."""
-        if code_version(self._protocol.learners[label].cls) != self.code[label]:
+        if code_version(self.resolved.learners[label].cls) != self.code[label]:
             raise RuntimeError(
                 f"the code of {label} is not what this run was planned with; it was edited "
                 "meanwhile, or this machine has another version. Run again"
@@ -99,17 +104,17 @@ class Workspace:
     def windows(self, split: str) -> Windows:
         """Return a split's windows at the protocol's scale, memory-mapped where whole."""
         folder = self._store.windows / self.data
-        windows = open_windows(folder, split, self._protocol.dataset)
-        return windows.thin(getattr(self._protocol.scale, split))
+        windows = open_windows(folder, split, self.resolved.dataset)
+        return windows.thin(getattr(self.resolved.scale, split))
 
     def build(self, label: str, seed: int) -> Learner:
         """Return a learner as it is before any fit; the seed settles its initial weights."""
-        entry = self._protocol.learners[label]
+        entry = self.resolved.learners[label]
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("init", seed))
-            learner: Learner = entry.cls(self._protocol.spec, entry.settings)
+            learner: Learner = entry.cls(self.resolved.spec, entry.settings)
         if isinstance(entry, PredictorEntry) and isinstance(learner, Predictor):
-            occlusions = (self._protocol.occlusion[label] for label in entry.degraded)
+            occlusions = (self.resolved.occlusion[label] for label in entry.degraded)
             learner.occlusions = tuple(o.at(level, seed) for o in occlusions for level in o.levels)
         return learner
 
@@ -117,14 +122,14 @@ class Workspace:
         """Fit a learner and keep it."""
         begun = time.monotonic()
         model = self.build(fit.label, fit.seed)
-        entry = self._protocol.learners[fit.label]
+        entry = self.resolved.learners[fit.label]
         actions = None if isinstance(entry, PredictorEntry) else entry.train_on
         train = _of_actions(self.windows("train"), actions)
         context = FitContext(
             seed=derive_seed("fit", fit.seed),
             device=self._device,
             folder=self._store.fit_folder(fit.key) if model.trained else None,
-            report=lambda progress: report(fit.title, progress),
+            report=lambda progress: self._report(fit, progress, report),
         )
         with torch.random.fork_rng():
             model.fit(train, _of_actions(self.windows("valid"), actions), context)
@@ -143,7 +148,7 @@ class Workspace:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        protocol = self._protocol
+        protocol = self.resolved
         foreign = {
             label: open_windows(self._store.windows / key, "test", protocol.foreign[label])
             for label, key in self.foreign.items()
@@ -158,14 +163,12 @@ class Workspace:
 
     def evaluate(self, cell: Cell, learner: Learner) -> None:
         """Compute a cell and keep it."""
-        begun = time.monotonic()
         if isinstance(learner, Predictor):
             past = self._store.load_completion(cell.past) if cell.past else None
             found = self._evaluator.forecast(cell, learner, past)
         else:
             assert isinstance(learner, Model)
             found = self._evaluator.evaluate(cell, learner, self._judge(cell))
-        self._store.save_seconds(cell.key, time.monotonic() - begun)
         if cell.keep:
             self._store.save_completion(cell.key, found.completion)
         self._store.save_cell(cell.key, found.table)
@@ -174,7 +177,7 @@ class Workspace:
         """Return who judges what a cell draws, if anybody does."""
         if not cell.judge:
             return None
-        judge = self.load(cell.judge, self._protocol.judge, cell.seed)
+        judge = self.load(cell.judge, self.resolved.judge, cell.seed)
         assert isinstance(judge, Classifier)
         return judge
 
@@ -184,47 +187,202 @@ class Workspace:
         self._store.load_weights(fit_key, model)
         return model.to(self._device).eval()
 
-    def run(self, jobs: list[dict[str, Any]], report: Reporter) -> Iterator[Outcome]:
+    def _report(self, fit: Fit, progress: Progress, report: Reporter) -> None:
+        """Tell how a fit stands, and stop it where it can go on later if the user asked for that"""
+        report(fit.title, progress)
+        if progress.epoch < progress.epochs:
+            self._check_stop()
+
+    def stopping(self) -> bool:
+        """Return whether no more jobs are to begin."""
+        return bool(self.stop) and os.path.exists(self.stop)
+
+    def _check_stop(self) -> None:
+        """Raise Stopped if no more jobs are to begin."""
+        if self.stopping():
+            raise Stopped
+
+    def left(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the jobs that have not ended, well or not."""
+        return [job for job in jobs if not self.ended(from_plain(job))]
+
+    def ended(self, job: Fit | Cell) -> bool:
+        """Return whether a job is done, failed or skipped."""
+        if self.finished(job):
+            return True
+        status = self._store.statuses.read(job.key)
+        return status is not None and status.status in ("failed", "skipped")
+
+    def standing(self, trials: list[list[dict[str, Any]]]) -> list[Status | None]:
+        """Return how every job of some trials stands."""
+        return [self._store.statuses.read(job["key"]) for jobs in trials for job in jobs]
+
+    def busy(self, jobs: Sequence[dict[str, Any]]) -> bool:
+        """Return whether any process does one of some jobs now."""
+        return any(
+            status is not None
+            and status.status == "running"
+            and not self._store.statuses.free(status.key)
+            for status in self.standing([list(jobs)])
+        )
+
+    def note_death(self, jobs: Sequence[dict[str, Any]], reason: str) -> None:
+        """Keep why the worker died that was doing one of some jobs."""
+        statuses = self._store.statuses
+        for status in self.standing([list(jobs)]):
+            if status is not None and status.status == "running":
+                with statuses.if_free(status.key) as free:
+                    if free:
+                        statuses.write(replace(status, error=reason))
+
+    def let_go(self, jobs: Sequence[Fit | Cell]) -> None:
+        """Make jobs ones that nobody has begun whose workers were ended on purpose."""
+        statuses = self._store.statuses
+        for job in jobs:
+            status = statuses.read(job.key)
+            if status is not None and status.status == "running":
+                with statuses.if_free(job.key) as free:
+                    if free:
+                        statuses.forget(job.key)
+
+    def give_up(self, trials: list[list[dict[str, Any]]], reason: str) -> None:
+        """Mark jobs failed that no worker gets to."""
+        for job in (from_plain(job) for jobs in trials for job in jobs):
+            error = f"no worker got to it: {reason or 'they died'}"
+            self._store.statuses.write(Status(job.key, job.title, "failed", now(), error=error))
+
+    def run(self, jobs: list[dict[str, Any]], report: Reporter) -> Iterator[Status]:
         """Do jobs one after another and tell how each ended; a failure does not stop the others.
 
-        A job that another worker has meanwhile finished is not done again.
+        A job that another process has meanwhile ended is not done again, and one that another
+        process is doing is waited for.
+
+        Raises:
+            Stopped: the user asked for it.
+            WriteError: the store does not take what came out.
         """
         models = _Last()
         # Libraries of learners that are not imported yet would not be held to the threads.
-        assert self._protocol.learners
+        assert self.resolved.learners
+        if self.worker:
+            _limit_memory(self.resolved.resources.memory_gib)
         with _threads(self.threads):
             for job in map(from_plain, jobs):
-                yield self._attempt(job, models, report)
+                self._check_stop()
+                with self._store.statuses.held(job.key, self._check_stop):
+                    yield self._do(job, models, report)
 
-    def _lacking(self, cell: Cell) -> str:
-        """Return what a cell needs and has not, empty if nothing."""
-        if not self._store.has_fit(cell.fit):
-            return f"{cell.learner} (seed {cell.seed}) was not fitted"
-        if cell.judge and not self._store.has_fit(cell.judge):
-            return f"{self._protocol.judge} (seed {cell.seed}) was not fitted"
-        if cell.past and not self._store.has_completion(cell.past):
-            return f"its past was not completed by {cell.model}"
+    def _do(self, job: Fit | Cell, models: "_Last", report: Reporter) -> Status:
+        """Do a job that is held, unless it has ended or has cost too many workers their lives."""
+        known = self._store.statuses.read(job.key)
+        if self.finished(job):
+            return known or Status(job.key, job.title, "done")
+        if known and known.status == "failed":
+            return known
+        attempt = 1
+        if known and known.status == "running":
+            known = self._after_death(job, known)
+            if known.status == "failed":
+                self._store.statuses.write(known)
+                return known
+            attempt = known.attempt
+        return self._attempt(job, attempt, models, report)
+
+    def _after_death(self, job: Fit | Cell, left: Status) -> Status:
+        """Return a job's status after the worker that did it died: another attempt, or failed."""
+        words = self._store.statuses.last_words(job.key)
+        trace = words.read_text() if words.exists() else ""
+        words.unlink(missing_ok=True)
+        if trace:
+            error = f"timed out after {left.limit:g} s"
+            return replace(left, status="failed", error=error, trace=trace, seconds=left.limit or 0)
+        if self._store.progressed(job.key, left.since):
+            return replace(left, attempt=1)
+        if left.attempt >= WORKER_DEATHS:
+            reason = f"; the last time {left.error}" if left.error else ""
+            error = f"its worker died {left.attempt} times{reason}"
+            return replace(left, status="failed", error=error)
+        return replace(left, attempt=left.attempt + 1)
+
+    def _attempt(self, job: Fit | Cell, attempt: int, models: "_Last", report: Reporter) -> Status:
+        """Do a job and tell how it ended."""
+        statuses, limit = self._store.statuses, self._limit(job)
+        begun = Status(job.key, job.title, "running", now(), HOST, os.getpid(), attempt, limit)
+        statuses.write(begun)
+        state: State = "done"
+        error, trace, clock = "", "", time.monotonic()
+        try:
+            with self._ending_at(limit, job):
+                error = self._work(job, models, report)
+            state = "skipped" if error else "done"
+        except (KeyboardInterrupt, WriteError):
+            statuses.forget(job.key)
+            raise
+        except Exception as problem:
+            if self.stopping():
+                # An interruption comes out of some libraries as an error of theirs.
+                statuses.forget(job.key)
+                raise Stopped from None
+            # Whatever a model does wrong, the other cells must go on; it is told at the end.
+            state, trace = "failed", traceback.format_exc()
+            error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+        seconds = time.monotonic() - clock
+        ended = replace(begun, status=state, seconds=seconds, error=error, trace=trace)
+        statuses.write(ended)
+        return ended
+
+    def _work(self, job: Fit | Cell, models: "_Last", report: Reporter) -> str:
+        """Do a job; return what it lacks, empty if nothing."""
+        self._check_code(job.label if isinstance(job, Fit) else job.learner)
+        if isinstance(job, Fit):
+            self.fit(job, report)
+            return ""
+        absent = {key for key in (job.fit, job.judge) if key and not self._store.has_fit(key)}
+        unkept = {job.past} if job.past and not self._store.has_completion(job.past) else ()
+        if reason := lacking(job, absent, unkept):
+            return reason
+        self.evaluate(job, models.get(self, job))
         return ""
 
-    def _attempt(self, job: Fit | Cell, models: "_Last", report: Reporter) -> Outcome:
-        """Do a job and tell how it ended."""
-        begun = time.monotonic()
-        status, error, trace = "done", "", ""
-        try:
-            self._check_code(job.label if isinstance(job, Fit) else job.learner)
-            if self.finished(job):
-                pass
-            elif isinstance(job, Fit):
-                self.fit(job, report)
-            elif reason := self._lacking(job):
-                status, error = "skipped", reason
-            else:
-                self.evaluate(job, models.get(self, job))
-        except Exception as problem:
-            # Whatever a model does wrong, the other cells must go on; it is told at the end.
-            status, trace = "failed", traceback.format_exc()
-            error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
-        return Outcome(job.key, job.title, status, time.monotonic() - begun, error, trace)
+    def _limit(self, job: Fit | Cell) -> float | None:
+        """Return how many seconds a job may take."""
+        resources = self.resolved.resources
+        limit = resources.fit_timeout_s if isinstance(job, Fit) else resources.cell_timeout_s
+        return limit if self.worker else None
+
+    @contextmanager
+    def _ending_at(self, limit: float | None, job: Fit | Cell) -> Iterator[None]:
+        """End this process, leaving a traceback, if the block takes longer than ``limit`` seconds.
+
+        No exception could get out of code that hangs without giving the interpreter a turn.
+        """
+        if limit is None:
+            yield
+            return
+        words = self._store.statuses.last_words(job.key)
+        with words.open("w") as file:
+            faulthandler.dump_traceback_later(limit, exit=True, file=file)
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+                words.unlink()
+
+
+def _limit_memory(gib: float | None) -> None:
+    """Let this process take so much more memory than it has; beyond, allocations fail.
+
+    Linux counts what a process may write to against this limit, whoever allocates it.
+    """
+    if gib is None or sys.platform != "linux":
+        return
+    import resource
+
+    soft = psutil.Process().memory_info().data + int(gib * 2**30)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _seen(train: Windows, learner: Learner) -> int:

@@ -56,7 +56,8 @@ FIGURES = (
 def texts(run: Path) -> dict[str, str]:
     """Return what a run's tables say, by file."""
     suffixes = {".csv", ".md", ".tex"}
-    return {path.name: path.read_text() for path in run.iterdir() if path.suffix in suffixes}
+    tables = (path for path in run.iterdir() if path.suffix in suffixes and path.stem != "jobs")
+    return {path.name: path.read_text() for path in tables}
 
 
 def latest(results: Path, table: str, name: str = "tiny") -> pd.DataFrame:
@@ -116,6 +117,7 @@ def test_a_run_leaves_all_it_promises(finished: Path) -> None:
         "times.csv",
         "claims.csv",
         "claims.md",
+        "jobs.csv",
         *(f"{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex")),
         *(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png")),
     }
@@ -488,7 +490,7 @@ def test_one_level_that_fails_costs_no_other_of_its_batch(
         assert status[condition] == ["done"]
     facts = yaml.safe_load((tmp_path / "tiny" / "latest" / "provenance.json").read_text())
     assert len(facts["failures"]) == 2
-    mended = bench("run", tiny, "--results", tmp_path, *LOCAL, *only)
+    mended = bench("run", tiny, "--results", tmp_path, *LOCAL, *only, "--retry-failed")
     assert mended.code == 0
     assert "0 fits and 2 cells to do, 10 cells already there" in mended.out
     same_errors(latest(tmp_path, "windows.parquet"), latest(finished, "windows.parquet"))
@@ -757,7 +759,7 @@ def test_a_killed_worker_costs_nothing(finished: Path, tiny: Path, tmp_path: Pat
     process = subprocess_bench("run", tiny, "--results", results, *slow)
     cells = results / ".store" / "cells"
     deadline = time.monotonic() + 120
-    while not list(cells.glob("*.parquet")) and time.monotonic() < deadline:
+    while not list(cells.glob("[!.]*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.05)
     workers = [
         child
@@ -809,11 +811,11 @@ def test_what_had_finished_survives_a_kill(
     process = subprocess_bench("run", tiny, "--results", results, *LOCAL)
     cells = results / ".store" / "cells"
     deadline = time.monotonic() + 120
-    while len(list(cells.glob("*.parquet"))) < 5 and time.monotonic() < deadline:
+    while len(list(cells.glob("[!.]*.parquet"))) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(how)
     _, err = process.communicate(timeout=60)
-    kept = {path: path.stat().st_mtime_ns for path in cells.glob("*.parquet")}
+    kept = {path: path.stat().st_mtime_ns for path in cells.glob("[!.]*.parquet")}
     assert 5 <= len(kept) < CELLS
     assert not (results / "tiny" / "latest").exists()
     if how == signal.SIGINT:
@@ -845,7 +847,14 @@ def test_one_broken_model_does_not_stop_the_others(
     assert set(records[records["model"] == "mean"]["status"]) == {"done"}
     facts = yaml.safe_load((tmp_path / "tiny" / "latest" / "provenance.json").read_text())
     assert "explode" in facts["failures"][0]["trace"]
-    mended = bench("run", tiny, "--results", tmp_path, *LOCAL, "--only", "mean,linear")
+    run = ("run", tiny, "--results", tmp_path, *LOCAL, "--only", "mean,linear")
+    alone = bench(*run)
+    assert alone.code == 1
+    assert "0 fits and 0 cells to do, 6 cells already there" in alone.out
+    assert "0 fits and 6 cells failed before and are left alone" in alone.out
+    again = pd.read_parquet(tmp_path / "tiny" / "latest" / "records.parquet")
+    pd.testing.assert_frame_equal(again, records)
+    mended = bench(*run, "--retry-failed")
     assert mended.code == 0
     assert "0 fits and 6 cells to do, 6 cells already there" in mended.out
 

@@ -1,0 +1,230 @@
+"""What an execution of a protocol leaves for those who follow it: ``bench status``.
+
+``plan.json`` in the protocol's folder of results says who runs what since when; how the jobs stand
+is in the store. A run's own folder has ``jobs.csv``, one row per job, and ``failures.txt``, every
+failure with its traceback.
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.errors import InputError
+from bench.files import HOST, alive, atomic_file
+from bench.plan import Cell, Fit, Plan, ToDo, finished, from_plain, to_plain
+from bench.status import Status, now
+from bench.store import Store
+
+PLAN = "plan.json"
+JOBS = "jobs.csv"
+FAILURES = "failures.txt"
+STATES = ("done", "running", "failed", "skipped", "waiting")
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution of a protocol, as ``plan.json`` keeps it.
+
+    Attributes:
+        protocol: its name.
+        command: what was called.
+        host: the machine of the driver.
+        pid: its process there.
+        since: when it began, seconds since 1970.
+        ended: how it ended; empty while it runs, or if it was killed.
+        run: name of the folder that it wrote; empty before.
+        jobs: every job of the plan, as ``plan.to_plain`` gives it.
+        to_do: keys of those that were not there when it began.
+    """
+
+    protocol: str
+    command: str = field(default_factory=lambda: shlex.join(["bench", *sys.argv[1:]]))
+    host: str = HOST
+    pid: int = field(default_factory=os.getpid)
+    since: float = field(default_factory=now)
+    ended: str = ""
+    run: str = ""
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    to_do: list[str] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the protocol's folder of results."""
+        with atomic_file(folder / PLAN) as draft:
+            draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    def end(self, folder: Path, how: str, run: str = "") -> None:
+        """Keep how it ended, unless another execution has begun meanwhile."""
+        if _read(folder) == self:
+            replace(self, ended=how, run=run).write(folder)
+
+
+def begin(protocol: str, folder: Path, whole: Plan, to_do: ToDo) -> Execution:
+    """Keep in the protocol's folder of results that an execution begins, and return it."""
+    jobs = [to_plain(job) for job in whole.jobs]
+    execution = Execution(protocol, jobs=jobs, to_do=[job.key for job in to_do.jobs])
+    execution.write(folder)
+    return execution
+
+
+def _read(folder: Path) -> Execution:
+    """Return the newest execution; raises InputError if the folder tells of none."""
+    try:
+        return Execution(**json.loads((folder / PLAN).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder / PLAN}: says nothing of an execution ({error})") from None
+
+
+def standing(jobs: Iterable[Fit | Cell], store: Store) -> list[Status]:
+    """Return how jobs stand, whose status is then also ``waiting``; a job that two share once."""
+    found: dict[str, Status] = {}
+    for job in jobs:
+        known = store.statuses.read(job.key)
+        if finished(job, store):
+            if known is None or known.status != "done":
+                known = Status(job.key, job.title, "done")
+        elif known is None or known.status == "done":
+            known = Status(job.key, job.title, "waiting")
+        found[job.key] = known
+    return list(found.values())
+
+
+def write_jobs(whole: Plan, store: Store, folder: Path) -> None:
+    """Write how every job of a plan ended to a run's folder."""
+    kinds = {job.key: type(job).__name__.lower() for job in whole.jobs}
+    statuses = standing(whole.jobs, store)
+    rows = [{"kind": kinds[status.key], **asdict(status)} for status in statuses]
+    table = pd.DataFrame(rows, columns=["kind", *Status.__dataclass_fields__])
+    table = table.drop(columns=["trace", "limit"])
+    table.to_csv(folder / JOBS, index=False, lineterminator="\n")
+    failed = [status for status in statuses if status.status == "failed"]
+    if failed:
+        told = [f"{status.title}: {status.error}\n\n{status.trace}\n" for status in failed]
+        (folder / FAILURES).write_text("\n".join(told), encoding="utf-8")
+
+
+def show(path: Path, console: Console) -> None:
+    """Print how the newest execution under ``path`` stands, or the run in that folder.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if (path / PLAN).is_file():
+        _show_execution(path, console)
+    elif (path / JOBS).is_file():
+        _show_run(path, console)
+    elif below := sorted(path.glob(f"*/{PLAN}")):
+        for one in below:
+            _show_execution(one.parent, console)
+    else:
+        raise InputError(
+            f"{path}: neither the folder of a protocol's results, as results/occlusion, nor that "
+            "of a run in it"
+        )
+
+
+def _show_execution(folder: Path, console: Console) -> None:
+    execution = _read(folder)
+    jobs = [from_plain(job) for job in execution.jobs]
+    statuses = standing(jobs, Store(folder.parent / ".store"))
+    kinds = {job.key: type(job).__name__.lower() for job in jobs}
+    lines = [f"[bold]{escape(execution.protocol)}[/]: {escape(_driver(execution, folder))}"]
+    rows = [(kinds[status.key], status.status) for status in statuses]
+    _show(lines, rows, statuses, console)
+    there = sum(status.key not in execution.to_do for status in statuses if status.status == "done")
+    if there:
+        console.print(f"{there} of those done were there before it began")
+    left = {status.key for status in statuses if status.status in ("running", "waiting")}
+    if left and not execution.ended and alive(execution.host, execution.pid) is not False:
+        console.print(_estimate(jobs, statuses))
+
+
+def _driver(execution: Execution, folder: Path) -> str:
+    """Return in words who runs an execution, or how it ended."""
+    began = datetime.fromtimestamp(execution.since).strftime("%Y-%m-%d %H:%M:%S")
+    who = f"began {began} on {execution.host} (process {execution.pid})"
+    again = f"; to go on: {execution.command}"
+    if execution.run:
+        return f"{who}, {execution.ended}: {folder / execution.run}"
+    if execution.ended:
+        return f"{who}, {execution.ended}{again}"
+    if alive(execution.host, execution.pid) is False:
+        return f"{who}, and that process is gone{again}"
+    return f"{who}, still runs"
+
+
+def _show_run(folder: Path, console: Console) -> None:
+    table = pd.read_csv(folder / JOBS, keep_default_na=False)
+    fields = [name for name in Status.__dataclass_fields__ if name in table]
+    statuses = [Status(*row) for row in table[fields].itertuples(index=False, name=None)]
+    rows = zip(table["kind"], table["status"], strict=True)
+    _show([f"[bold]{escape(str(folder))}[/]: a finished run"], rows, statuses, console)
+    if (folder / FAILURES).exists():
+        console.print(f"tracebacks: {folder / FAILURES}", soft_wrap=True, markup=False)
+
+
+def _show(
+    lines: list[str], rows: Iterable[tuple[str, str]], statuses: list[Status], console: Console
+) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    counts = Counter(rows)
+    table = Table("", *STATES)
+    for kind in ("fit", "cell"):
+        table.add_row(f"{kind}s", *(str(counts[kind, state]) for state in STATES))
+    console.print(table)
+    for style, state in (("green", "running"), ("red", "failed"), ("yellow", "skipped")):
+        chosen = sorted((one for one in statuses if one.status == state), key=lambda one: one.since)
+        for one in chosen[-SHOWN:]:
+            console.print(f"[{style}]{state}[/] {escape(_line(one))}", soft_wrap=True)
+        if len(chosen) > SHOWN:
+            console.print(f"and {len(chosen) - SHOWN} more {state}")
+
+
+def _line(status: Status) -> str:
+    if status.status != "running":
+        return f"{status.title}: {status.error}"
+    where = f"{status.title}: on {status.host} (process {status.pid})"
+    if alive(status.host, status.pid) is False:
+        return f"{where}, which is gone; it is begun again"
+    attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
+    return f"{where} for {_span(now() - status.since)}{attempt}"
+
+
+def _estimate(jobs: list[Fit | Cell], statuses: list[Status]) -> str:
+    """Return in words how long the rest may take, from the times of what is done."""
+    like = {job.key: _like(job) for job in jobs}
+    done = pd.Series(
+        {one.key: one.seconds for one in statuses if one.status == "done" and one.seconds},
+        dtype=float,
+    )
+    if done.empty:
+        return "nothing has ended yet that tells how long the rest takes"
+    means = done.groupby([like[key] for key in done.index]).mean()
+    left = [one for one in statuses if one.status in ("running", "waiting")]
+    seconds = sum(float(means.get(like[one.key], done.mean())) for one in left)
+    workers = {(one.host, one.pid) for one in statuses if one.status == "running"}
+    return f"about {_span(seconds / max(1, len(workers)))} left"
+
+
+def _like(job: Fit | Cell) -> str:
+    """Return what jobs have in common that take about as long."""
+    if isinstance(job, Fit):
+        return f"fit {job.label}"
+    return f"{job.task} {job.learner} {job.inference}"
+
+
+def _span(seconds: float) -> str:
+    return str(timedelta(seconds=max(0, round(seconds))))

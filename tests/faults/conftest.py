@@ -1,0 +1,183 @@
+"""A small sweep that takes its time, run as a user runs it, and what to do to it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from bench.files import PASSING
+from bench.status import Status
+from tests.conftest import PROJECT, TINY, Ended
+
+PLUGIN = Path(__file__).with_name("plugin.py")
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "dataset": TINY["dataset"],
+    "models": {
+        "mean": {},
+        "linear": {},
+        "slow": {"seconds": 0.3},
+        "slow_vae": {
+            "hidden": [16], "latent": 4, "epochs": 8, "batch_size": 10, "seconds": 0.1,
+            "inference": ["map"],
+        },
+    },
+    "predictors": {"zero_velocity": {}},
+    "inference": {"map": {"steps": 2}},
+    "occlusion": {"features": {"levels": [3, "10%", "50%", "90%"]}},
+    "seeds": [0],
+    "scale": {"train": 20, "valid": 8, "test": 6, "samples": 4},
+    "resources": {"cells_per_trial": 6},
+}  # fmt: skip
+PATIENCE = 120.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here is a fault test."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.faults)
+
+
+@dataclass
+class Running:
+    """A ``bench run`` in processes of its own, on one folder of results."""
+
+    process: subprocess.Popen[str]
+    results: Path
+
+    def statuses(self) -> list[Status]:
+        """Return how its jobs stand, as the store says."""
+        found = []
+        for path in (self.results / ".store" / "status").glob("[!.]*.json"):
+            try:
+                found.append(Status(**json.loads(path.read_text())))
+            except FileNotFoundError:
+                continue
+        return found
+
+    def wait_for(self, title: str, status: str = "running", count: int = 1) -> list[Status]:
+        """Return the jobs of a title that stand so, as soon as there are so many."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.process.poll() is None:
+            found = [one for one in self.statuses() if one.status == status and title in one.title]
+            if len(found) >= count:
+                return found
+            time.sleep(0.01)
+        out, err = self.process.communicate(timeout=PATIENCE)
+        pytest.fail(f"no {count} {status} jobs of '{title}'\n{out}\n{err}")
+
+    def ctrl_c(self) -> None:
+        """Do what a terminal does: interrupt every process of the foreground."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def end(self) -> Ended:
+        """Wait for the end."""
+        out, err = self.process.communicate(timeout=3 * PATIENCE)
+        return Ended(self.process.returncode, out, err)
+
+    def finished(self) -> dict[Path, int]:
+        """Return when each file of a finished fit or cell was written."""
+        store = self.results / ".store"
+        files = [*store.glob("cells/[!.]*.parquet"), *store.glob("fits/*/fit.json")]
+        return {path: path.stat().st_mtime_ns for path in files}
+
+
+Start = Callable[..., Running]
+
+
+@dataclass
+class Sweeps:
+    """Starts runs of one protocol, and ends those that a test left."""
+
+    protocol: Path
+    running: list[Running] = field(default_factory=list)
+
+    def start(self, results: Path, *arguments: object, **environment: str) -> Running:
+        """Start ``bench run`` on a folder of results."""
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "bench", "run", str(self.protocol), "--plugin", str(PLUGIN),
+                "--results", str(results), *map(str, arguments),
+            ],
+            cwd=PROJECT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        self.running.append(Running(process, results))
+        return self.running[-1]
+
+    def run(self, results: Path, *arguments: object, **environment: str) -> Ended:
+        """Run ``bench run`` to its end."""
+        return self.start(results, *arguments, **environment).end()
+
+
+LOCAL = ("--executor", "local")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the small protocol."""
+    path = tmp_path_factory.mktemp("protocol") / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
+    return path
+
+
+@pytest.fixture
+def sweeps(small: Path) -> Iterator[Sweeps]:
+    """Runs of the small protocol."""
+    sweeps = Sweeps(small)
+    yield sweeps
+    for one in sweeps.running:
+        if one.process.poll() is None:
+            os.killpg(one.process.pid, signal.SIGKILL)
+            one.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the small protocol that nothing happened to."""
+    results = tmp_path_factory.mktemp("undisturbed")
+    ended = Sweeps(small).run(results, *LOCAL)
+    assert ended.code == 0, ended.err
+    return results
+
+
+def tables(results: Path, protocol: str = "small") -> dict[str, pd.DataFrame]:
+    """Return the tables of the last run, without how long things took."""
+    run = results / protocol / "latest"
+    found = {}
+    for name in ("records.parquet", "windows.parquet", "imputation.csv", "forecasting.csv"):
+        table = pd.read_parquet(run / name) if "parquet" in name else pd.read_csv(run / name)
+        found[name] = table[table["metric"] != "seconds"].reset_index(drop=True)
+    return found
+
+
+def assert_same_tables(results: Path, undisturbed: Path) -> None:
+    """Assert that the last runs of two folders of results say the same, bit for bit."""
+    there = tables(undisturbed)
+    for name, table in tables(results).items():
+        assert len(table)
+        pd.testing.assert_frame_equal(table, there[name], check_exact=True, obj=name)
+
+
+def assert_nothing_half_written(results: Path) -> None:
+    """Assert that no draft is left, and that whatever is there can be read."""
+    assert not [path for path in results.rglob("*") if path.name.startswith(PASSING)]
+    for path in results.rglob("*.parquet"):
+        pd.read_parquet(path)
+    for path in results.rglob("[!.]*.json"):
+        json.loads(path.read_text())

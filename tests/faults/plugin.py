@@ -1,0 +1,78 @@
+"""Models that take their time or go wrong, given with ``--plugin``; a run without figures."""
+
+import os
+import re
+import signal
+import time
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+import bench.figures
+from bench.settings import Settings
+from models.base import Imputer
+from models.vae import VAE
+
+# Drawing takes longer than all the rest of so small a run.
+bench.figures.write_all = lambda *_: []
+
+MUCH = 0.4
+Fault = Literal["none", "raises", "hangs", "not a number", "eats memory", "dies"]
+
+
+class Slow(Imputer):
+    """The train mean, after a while; where much is hidden, what ``fault`` says happens."""
+
+    name = "slow"
+
+    class Settings(Settings):
+        """How slow, and what goes wrong."""
+
+        seconds: float = Field(0.0, ge=0)
+        fault: Fault = "none"
+
+    settings: Settings
+
+    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
+        """Fill ``(window, frame, joint, 3)`` motion, mm, where ``occluded`` is True."""
+        time.sleep(self.settings.seconds)
+        if occluded.flatten(1).double().mean(dim=1).max() > MUCH:
+            return self.go_wrong(motion)
+        return motion
+
+    def go_wrong(self, motion: Tensor) -> Tensor:
+        """Do what is not done."""
+        fault = self.settings.fault
+        if fault == "raises":
+            raise ValueError("no motion today")
+        if fault == "hangs":
+            # The matcher never lets the interpreter have a turn.
+            re.match(r"(a+)+$", "a" * 64 + "b")
+        if fault == "eats memory":
+            eaten = []
+            while True:
+                eaten.append(np.ones(1 << 24))
+        if fault == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return motion * torch.nan if fault == "not a number" else motion
+
+
+class SlowVAE(VAE):
+    """A VAE whose every batch takes a while."""
+
+    name = "slow_vae"
+
+    class Settings(VAE.Settings):
+        """How slow."""
+
+        seconds: float = Field(0.0, ge=0)
+
+    settings: Settings
+
+    def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
+        """Return the VAE's losses, after a while."""
+        time.sleep(self.settings.seconds if self.training else 0.0)
+        return super().losses(motion, kl_weight)
