@@ -26,4 +26,4 @@ def table(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
         if store.has_cell(cell.key)
     ]
     found = pd.DataFrame(fits + cells, columns=["dataset", *LABELS, "seconds"])
-    return found.assign(dataset=dataset).fillna("")
+    return found.assign(dataset=dataset).fillna(dict.fromkeys(LABELS, ""))
