@@ -136,7 +136,6 @@ def _audit(results: Results, cast: _Cast) -> Claim:
     table = results.comparisons
     if table.empty or not means:
         return Claim("a", statement, paper, "run protocols/audit.yaml", "not tested")
-    table = _told(table)
     table = table[table["against"].isin(means) & (table["mechanism"] == cast.mechanism)]
     by_control = {
         str(label): group
@@ -180,7 +179,7 @@ def _detection(results: Results, cast: _Cast) -> Claim:
 
 def _level(results: Results, cast: _Cast, model: str, score: str) -> str:
     """Return a detection level with the shift there, or with that at the highest level tried."""
-    shifts = _told(results.detection)
+    shifts = results.detection
     shifts = shifts[
         (shifts["model"] == model) & (shifts["score"] == score) & (shifts["metric"] == "shift_sd")
     ]
@@ -321,7 +320,7 @@ def _helped(
     """Return the change of each fitted predictor's error by a completion, against the mean's."""
     predictors = results.protocol.predictors
     usual = [name for name, entry in predictors.items() if entry.cls.trained and not entry.degraded]
-    table = _told(results.forecasting)
+    table = results.forecasting
     if table.empty:
         return table
     return table[
@@ -337,8 +336,7 @@ def _actions(results: Results, cast: _Cast) -> Claim:
     """Judge by whether the five nearest train windows in z0 tell a test window's action."""
     statement = "(f) z0 separates action categories"
     paper = "samples differ by class (Fig. 3); no figure"
-    quality = _told(results.quality)
-    told = quality[quality["metric"] == "action_accuracy"].set_index("model")
+    told = results.quality[results.quality["metric"] == "action_accuracy"].set_index("model")
     rivals = [label for label in told.index if label in cast.controls]
     if cast.hgvae is None or cast.hgvae not in told.index or not rivals:
         return Claim("f", statement, paper, "", "not tested")
@@ -361,7 +359,7 @@ def _drawn(results: Results, cast: _Cast) -> Claim:
     """
     statement = "(f, drawn) windows drawn for an action are of it"
     paper = "samples differ by class (Fig. 3); no figure"
-    table = _told(results.generation)
+    table = results.generation
     told = table[(table["metric"] == "action_told") & (table["action"] == "")].set_index("model")
     models = results.protocol.models
     asked = [label for label in told.index if issubclass(models[label].cls, ConditionalImputer)]
@@ -377,11 +375,6 @@ def _drawn(results: Results, cast: _Cast) -> Claim:
     ours = "; ".join(text[label] for label in asked)
     control = "; ".join(span for label, span in text.items() if label not in asked)
     return Claim("f", statement, paper, ours, "holds" if better else "does not hold", control)
-
-
-def _told(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a table that have a value, not those of what failed."""
-    return table if table.empty else table[table["value"].notna()]
 
 
 def _scores(
@@ -401,7 +394,7 @@ def _scores(
 
 def _changes(results: Results, cast: _Cast, label: str | None) -> pd.DataFrame:
     """Return a model's change of MSE against mean imputation by level of random features."""
-    table = _told(results.imputation)
+    table = results.imputation
     return table[
         (table["metric"] == "change_vs_mean")
         & (table["model"] == label)

@@ -1,19 +1,18 @@
 """All that a run found: its per-window values, and the tables made of them."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench import forecasting, generation, marking, ood, plain, prediction, records, tables
+from bench import forecasting, generation, ood, plain, prediction, records, tables
 from bench.errors import InputError
 from bench.protocol import Protocol, resolve
 
 VALUES = "windows.parquet"
-CELLS = "records.parquet"
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
 NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
@@ -28,7 +27,6 @@ class Results:
         protocol: what ran.
         label: the data set, as tables and figures call it, with what must be said beside it.
         values: per-window values (``records.windows``).
-        unfinished: cells without any (``marking.unfinished``); tables have rows that say so.
         imputation: ``tables.imputation``.
         quality: ``tables.quality``.
         detection: ``ood.detection``.
@@ -42,7 +40,6 @@ class Results:
     protocol: Protocol
     label: str
     values: pd.DataFrame
-    unfinished: pd.DataFrame
     imputation: pd.DataFrame
     quality: pd.DataFrame
     detection: pd.DataFrame
@@ -72,7 +69,6 @@ def build(
     fits: Iterable[dict[str, Any]],
     label: str,
     absent: Sequence[str] = (),
-    unfinished: pd.DataFrame | None = None,
 ) -> Results:
     """Make every table from per-window values.
 
@@ -82,9 +78,7 @@ def build(
         fits: summary of every finished fit.
         label: the data set.
         absent: files of the data set that were not there.
-        unfinished: cells that failed or were skipped (``marking.unfinished``); None: none.
     """
-    missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
     imputed, foretold = (values[(values["predictor"] == "") == no] for no in (True, False))
     detection = ood.detection(imputed)
@@ -92,15 +86,14 @@ def build(
         protocol=protocol,
         label=label,
         values=values,
-        unfinished=missing,
-        imputation=marking.imputation(tables.imputation(imputed, protocol), missing, protocol),
-        quality=marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
-        detection=marking.detection(detection, missing, protocol),
+        imputation=tables.imputation(imputed, protocol),
+        quality=tables.quality(imputed, protocol, fits),
+        detection=detection,
         levels=ood.detection_levels(detection),
-        comparisons=marking.comparisons(tables.comparisons(imputed, protocol), missing, protocol),
-        forecasting=marking.forecasts(forecasting.table(foretold, protocol), missing, protocol),
+        comparisons=tables.comparisons(imputed, protocol),
+        forecasting=forecasting.table(foretold, protocol),
         prediction=prediction.table(foretold, protocol, fits, absent),
-        generation=marking.generation(generation.table(imputed, protocol), missing, protocol),
+        generation=generation.table(imputed, protocol),
     )
 
 
@@ -111,27 +104,25 @@ class Run:
     Attributes:
         protocol: what ran.
         values: per-window values.
-        cells: ``records.records``.
         facts: its provenance.
     """
 
     protocol: Protocol
     values: pd.DataFrame
-    cells: pd.DataFrame
     facts: dict[str, Any]
 
 
 def open_run(folder: Path) -> Run:
     """Return what a run's folder says; raises InputError if it is not one."""
     try:
-        values, cells = (pd.read_parquet(folder / name) for name in (VALUES, CELLS))
+        values = pd.read_parquet(folder / VALUES)
         raw = plain.read(folder / PROTOCOL)
         facts = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         # What every reader takes for granted.
         if lacking := NEEDED - set(values):
             raise ValueError(f"{VALUES} has no column {min(lacking)}")
         facts["fits"].values(), facts["data"]["label"], facts["data"]["absent_files"]
-        return Run(resolve(raw), values, cells, facts)
+        return Run(resolve(raw), values, facts)
     except (
         InputError,
         OSError,
@@ -148,8 +139,7 @@ def read(folder: Path) -> Results:
     """Return the results of a run's folder; raises InputError if it is not one."""
     run = open_run(folder)
     fits, data = list(run.facts["fits"].values()), run.facts["data"]
-    missing = marking.unfinished(run.cells)
-    return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"], missing)
+    return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"])
 
 
 def _no_run(folder: Path, error: Exception) -> InputError:
@@ -159,30 +149,11 @@ def _no_run(folder: Path, error: Exception) -> InputError:
     )
 
 
-@dataclass(frozen=True)
-class Written:
-    """One table of a run as it is written.
-
-    Attributes:
-        name: of its files.
-        table: tidy.
-        sections: what readers see of it.
-        note: what stands under every caption.
-    """
-
-    name: str
-    table: pd.DataFrame
-    sections: list[tables.Section]
-    note: str
-
-
-def written(results: Results) -> list[Written]:
-    """Return every table that has rows."""
-    parts: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], list[tables.Section]]]] = {
+def write(results: Results, folder: Path) -> None:
+    """Write every table that has rows, as CSV, Markdown and LaTeX."""
+    parts = {
         "imputation": (results.imputation, tables.imputation_sections),
         "models": (results.quality, tables.quality_sections),
-        "ood": (results.detection, tables.ood_sections),
-        "detection_level": (results.levels, tables.level_sections),
         "comparisons": (results.comparisons, tables.comparison_sections),
         "forecasting": (results.forecasting, forecasting.sections),
         "prediction": (results.prediction, prediction.sections),
@@ -191,14 +162,17 @@ def written(results: Results) -> list[Written]:
             lambda table: generation.sections(table, results.protocol.judge),
         ),
     }
-    return [
-        Written(name, table, sections(table), tables.note(table, results.label))
-        for name, (table, sections) in parts.items()
-        if not table.empty or (name == "imputation" and results.protocol.models)
-    ]
+    for name, (table, sections) in parts.items():
+        if not table.empty or (name == "imputation" and results.protocol.models):
+            _write(table, sections(table), folder, name, results.label)
+    detection, levels = results.detection, results.levels
+    if not detection.empty:
+        found = tables.ood_sections(detection, levels)
+        _write(detection, found, folder, "ood", results.label)
+        _write(levels, found[-1:], folder, "detection_level", results.label)
 
 
-def write(results: Results, folder: Path) -> None:
-    """Write every table that has rows, as CSV, Markdown and LaTeX."""
-    for one in written(results):
-        tables.write(one.table, one.sections, folder, one.name, one.note, results.label)
+def _write(
+    table: pd.DataFrame, sections: list[tables.Section], folder: Path, name: str, label: str
+) -> None:
+    tables.write(table, sections, folder, name, tables.note(table, label), label)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from bench import (
     forecasting,
     gallery,
     generation,
-    marking,
     plan,
     prediction,
     provenance,
@@ -50,7 +48,6 @@ from bench.trials import Workspace
 SHOWN_FAILURES = 10
 SHOWN_NAMES = 40
 SHOWN_LENGTH = 300
-_INTERVAL = re.compile(r" \[[^]]*\]")
 
 
 @dataclass(frozen=True)
@@ -263,17 +260,16 @@ def _write(work: _Work, outcomes: list[Status]) -> tuple[Path, Results]:
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, outcomes)
     fits, absent = facts["fits"].values(), work.data.absent
-    cells = records.records(
-        values, work.plan, outcomes, label, work.protocol.references, work.store
-    )
-    missing = marking.unfinished(cells)
-    found = results.build(values, work.protocol, fits, work.data.label, absent, missing)
+    found = results.build(values, work.protocol, fits, work.data.label, absent)
     with draft_folder(work.folder) as draft:
         resolved = yaml.safe_dump(work.protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
         (draft / results.PROVENANCE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
         values.to_parquet(draft / results.VALUES, index=False)
-        cells.to_parquet(draft / results.CELLS, index=False)
+        cells = records.records(
+            values, work.plan, outcomes, label, work.protocol.references, work.store
+        )
+        cells.to_parquet(draft / "records.parquet", index=False)
         times.table(work.plan, work.store, label).to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)
         if work.protocol.models:
@@ -425,7 +421,7 @@ def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
     for column in text.columns:
         shown.add_column(escape(str(column)), justify="right")
     for name, row in text.iterrows():
-        shown.add_row(escape(str(name)), *(escape(_INTERVAL.sub("", str(cell))) for cell in row))
+        shown.add_row(escape(str(name)), *(escape(str(cell).split(" [")[0]) for cell in row))
     console.print(shown)
 
 

@@ -179,23 +179,21 @@ def quality_sections(table: pd.DataFrame) -> list[Section]:
     return [Section("models", "Models on clean test windows, and windows drawn from them", text)]
 
 
-def ood_sections(table: pd.DataFrame) -> list[Section]:
-    """Return a section per metric of the sums and of the detectors."""
+def ood_sections(table: pd.DataFrame, levels: pd.DataFrame) -> list[Section]:
+    """Return a section per metric of the sums and of the detectors, and the detection levels."""
     whole = table[~table["score"].str.match(r"nlp_z\d")]
-    return [
+    sections = [
         Section(metric, caption(metric), readable(whole, metric))
         for metric in table["metric"].unique()
     ]
-
-
-def level_sections(levels: pd.DataFrame) -> list[Section]:
-    """Return one section: the detection level of each score."""
-    text = levels.set_index(["model", "score", "mechanism"])[["level", "direction", "auroc"]]
-    told = text.assign(
-        level=text["level"].replace("", "none tried"), auroc=text["auroc"].map(number)
-    )
-    note = "Detection level: the smallest whose mean score leaves that of clean windows +-1 sd"
-    return [Section("detection_level", note, told.reset_index().set_index("model"))]
+    if not levels.empty:
+        text = levels.set_index(["model", "score", "mechanism"])[["level", "direction", "auroc"]]
+        told = text.assign(
+            level=text["level"].replace("", "none tried"), auroc=text["auroc"].map(number)
+        )
+        note = "Detection level: the smallest whose mean score leaves that of clean windows +-1 sd"
+        sections.append(Section("detection_level", note, told.reset_index().set_index("model")))
+    return sections
 
 
 def comparison_sections(table: pd.DataFrame) -> list[Section]:
@@ -284,18 +282,9 @@ def conditions(table: pd.DataFrame) -> "pd.Series[str]":
 
 
 def wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
-    """Return values with their intervals as text, rows and columns in order of appearance.
-
-    Where something failed or was skipped, it says so.
-    """
-    numbers = table.reindex(columns=["value", "low", "high"]).astype(float)
-    text = [interval(*row) for row in numbers.itertuples(index=False)]
-    if "status" in table:
-        text = [
-            value if status == "done" else f"{value} {status}".strip()
-            for value, status in zip(text, table["status"], strict=True)
-        ]
-    return pivot(rows, columns, text)
+    """Return values with their intervals as text, rows and columns in order of appearance."""
+    numbers = table[["value", "low", "high"]].astype(float)
+    return pivot(rows, columns, [interval(*row) for row in numbers.itertuples(index=False)])
 
 
 def pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> pd.DataFrame:
