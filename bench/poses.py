@@ -258,8 +258,7 @@ def animate(
     if write is None:
         raise InputError(f"{path}: an animation is a .gif or an .mp4; rename it")
     scene = _Scene(panels, skeleton, title)
-    with atomic_file(path) as draft:
-        write(scene, draft, fps)
+    write(scene, path, fps)
 
 
 class _Scene:
@@ -317,9 +316,10 @@ def _write_gif(scene: _Scene, path: Path, fps: float) -> None:
     def images() -> Iterator[Image.Image]:
         yield from (scene.image(frame) for frame in shown[1:])
 
-    scene.image(shown[0]).save(
-        path, save_all=True, append_images=images(), duration=lasting, loop=0
-    )
+    with atomic_file(path) as draft:
+        scene.image(shown[0]).save(
+            draft, save_all=True, append_images=images(), duration=lasting, loop=0
+        )
 
 
 def _write_mp4(scene: _Scene, path: Path, fps: float) -> None:
@@ -327,8 +327,9 @@ def _write_mp4(scene: _Scene, path: Path, fps: float) -> None:
     writer = FFMpegWriter(fps=fps, codec="h264", extra_args=["-crf", "18"])  # type: ignore[arg-type]
     try:
         with (
+            atomic_file(path) as draft,
             matplotlib.rc_context({"animation.ffmpeg_path": _ffmpeg()}),
-            writer.saving(scene.figure, str(path), dpi=200),
+            writer.saving(scene.figure, str(draft), dpi=200),
         ):
             for frame in range(scene.frames):
                 scene.show(frame)

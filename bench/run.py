@@ -277,7 +277,7 @@ def _write(work: _Work, outcomes: list[Status]) -> tuple[Path, Results]:
         figures.write_all(found, draft)
         test = work.data.splits["test"].thin(work.protocol.scale.test)
         gallery.write(work.protocol, work.plan, work.store, test, draft, label)
-        executions.write_jobs(work.plan, work.store, draft)
+        executions.write_jobs(work.plan, work.store, draft, label)
         folder = settle(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
     _point_latest(folder)
     return folder, found

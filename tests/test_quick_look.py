@@ -93,7 +93,7 @@ def test_every_output_of_a_quick_look_says_what_it_is(
             table = pd.read_csv(path)
             assert table["dataset"].str.contains(STAMP, regex=False).all(), path.name
             columns = {"n", "recordings", "seeds"} <= set(table.columns)
-            assert columns or path.name == "times.csv", path.name
+            assert columns or path.name in ("times.csv", "jobs.csv"), path.name
         elif path.suffix == ".md":
             assert re.search(r"\d windows of \d recording", path.read_text()), path.name
     for name in ("records.parquet", "windows.parquet"):
