@@ -315,7 +315,10 @@ def test_a_past_that_failed_skips_its_forecasts_and_nothing_else(
         **{(who, "linear"): ["skipped"] for who in ("zero_velocity", "ltd")},
     }
     assert set(latest(tmp_path, "forecasting.csv")["model"].fillna("")) == {"", "mean"}
-    mended = bench("run", write(tmp_path), "--results", tmp_path, *LOCAL, *only)
+    again = bench("run", write(tmp_path), "--results", tmp_path, *LOCAL, *only)
+    assert again.code == 1
+    assert "0 fits and 0 cells to do" in again.out
+    mended = bench("run", write(tmp_path), "--results", tmp_path, *LOCAL, *only, "--retry-failed")
     assert mended.code == 0
     assert "0 fits and 6 cells to do" in mended.out
     whole = latest(finished, "windows.parquet")
