@@ -236,7 +236,7 @@ def claims_(
 ) -> None:
     """Hold the paper's claims against a run; print the verdicts and write them to its folder."""
     from bench import claims, results
-    from bench.run import print_claims
+    from bench.printing import print_claims
 
     found = results.read(run)
     claims.write(found, run)
@@ -262,7 +262,7 @@ def compare_(
     """Say what two runs have otherwise: settings, circumstances, and values cell by cell."""
     from bench import compare
     from bench.files import atomic_file
-    from bench.run import print_text
+    from bench.printing import print_text
 
     found = compare.compare(first, second)
     if not found.settings.empty:

@@ -101,10 +101,9 @@ def standing(jobs: Iterable[Fit | Cell], store: Store) -> list[Status]:
     return list(found.values())
 
 
-def write_jobs(whole: Plan, store: Store, folder: Path, dataset: str) -> None:
+def write_jobs(whole: Plan, statuses: list[Status], folder: Path, dataset: str) -> None:
     """Write how every job of a plan, on that data set, ended to a run's folder."""
     kinds = {job.key: type(job).__name__.lower() for job in whole.jobs}
-    statuses = standing(whole.jobs, store)
     rows = [{"kind": kinds[status.key], **asdict(status)} for status in statuses]
     table = pd.DataFrame(rows, columns=["kind", *Status.__dataclass_fields__])
     table = table.drop(columns=["trace", "limit"]).assign(dataset=dataset)

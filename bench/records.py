@@ -4,7 +4,7 @@
 95 % interval over recordings. Their columns are a public interface.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -69,14 +69,13 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
 def records(
     values: pd.DataFrame,
     plan: Plan,
-    outcomes: list[Status],
+    statuses: Iterable[Status],
     dataset: str,
     references: Sequence[str],
-    store: Store,
 ) -> pd.DataFrame:
     """Return one row per cell and metric, and one per cell that has no values."""
     done = summarise(values, [*CELL, "horizon_ms"], references).assign(status="done")
-    unfinished = pd.DataFrame(_without_values(plan, outcomes, values, dataset, store))
+    unfinished = pd.DataFrame(_without_values(plan, statuses, values, dataset))
     table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
     for column in ("share", "horizon_ms", "value", "low", "high"):
         table[column] = table[column].astype(np.float64)
@@ -215,16 +214,20 @@ def _row(
 
 
 def _without_values(
-    plan: Plan, outcomes: list[Status], values: pd.DataFrame, dataset: str, store: Store
+    plan: Plan, statuses: Iterable[Status], values: pd.DataFrame, dataset: str
 ) -> list[dict[str, object]]:
-    ended = {outcome.key: outcome.status for outcome in outcomes}
+    # A finished cell has none where there was no window for it.
+    ended = {
+        status.key: status.status
+        for status in statuses
+        if status.status in ("done", "failed", "skipped")
+    }
     done = set(values[CELL].itertuples(index=False, name=None))
     rows: list[dict[str, object]] = []
     for cell in plan.cells:
         labels = _labels(cell, dataset)
         if tuple(labels[name] for name in CELL) not in done:
-            # A finished cell has none where there was no window for it.
-            status = "done" if store.has_cell(cell.key) else ended.get(cell.key, "skipped")
+            status = ended.get(cell.key, "skipped")
             rows.append({**labels, "metric": "", "n": 0, "status": status})
     return rows
 

@@ -15,6 +15,7 @@ from bench.protocol import Protocol, resolve
 VALUES = "windows.parquet"
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
+RECORDS = "records.parquet"
 NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
 """Columns that per-window values have in runs of every version."""
 
@@ -137,7 +138,11 @@ def open_run(folder: Path) -> Run:
 
 def read(folder: Path) -> Results:
     """Return the results of a run's folder; raises InputError if it is not one."""
-    run = open_run(folder)
+    return of(open_run(folder))
+
+
+def of(run: Run) -> Results:
+    """Return every table of a run."""
     fits, data = list(run.facts["fits"].values()), run.facts["data"]
     return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"])
 

@@ -1,53 +1,41 @@
-"""One execution of a protocol: plan, sweep, aggregate, write."""
+"""One execution of a protocol: plan, sweep, and hand on what was found."""
 
 import hashlib
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bench import (
-    claims,
     cluster,
     executions,
-    figures,
-    forecasting,
+    folder,
     gallery,
-    generation,
     plan,
-    prediction,
     provenance,
     records,
-    results,
     sweep,
-    tables,
     times,
 )
-from bench.cells import AVERAGE
 from bench.datasets.base import Data, Dataset
 from bench.datasets.build import load
 from bench.errors import InputError, WriteError, did_you_mean
-from bench.files import draft_folder, remove_stale, settle
+from bench.files import remove_stale
+from bench.printing import SHOWN_FAILURES, print_run
 from bench.protocol import Protocol
 from bench.registry import plugins
-from bench.results import Results
+from bench.results import Run
 from bench.status import Status, now
 from bench.store import Store
 from bench.trials import Workspace
 
-SHOWN_FAILURES = 10
 SHOWN_NAMES = 40
-SHOWN_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -126,16 +114,10 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     work = _Work(protocol, options, data, foreign, whole, store)
     with _followed(work, to_do, console) as execution:
         _sweep(work, to_do, console)
-        outcomes = [
-            status
-            for status in executions.standing(whole.jobs, store)
-            if status.status in ("failed", "skipped")
-        ]
-        folder, found = _write(work, outcomes)
-        execution.end(work.folder, "finished", folder.name)
-    _print_results(found, console)
-    console.print(f"tables and figures: {folder}", soft_wrap=True, markup=False)
-    return _print_failures(outcomes, folder, console)
+        made = _contents(work)
+        written, found = folder.write(made, options.results, partial(_draw, work))
+        execution.end(work.folder, "finished", written.name)
+    return print_run(found, written, made.outcomes, console)
 
 
 @contextmanager
@@ -254,33 +236,21 @@ def _mark(work: _Work, to_do: plan.ToDo) -> None:
             statuses.write(Status(cell.key, cell.title, "skipped", now(), error=reason))
 
 
-def _write(work: _Work, outcomes: list[Status]) -> tuple[Path, Results]:
-    """Write the run's folder, whole or not at all, and point ``latest`` at it."""
+def _contents(work: _Work) -> folder.Contents:
+    """Return what the store has of a run, to be written to its folder."""
     label = work.protocol.labelled(work.data.label)
+    statuses = executions.standing(work.plan.jobs, work.store)
     values = records.windows(work.plan, work.store, label)
-    facts = _provenance(work, outcomes)
-    fits, absent = facts["fits"].values(), work.data.absent
-    found = results.build(values, work.protocol, fits, work.data.label, absent)
-    with draft_folder(work.folder) as draft:
-        resolved = yaml.safe_dump(work.protocol.to_dict(), sort_keys=False, allow_unicode=True)
-        (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
-        (draft / results.PROVENANCE).write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        values.to_parquet(draft / results.VALUES, index=False)
-        cells = records.records(
-            values, work.plan, outcomes, label, work.protocol.references, work.store
-        )
-        cells.to_parquet(draft / "records.parquet", index=False)
-        times.table(work.plan, work.store, label).to_csv(draft / times.TIMES, index=False)
-        results.write(found, draft)
-        if work.protocol.models:
-            claims.write(found, draft)
-        figures.write_all(found, draft)
-        test = work.data.splits["test"].thin(work.protocol.scale.test)
-        gallery.write(work.protocol, work.plan, work.store, test, draft, label)
-        executions.write_jobs(work.plan, work.store, draft, label)
-        folder = settle(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
-    _point_latest(folder)
-    return folder, found
+    facts = _provenance(work, folder.outcomes(statuses))
+    timed = times.table(work.plan, work.store, label)
+    return folder.Contents(Run(work.protocol, values, facts), work.plan, statuses, timed)
+
+
+def _draw(work: _Work, place: Path) -> None:
+    """Draw what was completed and drawn of test windows into a folder."""
+    test = work.data.splits["test"].thin(work.protocol.scale.test)
+    label = work.protocol.labelled(work.data.label)
+    gallery.write(work.protocol, work.plan, work.store, test, place, label)
 
 
 def _provenance(work: _Work, outcomes: list[Status]) -> dict[str, Any]:
@@ -319,14 +289,6 @@ def _provenance(work: _Work, outcomes: list[Status]) -> dict[str, Any]:
         },
         "failures": [vars(outcome) for outcome in outcomes],
     }
-
-
-def _point_latest(folder: Path) -> None:
-    """Make the link ``latest`` beside a run lead to it, at no moment to nowhere."""
-    link = folder.parent / f".latest-{os.getpid()}"
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name)
-    link.replace(folder.parent / "latest")
 
 
 def _print_plan(
@@ -380,69 +342,3 @@ def _print_left_out(data: Data, console: Console) -> None:
     if data.incomplete:
         label = f"{data.name}, windows left out for missing values:"
         console.print(f"[yellow]{label}[/] {data.incomplete}")
-
-
-def _print_results(found: Results, console: Console) -> None:
-    shown = {
-        "mse": found.imputation,
-        "change_vs_mean": found.imputation,
-        "auroc": found.detection[~found.detection["score"].str.match(r"nlp_z\d")],
-    }
-    for metric, table in shown.items():
-        if metric in set(table["metric"]):
-            title = f"{tables.caption(metric)} - {tables.basis(table, found.label)}"
-            print_text(tables.readable(table, metric), title, console)
-
-    def show(sections: list[tables.Section], table: pd.DataFrame) -> None:
-        basis = tables.basis(table, found.label)
-        for section in sections:
-            print_text(section.text, f"{section.caption} - {basis}", console)
-
-    if not found.quality.empty:
-        show(tables.quality_sections(found.quality), found.quality)
-    if not found.comparisons.empty:
-        show(tables.comparison_sections(found.comparisons), found.comparisons)
-    # The changes against the mean say the same again; they are in the files.
-    told = forecasting.sections(found.forecasting)
-    shown_alone = [section for section in told if section.name.endswith(("true_past", AVERAGE))]
-    show(shown_alone, found.forecasting)
-    if found.protocol.published:
-        show(prediction.sections(found.prediction), found.prediction)
-    if not found.generation.empty:
-        show(generation.sections(found.generation, found.protocol.judge), found.generation)
-    if found.protocol.models:
-        print_claims(found, console)
-
-
-def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
-    """Print a table of text, without the intervals."""
-    shown = Table(title=escape(title))
-    shown.add_column("")
-    for column in text.columns:
-        shown.add_column(escape(str(column)), justify="right")
-    for name, row in text.iterrows():
-        shown.add_row(escape(str(name)), *(escape(str(cell).split(" [")[0]) for cell in row))
-    console.print(shown)
-
-
-def print_claims(found: Results, console: Console) -> None:
-    """Print the paper's claims and what became of each."""
-    title = escape(f"The paper's claims - {found.basis}")
-    shown = Table("claim", "paper", "ours", "verdict", "control", title=title)
-    for claim in claims.claims(found):
-        row = (claim.statement, claim.paper, claim.ours, claim.verdict, claim.control)
-        shown.add_row(*map(escape, row), end_section=True)
-    console.print(shown)
-
-
-def _print_failures(outcomes: list[Status], folder: Path, console: Console) -> int:
-    for outcome in outcomes[:SHOWN_FAILURES]:
-        style = "red" if outcome.status == "failed" else "yellow"
-        line = escape(f"{outcome.title}: {outcome.error}"[:SHOWN_LENGTH])
-        console.print(f"[{style}]{outcome.status}[/] {line}", soft_wrap=True)
-    if len(outcomes) > SHOWN_FAILURES:
-        console.print(f"and {len(outcomes) - SHOWN_FAILURES} more")
-    if outcomes:
-        told = f"to try them again: --retry-failed; tracebacks: {folder / executions.FAILURES}"
-        console.print(told, soft_wrap=True, markup=False)
-    return 1 if outcomes else 0

@@ -512,6 +512,7 @@ EVERYBODY = (
 """Modules that everything is built on, data, fits and cells."""
 OTHERS_WORK = (
     *("bench/plan.py", "bench/protocol.py", "bench/store.py", "bench/sweep.py", "bench/run.py"),
+    *("bench/folder.py", "bench/printing.py", "bench/executions.py", "bench/status.py"),
     *("bench/records.py", "bench/tables.py", "bench/figures.py", "bench/cli.py", "bench/code.py"),
     *("bench/statistics.py", "bench/claims.py", "bench/compare.py", "bench/registry.py"),
     *("models/nearest.py", "models/hmvae.py", "predictors/simlpe.py", "bench/datasets/cmu.py"),
