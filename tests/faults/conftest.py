@@ -32,7 +32,6 @@ SMALL: dict[str, Any] = {
             "inference": ["map"],
         },
     },
-    "predictors": {"zero_velocity": {}},
     "inference": {"map": {"steps": 2}},
     "occlusion": {"features": {"levels": [3, "10%", "50%", "90%"]}},
     "seeds": [0],
@@ -40,6 +39,8 @@ SMALL: dict[str, Any] = {
     "resources": {"cells_per_trial": 6},
 }  # fmt: skip
 PATIENCE = 120.0
+TIMED = ("times", "jobs")
+"""Tables of how long things took."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,16 +67,28 @@ class Running:
                 continue
         return found
 
-    def wait_for(self, title: str, status: str = "running", count: int = 1) -> list[Status]:
-        """Return the jobs of a title that stand so, as soon as there are so many."""
+    def wait_for(self, title: str, other_than: Status | None = None) -> Status:
+        """Return how a job of a title stands, as soon as it runs, or another process does it."""
+        pid = other_than.pid if other_than else 0
+        found = self.until(
+            f"'{title}' runs", lambda: [one for one in self.running(title) if one.pid != pid]
+        )
+        return found[0]
+
+    def running(self, title: str = "") -> list[Status]:
+        """Return the jobs of a title that are running."""
+        return [one for one in self.statuses() if one.status == "running" and title in one.title]
+
+    def until(self, what: str, found: Callable[[], list[Any]]) -> list[Any]:
+        """Return what is found as soon as there is something."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self.process.poll() is None:
-            found = [one for one in self.statuses() if one.status == status and title in one.title]
-            if len(found) >= count:
-                return found
+            if there := found():
+                return there
             time.sleep(0.01)
+        self.process.kill()
         out, err = self.process.communicate(timeout=PATIENCE)
-        pytest.fail(f"no {count} {status} jobs of '{title}'\n{out}\n{err}")
+        pytest.fail(f"it never came about that {what}\n{out}\n{err}")
 
     def ctrl_c(self) -> None:
         """Do what a terminal does: interrupt every process of the foreground."""
@@ -98,10 +111,19 @@ Start = Callable[..., Running]
 
 @dataclass
 class Sweeps:
-    """Starts runs of one protocol, and ends those that a test left."""
+    """Starts runs of one protocol, and ends those that are left."""
 
     protocol: Path
     running: list[Running] = field(default_factory=list)
+
+    def __enter__(self) -> "Sweeps":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for one in self.running:
+            if one.process.poll() is None:
+                os.killpg(one.process.pid, signal.SIGKILL)
+                one.process.communicate()
 
     def start(self, results: Path, *arguments: object, **environment: str) -> Running:
         """Start ``bench run`` on a folder of results."""
@@ -126,6 +148,9 @@ class Sweeps:
 
 
 LOCAL = ("--executor", "local")
+BOTH = pytest.mark.parametrize(
+    "executor", [pytest.param((), marks=pytest.mark.ray, id="ray"), pytest.param(LOCAL, id="local")]
+)
 
 
 @pytest.fixture(scope="session")
@@ -139,38 +164,39 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sweeps(small: Path) -> Iterator[Sweeps]:
     """Runs of the small protocol."""
-    sweeps = Sweeps(small)
-    yield sweeps
-    for one in sweeps.running:
-        if one.process.poll() is None:
-            os.killpg(one.process.pid, signal.SIGKILL)
-            one.process.communicate()
+    with Sweeps(small) as sweeps:
+        yield sweeps
 
 
 @pytest.fixture(scope="session")
 def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of the small protocol that nothing happened to."""
+    """A run of the small protocol that nothing happened to."""
     results = tmp_path_factory.mktemp("undisturbed")
-    ended = Sweeps(small).run(results, *LOCAL)
+    with Sweeps(small) as sweeps:
+        ended = sweeps.run(results, *LOCAL)
     assert ended.code == 0, ended.err
-    return results
+    return latest(results)
 
 
-def tables(results: Path, protocol: str = "small") -> dict[str, pd.DataFrame]:
-    """Return the tables of the last run, without how long things took."""
-    run = results / protocol / "latest"
-    found = {}
-    for name in ("records.parquet", "windows.parquet", "imputation.csv", "forecasting.csv"):
-        table = pd.read_parquet(run / name) if "parquet" in name else pd.read_csv(run / name)
-        found[name] = table[table["metric"] != "seconds"].reset_index(drop=True)
-    return found
+def latest(results: Path) -> Path:
+    """Return the folder of the last run, of the one protocol in a folder of results."""
+    (link,) = results.glob("*/latest")
+    return link.resolve()
 
 
-def assert_same_tables(results: Path, undisturbed: Path) -> None:
-    """Assert that the last runs of two folders of results say the same, bit for bit."""
-    there = tables(undisturbed)
-    for name, table in tables(results).items():
-        assert len(table)
+def tables(run: Path) -> dict[str, pd.DataFrame]:
+    """Return the tables of values of a run, without how long things took."""
+    records = {path.name: pd.read_parquet(path) for path in run.glob("*.parquet")}
+    told = {path.name: pd.read_csv(path) for path in run.glob("*.csv") if path.stem not in TIMED}
+    told["models.csv"] = told["models.csv"].query("metric != 'fit_seconds'")
+    return records | told
+
+
+def assert_same_tables(run: Path, undisturbed: Path) -> None:
+    """Assert that two runs say the same, bit for bit."""
+    here, there = tables(run), tables(undisturbed)
+    assert here.keys() == there.keys() >= {"records.parquet", "windows.parquet", "imputation.csv"}
+    for name, table in here.items():
         pd.testing.assert_frame_equal(table, there[name], check_exact=True, obj=name)
 
 

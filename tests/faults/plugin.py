@@ -1,4 +1,8 @@
-"""Models that take their time or go wrong, given with ``--plugin``; a run without figures."""
+"""Models that take their time or go wrong, given with ``--plugin``; a run without figures.
+
+Two variables of the environment stand for what is outside a model, and in no key: ``TIMES``, so
+many times slower is the machine, and ``MENDED``, nothing goes wrong.
+"""
 
 import os
 import re
@@ -38,41 +42,51 @@ class Slow(Imputer):
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Fill ``(window, frame, joint, 3)`` motion, mm, where ``occluded`` is True."""
-        time.sleep(self.settings.seconds)
+        take(self.settings.seconds)
         if occluded.flatten(1).double().mean(dim=1).max() > MUCH:
-            return self.go_wrong(motion)
+            return go_wrong(self.settings.fault, motion)
         return motion
-
-    def go_wrong(self, motion: Tensor) -> Tensor:
-        """Do what is not done."""
-        fault = self.settings.fault
-        if fault == "raises":
-            raise ValueError("no motion today")
-        if fault == "hangs":
-            # The matcher never lets the interpreter have a turn.
-            re.match(r"(a+)+$", "a" * 64 + "b")
-        if fault == "eats memory":
-            eaten = []
-            while True:
-                eaten.append(np.ones(1 << 24))
-        if fault == "dies":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return motion * torch.nan if fault == "not a number" else motion
 
 
 class SlowVAE(VAE):
-    """A VAE whose every batch takes a while."""
+    """A VAE whose every batch takes a while, or goes wrong."""
 
     name = "slow_vae"
 
     class Settings(VAE.Settings):
-        """How slow."""
+        """How slow, and what goes wrong."""
 
         seconds: float = Field(0.0, ge=0)
+        fault: Fault = "none"
 
     settings: Settings
 
     def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
         """Return the VAE's losses, after a while."""
-        time.sleep(self.settings.seconds if self.training else 0.0)
+        if self.training:
+            take(self.settings.seconds)
+            motion = go_wrong(self.settings.fault, motion)
         return super().losses(motion, kl_weight)
+
+
+def take(seconds: float) -> None:
+    """Take so long, or longer."""
+    time.sleep(seconds * float(os.environ.get("TIMES", "1")))
+
+
+def go_wrong(fault: Fault, motion: Tensor) -> Tensor:
+    """Do what is not done, or give the motion back."""
+    if "MENDED" in os.environ:
+        return motion
+    if fault == "raises":
+        raise ValueError("no motion today")
+    if fault == "hangs":
+        # The matcher never lets the interpreter have a turn.
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    if fault == "eats memory":
+        eaten = []
+        while True:
+            eaten.append(np.ones(1 << 24))
+    if fault == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return motion * torch.nan if fault == "not a number" else motion
