@@ -41,8 +41,8 @@ from bench.files import atomic_file, readable
 
 T = TypeVar("T")
 
-IN_PROCESS = 16 * 2**20
-"""Bytes of source files below which other processes would take longer to start than they save."""
+IN_PROCESS = 3.0
+"""Seconds that this process reads alone; starting others takes about as long."""
 REMEMBERED = 2**16
 """Bytes from which on a file's hash is remembered, by its size and time of change."""
 READING = ".reading-"
@@ -244,12 +244,14 @@ def _read_all(
 
 
 def _each(dataset: Dataset, missing: Sequence[Kept]) -> Generator[str, None, None]:
-    """Read recordings, here or in as many processes as there are processors."""
+    """Read recordings, first here, and what takes long in as many processes as processors."""
     read = partial(_read, dataset)
-    paths = {one.source.file.path for one in missing if one.source.file}
-    workers = min(os.cpu_count() or 1, len(missing))
-    if workers < 2 or sum(path.stat().st_size for path in paths) < IN_PROCESS:
-        yield from map(read, missing)
+    left, begun = list(missing), time.monotonic()
+    while left and time.monotonic() - begun < IN_PROCESS:
+        yield read(left.pop(0))
+    workers = min(os.cpu_count() or 1, len(left))
+    if workers < 2:
+        yield from map(read, left)
         return
     from bench.registry import plugins
 
@@ -257,7 +259,7 @@ def _each(dataset: Dataset, missing: Sequence[Kept]) -> Generator[str, None, Non
     started = context.Event()
     pool = ProcessPoolExecutor(workers, context, _prepare, (tuple(plugins().values()), started))
     try:
-        yield from pool.map(read, missing, chunksize=4)
+        yield from pool.map(read, left, chunksize=4)
     except BrokenProcessPool:
         if not started.is_set():
             warnings.warn(
@@ -265,7 +267,7 @@ def _each(dataset: Dataset, missing: Sequence[Kept]) -> Generator[str, None, Non
                 'if __name__ == "__main__": in your script',
                 stacklevel=2,
             )
-            yield from map(read, missing)
+            yield from map(read, left)
             return
         raise InputError(
             f"{dataset.name}: a process that read recordings was killed, perhaps for want of "
