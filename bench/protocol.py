@@ -83,7 +83,7 @@ class Resources(Settings):
     fit: Share = Share()
     evaluate: Share = Share()
     cells_per_trial: int = Field(
-        16, ge=1, description="cells share a Ray trial, since starting one takes seconds"
+        16, ge=1, description="cells share a Ray trial, which costs time of its own"
     )
     fit_timeout_s: float | None = Field(
         None, gt=0, description="a fit that takes longer is ended and failed; null: none is"

@@ -1,7 +1,7 @@
 """Runs jobs as trials, on Ray or in this process; both run the same functions.
 
-Starting a Ray trial costs seconds, so jobs that are short share one: all cells of a fit, and all
-fits that train nothing. The store is the truth about what is done and what failed; Ray is only
+A Ray trial costs time beside its jobs, so jobs that are short share one: all cells of a fit, and
+all fits that train nothing. The store is the truth about what is done and what failed; Ray is only
 asked to run the rest, and is asked again while workers die and the rest becomes less.
 """
 
@@ -41,9 +41,12 @@ SECOND = 1.0
 
 def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[str, Any]]]:
     """Return fits by trial: one each for what trains, one for all that does not."""
-    trained = [fit for fit in fits if protocol.learners[fit.label].cls.trained]
-    quick = [to_plain(fit) for fit in fits if fit not in trained]
-    return [[to_plain(fit)] for fit in trained] + ([quick] if quick else [])
+
+    def trains(fit: Fit) -> bool:
+        return protocol.learners[fit.label].cls.trained
+
+    quick = [to_plain(fit) for fit in fits if not trains(fit)]
+    return [[to_plain(fit)] for fit in fits if trains(fit)] + ([quick] if quick else [])
 
 
 def trials_of_cells(
@@ -186,7 +189,10 @@ def _on_ray(
                 tune.with_parameters(trial, jobs=trials), {"cpu": share.cpus, "gpu": share.gpus}
             ),
             param_space={"trial": tune.grid_search(list(range(len(trials))))},
-            tune_config=tune.TuneConfig(trial_dirname_creator=lambda trial: trial.trial_id),
+            # A new process for every trial would take as long to start as a trial's cells.
+            tune_config=tune.TuneConfig(
+                trial_dirname_creator=lambda trial: trial.trial_id, reuse_actors=True
+            ),
             run_config=tune.RunConfig(
                 name=title,
                 storage_path=str(Path(scratch).resolve()),
