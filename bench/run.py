@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,14 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     work = _Work(protocol, options, data, foreign, whole, store)
     with _followed(work, to_do, console) as execution:
         _sweep(work, to_do, console)
-        made = _contents(work)
+        spent = times.overhead(executions.standing(whole.cells, store), execution.since)
+        made = _contents(work, spent)
         written, found = folder.write(made, options.results, partial(_draw, work))
         execution.end(work.folder, "finished", written.name)
-    return print_run(found, written, made.outcomes, console)
+    code = print_run(found, written, made.outcomes, console)
+    if spent:
+        console.print(str(spent))
+    return code
 
 
 @contextmanager
@@ -236,12 +240,13 @@ def _mark(work: _Work, to_do: plan.ToDo) -> None:
             statuses.write(Status(cell.key, cell.title, "skipped", now(), error=reason))
 
 
-def _contents(work: _Work) -> folder.Contents:
+def _contents(work: _Work, spent: times.Overhead | None) -> folder.Contents:
     """Return what the store has of a run, to be written to its folder."""
     label = work.protocol.labelled(work.data.label)
     statuses = executions.standing(work.plan.jobs, work.store)
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, folder.outcomes(statuses))
+    facts["overhead"] = asdict(spent) if spent else None
     timed = times.table(work.plan, work.store, label)
     return folder.Contents(Run(work.protocol, values, facts), work.plan, statuses, timed)
 

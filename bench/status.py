@@ -35,7 +35,7 @@ class Status:
         pid: the process there.
         attempt: 1, and one more for each worker that died at it.
         limit: seconds after which its worker ends itself; None: never.
-        seconds: how long it took.
+        seconds: how long it computed; of a failure, how long it took.
         error: why it failed or was skipped; of one running, why the last worker died, if known.
         trace: the traceback of a failure.
     """

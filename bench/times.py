@@ -1,8 +1,13 @@
 """How long jobs took, kept apart from what they found: no two executions have times alike."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
 
 from bench.plan import Plan
+from bench.status import Status
 from bench.store import Store
 
 TIMES = "times.csv"
@@ -27,3 +32,44 @@ def table(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
     ]
     found = pd.DataFrame(fits + cells, columns=["dataset", *LABELS, "seconds"])
     return found.assign(dataset=dataset).fillna(dict.fromkeys(LABELS, ""))
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What the cells of an execution cost beside what they computed.
+
+    Attributes:
+        cells: how many it did.
+        workers: how many cells were being done at once, at most.
+        computing: seconds a cell, by its models and metrics.
+        harness: seconds a cell of a worker's time beside that, from the first cell's beginning to
+            the last one's end: keeping results, starting workers, waiting for one another.
+    """
+
+    cells: int
+    workers: int
+    computing: float
+    harness: float
+
+    def __str__(self) -> str:
+        share = self.harness / (self.harness + self.computing)
+        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        return (
+            f"harness: {1000 * self.harness:.0f} ms a cell beside {1000 * self.computing:.0f} ms "
+            f"of computing, {100 * share:.0f} % of the time ({workers})"
+        )
+
+
+def overhead(cells: Iterable[Status], since: float) -> Overhead | None:
+    """Return what the cells done since a time cost, seconds since 1970; None if there are none."""
+    done = [cell for cell in cells if cell.status == "done" and cell.since >= since]
+    if not done:
+        return None
+    ends = [cell.since + cell.seconds for cell in done]
+    # An end counts before a beginning at the same moment.
+    events = sorted([(cell.since, 1) for cell in done] + [(end, -1) for end in ends])
+    workers = int(np.cumsum([change for _, change in events]).max())
+    span = max(ends) - min(cell.since for cell in done)
+    computing = sum(cell.seconds for cell in done)
+    count = len(done)
+    return Overhead(count, workers, computing / count, max(0.0, workers * span - computing) / count)

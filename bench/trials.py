@@ -118,8 +118,8 @@ class Workspace:
             learner.occlusions = tuple(o.at(level, seed) for o in occlusions for level in o.levels)
         return learner
 
-    def fit(self, fit: Fit, report: Reporter) -> None:
-        """Fit a learner and keep it."""
+    def fit(self, fit: Fit, report: Reporter) -> float:
+        """Fit a learner and keep it; return how many seconds that took."""
         begun = time.monotonic()
         model = self.build(fit.label, fit.seed)
         entry = self.resolved.learners[fit.label]
@@ -135,16 +135,18 @@ class Workspace:
             model.fit(train, _of_actions(self.windows("valid"), actions), context)
         model.eval()
         write_history(context.history, self._store.fit_folder(fit.key) / "history.csv")
+        seconds = time.monotonic() - begun
         summary = {
             "model": fit.label,
             "seed": fit.seed,
             "parameters": model.parameter_count(),
             "train_windows": _seen(train, model),
             "device": self._device,
-            "seconds": time.monotonic() - begun,
+            "seconds": seconds,
             "last_epoch": context.history[-1] if context.history else None,
         }
         self._store.save_fit(fit.key, model.cpu(), summary)
+        return seconds
 
     @cached_property
     def _evaluator(self) -> Evaluator:
@@ -161,17 +163,20 @@ class Workspace:
             self._device,
         )
 
-    def evaluate(self, cell: Cell, learner: Learner) -> None:
-        """Compute a cell and keep it."""
+    def evaluate(self, cell: Cell, learner: Learner) -> float:
+        """Compute a cell and keep it; return how many seconds computing took."""
+        begun = time.monotonic()
         if isinstance(learner, Predictor):
             past = self._store.load_completion(cell.past) if cell.past else None
             found = self._evaluator.forecast(cell, learner, past)
         else:
             assert isinstance(learner, Model)
             found = self._evaluator.evaluate(cell, learner, self._judge(cell))
+        seconds = time.monotonic() - begun
         if cell.keep:
             self._store.save_completion(cell.key, found.completion)
         self._store.save_cell(cell.key, found.table)
+        return seconds
 
     def _judge(self, cell: Cell) -> Classifier | None:
         """Return who judges what a cell draws, if anybody does."""
@@ -313,7 +318,7 @@ class Workspace:
         error, trace, clock = "", "", time.monotonic()
         try:
             with self._ending_at(limit, job):
-                error = self._work(job, models, report)
+                error, seconds = self._work(job, models, report)
             state = "skipped" if error else "done"
         except (KeyboardInterrupt, WriteError):
             statuses.forget(job.key)
@@ -326,23 +331,21 @@ class Workspace:
             # Whatever a model does wrong, the other cells must go on; it is told at the end.
             state, trace = "failed", traceback.format_exc()
             error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
-        seconds = time.monotonic() - clock
+            seconds = time.monotonic() - clock
         ended = replace(begun, status=state, seconds=seconds, error=error, trace=trace)
         statuses.write(ended)
         return ended
 
-    def _work(self, job: Fit | Cell, models: "_Last", report: Reporter) -> str:
-        """Do a job; return what it lacks, empty if nothing."""
+    def _work(self, job: Fit | Cell, models: "_Last", report: Reporter) -> tuple[str, float]:
+        """Do a job; return what it lacks, empty if nothing, and the seconds that it computed."""
         self._check_code(job.label if isinstance(job, Fit) else job.learner)
         if isinstance(job, Fit):
-            self.fit(job, report)
-            return ""
+            return "", self.fit(job, report)
         absent = {key for key in (job.fit, job.judge) if key and not self._store.has_fit(key)}
         unkept = {job.past} if job.past and not self._store.has_completion(job.past) else ()
         if reason := lacking(job, absent, unkept):
-            return reason
-        self.evaluate(job, models.get(self, job))
-        return ""
+            return reason, 0.0
+        return "", self.evaluate(job, models.get(self, job))
 
     def _limit(self, job: Fit | Cell) -> float | None:
         """Return how many seconds a job may take."""

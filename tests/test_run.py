@@ -25,6 +25,8 @@ from bench.motion.corruption import Noise
 from bench.motion.occlusion import Features, Level
 from bench.protocol import resolve
 from bench.records import COLUMNS
+from bench.times import Overhead
+from bench.trials import available_cpus
 from models.hgvae import HGVAE
 from models.linear import Linear
 from tests.conftest import PROJECT, TINY, Bench
@@ -728,6 +730,12 @@ def test_two_workers_find_bit_for_bit_what_one_process_does(
     assert process.returncode == 0, err
     assert "Ray: " in out
     assert as_stored(tmp_path / "results") == as_stored(finished)
+    # Fits, cells and forecasts have a process for each CPU, however many they are.
+    assert latest(tmp_path / "results", "jobs.csv")["pid"].nunique() <= 3 * available_cpus()
+    facts = json.loads((tmp_path / "results" / "tiny" / "latest" / "provenance.json").read_text())
+    spent = Overhead(**facts["overhead"])
+    assert spent.cells == len(list((tmp_path / "results" / ".store" / "cells").glob("*")))
+    assert out.endswith(f"{spent}\n")
 
 
 @numbers_alone
