@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,9 +132,15 @@ def read_skeleton(file: File) -> AcclaimSkeleton:
     """
     content = file.read(LARGEST_SKELETON)
     try:
-        return _skeleton(_sections(content.decode("latin-1")))
+        return _skeleton_in(content)
     except DamagedError as fault:
         raise InputError(f"{file}: {fault}; {MEND}") from None
+
+
+@lru_cache(maxsize=16)
+def _skeleton_in(content: bytes) -> AcclaimSkeleton:
+    """Return what an ASF file says; all recordings of a subject have the same one."""
+    return _skeleton(_sections(content.decode("latin-1")))
 
 
 class DamagedError(Exception):

@@ -43,7 +43,7 @@ from bench.datasets.base import Dataset, Source, check_length, data_root
 from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import KEPT, body
-from bench.motion.kinematics import orient, resample_rotations
+from bench.motion.kinematics import neighbours, orient, rotations_between
 
 MEAN_BONES: dict[str, tuple[str, tuple[float, float, float]]] = {
     "lhipjoint": ("root", (90.56, -99.49, 40.77)),
@@ -226,7 +226,9 @@ class AcclaimBody(Dataset):
             )
         motion = read_motion(source.file, subject, self.file_fps(source)).without_held_start()
         check_length(source.file, len(motion) * max(1.0, self.fps / motion.fps))
-        rotations = resample_rotations(motion.vectors, motion.fps, self.fps)
+        # Of five frames at 120 per second, two are taken; turning the others would be in vain.
+        before, after, part = neighbours(len(motion), motion.fps, self.fps)
+        rotations = rotations_between(motion.at(before).vectors, motion.at(after).vectors, part)
         rotations[:, 0] = orient(rotations[:, 0], self.orientation)
         skeleton = MEAN if self.bones == "one" else subject.skeleton
         return body_positions(rotations, skeleton).astype(np.float32)

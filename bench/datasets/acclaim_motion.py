@@ -92,7 +92,11 @@ class AcclaimMotion:
         for name, angles in self.values.items():
             if name != ROOT and angles.shape[1] > 1:
                 held = max(held, int(angles.any(axis=1).argmax()))
-        values = {name: there[held:] for name, there in self.values.items()}
+        return self.at(slice(held, None))
+
+    def at(self, frames: slice | NDArray[np.int64]) -> "AcclaimMotion":
+        """Return some frames of it."""
+        values = {name: there[frames] for name, there in self.values.items()}
         return AcclaimMotion(self.skeleton, self.fps, values)
 
 

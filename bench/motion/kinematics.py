@@ -88,10 +88,27 @@ def resample_rotations(
     frames, joints = vectors.shape[:2]
     if frames == 0:
         return np.empty((0, joints, 3, 3))
-    before, after, part = _neighbours(frames, source_fps, fps)
+    before, after, part = neighbours(frames, source_fps, fps)
+    return rotations_between(vectors[before], vectors[after], part)
+
+
+def rotations_between(
+    before: NDArray[np.float64], after: NDArray[np.float64], part: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return rotations on the way from some to others.
+
+    Args:
+        before: ``(frame, joint, 3)`` rotation vectors, radians.
+        after: the same of what they turn to.
+        part: ``(frame,)`` of the way that is gone, in [0, 1].
+
+    Returns:
+        ``(frame, joint, 3, 3)`` rotation matrices.
+    """
+    joints = before.shape[1]
     share = np.repeat(part, joints)[:, None]
-    start = Rotation.from_rotvec(vectors[before].reshape(-1, 3))
-    end = Rotation.from_rotvec(vectors[after].reshape(-1, 3))
+    start = Rotation.from_rotvec(before.reshape(-1, 3))
+    end = Rotation.from_rotvec(after.reshape(-1, 3))
     step = Rotation.from_rotvec(share * (start.inv() * end).as_rotvec())
     return (start * step).as_matrix().reshape(-1, joints, 3, 3)
 
@@ -111,17 +128,27 @@ def resample_positions(
     """
     if len(positions) == 0:
         return positions
-    before, after, part = _neighbours(len(positions), source_fps, fps)
+    before, after, part = neighbours(len(positions), source_fps, fps)
     share = part[:, None, None]
     between = positions[before] * (1 - share) + positions[after] * share
     # What falls on a frame takes nothing of the next one, which may be missing.
     return np.where(share == 0, positions[before], between)
 
 
-def _neighbours(
+def neighbours(
     frames: int, source_fps: float, fps: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the source frames around each frame at ``fps``, and how far from one to the other."""
+    """Return which frames are around each one at another frame rate.
+
+    Args:
+        frames: how many there are.
+        source_fps: their frames per second.
+        fps: frames per second asked for.
+
+    Returns:
+        ``(frame,)`` the source frame at or before each frame at ``fps``, the one after it, and the
+        part of the way from the one to the other, in [0, 1).
+    """
     last = frames - 1
     # The small amounts keep a frame that rounding would push past the end, or off a source frame.
     times = np.arange(int(last / source_fps * fps + 1e-6) + 1) * (source_fps / fps)
