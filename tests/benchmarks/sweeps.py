@@ -1,0 +1,95 @@
+"""The cells of a protocol with everything fitted, to be run again and again."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from bench import plan, sweep
+from bench.datasets.base import Data
+from bench.datasets.build import load
+from bench.plan import Cell
+from bench.protocol import Protocol, resolve
+from bench.store import Store
+from bench.trials import Workspace
+from tests.conftest import PROJECT
+
+QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process
+
+
+def occlusion(models: list[str], **changes: Any) -> dict[str, Any]:
+    """Return some models of ``protocols/occlusion.yaml``, fitted in one epoch, without predictors.
+
+    What a cell costs does not hang on what its model has learnt.
+    """
+    raw = yaml.safe_load((PROJECT / "protocols" / "occlusion.yaml").read_text())
+    for part in ("predictors", "forecast", "comparisons"):
+        del raw[part]
+    raw["models"] = {name: raw["models"][name] for name in models}
+    for settings in raw["models"].values():
+        if "epochs" in settings:
+            settings["epochs"] = 1
+    return {"name": "occlusion", **raw, **changes}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A protocol with its windows, whose fits are all in a store."""
+
+    protocol: Protocol
+    store: Store
+    data: Data
+    foreign: dict[str, Data]
+
+    @property
+    def workspace(self) -> Workspace:
+        """What its jobs share."""
+        code = plan.learner_code(self.protocol)
+        return Workspace(
+            self.protocol.to_dict(),
+            str(self.store.folder.resolve()),
+            self.data.fingerprint,
+            code,
+            {label: data.fingerprint for label, data in self.foreign.items()},
+            device="cpu",
+        )
+
+    def plan(self) -> plan.Plan:
+        """Return every fit and cell."""
+        foreign = {label: data.fingerprint for label, data in self.foreign.items()}
+        return plan.make(self.protocol, self.data, foreign)
+
+    def forget_cells(self) -> None:
+        """Make every cell one that nobody has begun."""
+        for name in ("cells", "status", "completions"):
+            shutil.rmtree(self.store.folder / name, ignore_errors=True)
+
+    def run(
+        self, executor: sweep.Executor, chosen: Callable[[Cell], bool] = lambda cell: True
+    ) -> list[Cell]:
+        """Plan and run what chosen cells are missing, as ``bench run`` does, and return them."""
+        cells = [cell for cell in self.plan().to_do(self.store).cells if chosen(cell)]
+        resources = self.protocol.resources
+        trials = sweep.trials_of_cells(self.protocol, cells, resources.cells_per_trial)
+        sweep.run("cells", self.workspace, trials, resources.evaluate, executor, QUIET)
+        assert all(self.store.has_cell(cell.key) for cell in cells)
+        return cells
+
+
+def fitted(raw: dict[str, Any], folder: Path) -> Fitted:
+    """Return a protocol with everything fitted, in this process."""
+    protocol, store = resolve(raw), Store(folder)
+
+    def loaded(dataset: Any) -> Data:
+        return load(dataset, None, store.windows, False, None)
+
+    foreign = {label: loaded(dataset) for label, dataset in protocol.foreign.items()}
+    made = Fitted(protocol, store, loaded(protocol.dataset), foreign)
+    trials = sweep.trials_of_fits(protocol, made.plan().fits)
+    sweep.run("fits", made.workspace, trials, protocol.resources.fit, "local", QUIET)
+    return made
