@@ -19,6 +19,7 @@ import psutil
 import torch
 from threadpoolctl import threadpool_limits
 
+from bench.allocator import keep_memory
 from bench.cells import Evaluator
 from bench.code import code_version
 from bench.datasets.cut import open_windows
@@ -269,6 +270,7 @@ class Workspace:
         models = _Last()
         # Libraries of learners that are not imported yet would not be held to the threads.
         assert self.resolved.learners
+        keep_memory()
         if self.worker:
             _limit_memory(self.resolved.resources.memory_gib)
         with _threads(self.threads):

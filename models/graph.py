@@ -92,7 +92,8 @@ class GCL(nn.Module):
             A = _over_features(_over_nodes(self.S, A), self.W)
         else:
             A = _over_nodes(self.S, _over_features(A, self.W))
-        A = A.add_(self.b[:, None])
+        # In place it would cost more: autograd copies the gradient of a view written to.
+        A = A + self.b[:, None]
         return gelu(A) if self.activation else A
 
 

@@ -1,5 +1,7 @@
 """The residual graph network over DCT coefficients that LTD and HisRepItself share."""
 
+import math
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -55,9 +57,33 @@ class _Layer(nn.Module):
         super().__init__()
         self.convolution = GCL((nodes, nodes), (below, above), PLAIN)
         self.norm = nn.BatchNorm1d(nodes * above)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.convolution(x).transpose(0, 1)
         y = self.norm(y.flatten(1)).reshape(y.shape).transpose(0, 1)
         return self.dropout(torch.tanh(y))
+
+
+class Dropout(nn.Module):
+    """Dropout by sixteen random bits an entry.
+
+    On a CPU torch's own takes three times as long, a fifth of a train step.
+
+    Args:
+        p: share of entries that training drops, to a 65536th.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop entries and stretch the others, so that the mean stays; evaluation drops none."""
+        dropped = min(round(self.p * 2**16), 2**16 - 1)
+        if not self.training or not dropped:
+            return x
+        words = torch.empty(math.ceil(x.numel() / 4), dtype=torch.int64, device=x.device)
+        bits = words.random_(-(2**63), None).view(torch.int16)[: x.numel()].view(x.shape)
+        kept = bits >= dropped - 2**15
+        return x * kept.to(x.dtype).mul_(2**16 / (2**16 - dropped))

@@ -3,17 +3,16 @@
 import functools
 from collections.abc import Callable
 
-import numpy as np
+import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.datasets.synthetic import Synthetic
 from bench.listing import PAPER_SPEC
+from bench.motion import Windows
 from bench.speed.measure import (
     Result,
     Setup,
     against_gemm,
-    gflop,
     in_child,
     in_turns,
     peak_memory,
@@ -21,57 +20,23 @@ from bench.speed.measure import (
     seconds,
 )
 from bench.speed.published import PublishedHGVAE, given_noise
-from bench.training import accumulate
+from bench.speed.work import hide, of_windows, relative, train_step, windows
+from bench.training import FitContext, train
 from models.hgvae import HGVAE
 from models.inference import Map
 
 WINDOWS = 800
 STEPS = 10
-HIDDEN = 0.1
-"""Share of features that MAP completes."""
-FEW = 40
-"""Windows to count floating-point operations with, which are in proportion to windows."""
 AGREE = 100
 """Windows to see with that both networks agree."""
 MAP_ROUNDS = 2
+EPOCH = 2
+"""Batches of an epoch."""
+VALID = 0.1
+"""Validation windows for each train window."""
 RATES = (1.0, 3.0, 10.0, 30.0)
 """Steps of Adam, mm, among which the fastest way to a posterior is looked for."""
 PUBLISHED = "published"
-
-
-def windows(count: int, device: str = "cpu") -> Tensor:
-    """Return windows of synthetic motion, ``(count, 50, 18, 3)``, mm."""
-    found: list[Tensor] = []
-    frames = PAPER_SPEC.frames
-    for source in Synthetic().sources(None):
-        take = torch.from_numpy(Synthetic().read(source))
-        found += [take[start : start + frames] for start in range(0, len(take) - frames, 5)]
-        if len(found) >= 4 * count:
-            break
-    rows = np.linspace(0, len(found) - 1, count).round().astype(int)
-    return torch.stack([found[row] for row in rows]).to(device)
-
-
-def hide(motion: Tensor) -> Tensor:
-    """Return which features are hidden, bool, the shape of ``motion``."""
-    generator = torch.Generator().manual_seed(0)
-    return (torch.rand(motion.shape, generator=generator) < HIDDEN).to(motion.device)
-
-
-def train_step(model: HGVAE, motion: Tensor) -> Callable[[], object]:
-    """Return what takes a step of the fit loop on a batch."""
-    settings = model.settings
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        accumulate(model, {"motion": motion}, settings.at_a_time("cpu"), kl_weight=1.0)
-        nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-        optimizer.step()
-
-    return step
 
 
 def ascent(model: HGVAE, motion: Tensor, inference: Map) -> Callable[[], Tensor]:
@@ -79,12 +44,6 @@ def ascent(model: HGVAE, motion: Tensor, inference: Map) -> Callable[[], Tensor]
     occluded = hide(motion)
     filled = torch.where(occluded, model.mean, motion)
     return lambda: inference.complete(model, filled, occluded)
-
-
-def of_windows(work: Callable[[Tensor], Callable[[], object]], motion: Tensor) -> float:
-    """Return the GFLOP of ``work(motion)``, counted with a few of its windows."""
-    few = motion[:FEW]
-    return gflop(work(few)) * len(motion) / len(few)
 
 
 def train_alone(setup: Setup) -> list[Result]:
@@ -229,9 +188,7 @@ def losses_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> float:
     (by_mine,) = torch.autograd.grad(losses["loss"], mine)
     (by_other,) = torch.autograd.grad(loss, other)
     levels = torch.stack([losses[f"kl_z{number}"] for number in range(len(noise))])
-    return max(
-        _relative(losses["loss"], loss), _relative(levels, rates), _relative(by_mine, by_other)
-    )
+    return max(relative(losses["loss"], loss), relative(levels, rates), relative(by_mine, by_other))
 
 
 def posteriors_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> float:
@@ -246,8 +203,28 @@ def posteriors_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> flo
     return float(((_posterior(ours, mine) - posterior) / posterior).abs().max())
 
 
-def _relative(mine: Tensor, other: Tensor) -> float:
-    return float(((mine - other).norm() / other.norm()).detach())
+def epoch(setup: Setup) -> list[Result]:
+    """Time an epoch of a fit beside its bare steps.
+
+    An epoch also loads and shuffles windows, checks losses, validates and keeps the best weights.
+    """
+    motion = windows(EPOCH * WINDOWS)
+    valid = motion[: int(VALID * len(motion))]
+    model = HGVAE(PAPER_SPEC)
+    settings = model.settings.model_copy(update={"epochs": 1, "batch_size": WINDOWS})
+
+    def fit() -> None:
+        train(model, _split(motion), _split(valid), settings, FitContext())
+
+    steps = [train_step(model, batch) for batch in motion.split(WINDOWS)]
+    what = f"HG-VAE epoch, {len(motion)} windows, {len(valid)} to validate"
+    (whole, bare), _ = in_turns(setup.rounds, what, fit, lambda: [step() for step in steps])
+    return [Result("epoch", what, whole, "bare steps", bare, 1 / 1.05, malloc=setup.malloc)]
+
+
+def _split(motion: Tensor) -> Windows:
+    index = pd.DataFrame({"source": "synthetic", "start": range(len(motion))})
+    return Windows(motion.numpy(), index, PAPER_SPEC.fps, PAPER_SPEC.skeleton)
 
 
 def memory(setup: Setup) -> list[Result]:

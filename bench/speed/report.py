@@ -12,7 +12,7 @@ from rich.table import Table
 from bench import provenance
 from bench.errors import InputError, did_you_mean
 from bench.files import atomic_file
-from bench.speed import hgvae
+from bench.speed import hgvae, predictors
 from bench.speed.measure import GEMM_SIZE, MALLOC, Result, Setup, in_child, progress
 from bench.speed.published import kind
 
@@ -39,7 +39,10 @@ PARTS = (
     Part(("map",), hgvae.map_published, "hgvae", tuple(MALLOC)),
     Part(("train",), hgvae.train_alone, mallocs=tuple(MALLOC)),
     Part(("map",), hgvae.map_alone, mallocs=tuple(MALLOC)),
+    Part(("epoch",), hgvae.epoch, mallocs=("tuned",)),
     Part(("memory",), hgvae.memory, "hgvae"),
+    Part(("ltd",), predictors.ltd, "ltd"),
+    Part(("hisrep",), predictors.hisrep, "hisrep"),
 )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from bench.listing import PAPER_SPEC
 from bench.speed import hgvae
+from bench.speed.work import of_windows, train_step, windows
 from models.hgvae import HGVAE
 from models.inference import Map
 from tests.benchmarks.conftest import Report
@@ -22,12 +23,12 @@ def model() -> HGVAE:
 
 
 def test_train_step(timed: Report, model: HGVAE) -> None:
-    motion = hgvae.windows(hgvae.WINDOWS)
-    work = functools.partial(hgvae.train_step, model)
-    timed(work(motion), hgvae.of_windows(work, motion))
+    motion = windows(hgvae.WINDOWS)
+    work = functools.partial(train_step, model)
+    timed(work(motion), of_windows(work, motion))
 
 
 def test_map(timed: Report, model: HGVAE) -> None:
-    motion = hgvae.windows(hgvae.WINDOWS)
+    motion = windows(hgvae.WINDOWS)
     work = functools.partial(hgvae.ascent, model, inference=Map(steps=hgvae.STEPS))
-    timed(work(motion), hgvae.of_windows(work, motion))
+    timed(work(motion), of_windows(work, motion))

@@ -1,0 +1,278 @@
+"""LTD and HisRepItself beside their published networks: a train step, and foretelling.
+
+Both networks get the same weights. The published ones run as they are, but on the CPU where they
+ask for CUDA; their train loops, which are scripts for one data set, are stated here in the same
+order: the network, its inverse DCT, the mean distance, its gradient clipped, and Adam.
+"""
+
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+from bench.listing import PAPER_SPEC
+from bench.speed.measure import Result, Setup, in_turns
+from bench.speed.published import modules
+from bench.speed.work import of_windows, relative, train_step, windows
+from predictors.base import TrainedPredictor
+from predictors.gcn import Dropout, ResidualGCN
+from predictors.hisrep import HisRepItself
+from predictors.ltd import LTD
+
+FUTURE = 25
+SPEC = replace(PAPER_SPEC, future=FUTURE)
+FORETOLD = 256
+"""Windows that are foretold at once."""
+AGREE = 64
+"""Windows to see with that both networks agree."""
+WANTED = 1.5
+STEPS = 4
+"""Train steps of a round: one alone is short."""
+
+
+class Published(ABC):
+    """A published predictor with our network's weights.
+
+    Attributes:
+        network: as published.
+    """
+
+    network: Any
+    gradient_clip: float
+
+    @abstractmethod
+    def told(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Return what tells the past's end and the future of windows, and what is true of these.
+
+        Both are ``(window, frame, joint, 3)``, mm. Whatever a data loader has ready is made here.
+        """
+
+    def train_step(self, motion: Tensor) -> Callable[[], None]:
+        """Return what takes a train step on ``(window, frame, joint, 3)``, mm."""
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-4)
+        told = self.told(motion)
+
+        def step() -> None:
+            self.network.train()
+            loss = distance(*told())
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
+            optimizer.step()
+
+        return step
+
+    def foretell(self, motion: Tensor) -> Callable[[], Tensor]:
+        """Return what foretells ``(window, future frame, joint, 3)``, mm."""
+        told = self.told(motion)
+
+        @torch.no_grad()
+        def work() -> Tensor:
+            self.network.eval()
+            return told()[0][:, -FUTURE:]
+
+        return work
+
+
+class PublishedLTD(Published):
+    """The network of LearnTrajDep on all DCT coefficients of ten frames and the next."""
+
+    gradient_clip = 1.0
+
+    def __init__(self, setup: Setup, ours: LTD) -> None:
+        names = ("utils.model", "utils.data_utils")
+        room, self._data = modules(setup.against["ltd"], *names, stand_ins=_python2())
+        options = ours.settings
+        self.past, self.frames = ours.past, ours.past + ours.step
+        self.network = room.GCN(
+            self.frames, options.width, options.dropout, options.blocks, SPEC.nodes
+        )
+        _give(ours.gcn, self.network)
+
+    def told(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Return what tells the last frames seen again, and the future."""
+        seen = motion[:, SPEC.frames - self.past :].flatten(2)
+        padded = torch.cat(
+            [seen[:, : self.past], seen[:, self.past - 1 : self.past].expand(-1, FUTURE, -1)], dim=1
+        )
+        forward = torch.from_numpy(self._data.get_dct_matrix(self.frames)[0]).float()
+        given = (forward @ padded).transpose(1, 2).contiguous()
+
+        def work() -> tuple[Tensor, Tensor]:
+            out = self.network(given)
+            back = torch.from_numpy(self._data.get_dct_matrix(self.frames)[1]).float()
+            flat = (back @ out.reshape(-1, self.frames).T).T.contiguous()
+            told = flat.view(len(motion), SPEC.nodes, self.frames).transpose(1, 2)
+            return _joints(told), _joints(seen)
+
+        return work
+
+
+class PublishedHisRep(Published):
+    """The network of HisRepItself on all DCT coefficients of a piece."""
+
+    gradient_clip = 1e4
+
+    def __init__(self, setup: Setup, ours: HisRepItself) -> None:
+        (room,) = modules(setup.against["hisrep"], "model.AttModel")
+        options = ours.settings
+        self.overlap = ours.overlap
+        self.network = room.AttModel(
+            SPEC.nodes, options.kernel, options.width, options.blocks, ours.piece
+        )
+        _give(ours.gcn, self.network.gcn)
+        ours.query.load_state_dict(self.network.convQ.state_dict())
+        ours.key.load_state_dict(self.network.convK.state_dict())
+
+    def told(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Return what tells the last frames seen again, and the future."""
+        flat = motion.flatten(2)
+
+        def work() -> tuple[Tensor, Tensor]:
+            with _on_cpu():
+                out = self.network(flat.clone(), output_n=FUTURE, input_n=SPEC.frames, itera=1)
+            return _joints(out[:, :, 0]), _joints(flat[:, -FUTURE - self.overlap :])
+
+        return work
+
+
+def ltd(setup: Setup) -> list[Result]:
+    """Time LTD beside the published network."""
+    ours = LTD(SPEC)
+    return _beside("ltd", "LTD", setup, ours, PublishedLTD(setup, ours))
+
+
+def hisrep(setup: Setup) -> list[Result]:
+    """Time HisRepItself beside the published network."""
+    ours = HisRepItself(SPEC)
+    return _beside("hisrep", "HisRepItself", setup, ours, PublishedHisRep(setup, ours))
+
+
+def _beside(
+    row: str, name: str, setup: Setup, ours: TrainedPredictor, theirs: Published
+) -> list[Result]:
+    motion = windows(FORETOLD, SPEC.frames + FUTURE)
+    note = f"losses and gradients agree to {agreement(ours, theirs, motion[:AGREE]):.0e}"
+    ours.eval()
+    past = motion[:, : SPEC.frames]
+    foretell = _row(
+        row,
+        f"{name} foretelling, {FORETOLD} windows",
+        setup,
+        (lambda some: lambda: ours.predict(some[:, : SPEC.frames]), theirs.foretell),
+        motion,
+        f"foretold alike to {relative(ours.predict(past), theirs.foretell(motion)()):.0e}",
+    )
+    ours.train()
+    batch = motion[: ours.settings.batch_size]
+    works = tuple(
+        _repeated(one) for one in (lambda some: train_step(ours, some), theirs.train_step)
+    )
+    what = f"{name} {STEPS} train steps, {len(batch)} windows"
+    return [_row(row, what, setup, works, batch, note), foretell]
+
+
+def _row(
+    row: str,
+    what: str,
+    setup: Setup,
+    works: tuple[Callable[[Tensor], Callable[[], object]], ...],
+    motion: Tensor,
+    note: str,
+) -> Result:
+    mine, other = (one(motion) for one in works)
+    mine(), other()
+    first, second = (of_windows(one, motion) for one in works)
+    (ours, theirs), _ = in_turns(2 * setup.rounds, what, mine, other)
+    return Result(
+        row, what, ours, "published", theirs, WANTED, "s", first, second, setup.malloc, note
+    )
+
+
+def _repeated(
+    work: Callable[[Tensor], Callable[[], object]],
+) -> Callable[[Tensor], Callable[[], object]]:
+    def steps(motion: Tensor) -> Callable[[], object]:
+        step = work(motion)
+        return lambda: [step() for _ in range(STEPS)]
+
+    return steps
+
+
+def agreement(ours: TrainedPredictor, theirs: Published, motion: Tensor) -> float:
+    """Return the largest relative difference of loss and gradient by weights, without dropout."""
+    for network in (ours, theirs.network):
+        network.train()
+    with _without_dropout(ours), _without_dropout(theirs.network):
+        mine, other = ours.losses(motion)["loss"], distance(*theirs.told(motion)())
+        mine.backward()
+        other.backward()
+    pairs = [(_gcn(ours).enter.convolution.W, _gcn(theirs).gc1.weight)]
+    pairs.append((_gcn(ours).leave.S, _gcn(theirs).gc7.att))
+    found = [relative(one.grad, two.grad) for one, two in pairs]
+    for network in (ours, theirs.network):
+        network.zero_grad()
+    return max(relative(mine, other), *found)
+
+
+def _gcn(predictor: Any) -> Any:
+    if isinstance(predictor, Published):
+        return getattr(predictor.network, "gcn", predictor.network)
+    return predictor.gcn
+
+
+@contextmanager
+def _without_dropout(network: nn.Module) -> Iterator[None]:
+    layers = [module for module in network.modules() if isinstance(module, (nn.Dropout, Dropout))]
+    kept = [layer.p for layer in layers]
+    for layer in layers:
+        layer.p = 0.0
+    yield
+    for layer, p in zip(layers, kept, strict=True):
+        layer.p = p
+
+
+def distance(told: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean distance of joints, mm."""
+    return torch.mean(torch.norm(told.reshape(-1, 3) - truth.reshape(-1, 3), 2, 1))
+
+
+def _python2() -> dict[str, Any]:
+    six = types.ModuleType("six.moves")
+    six.xrange = range  # type: ignore[attr-defined]
+    return {"six": six, "six.moves": six}
+
+
+def _joints(flat: Tensor) -> Tensor:
+    return flat.reshape(*flat.shape[:2], -1, 3)
+
+
+@contextmanager
+def _on_cpu() -> Iterator[None]:
+    with mock.patch.object(Tensor, "cuda", lambda tensor, *_, **__: tensor):
+        yield
+
+
+@torch.no_grad()
+def _give(ours: ResidualGCN, theirs: Any) -> None:
+    """Give our graph network the weights of a published one."""
+    layers: list[tuple[Any, Any, Any]] = [(ours.enter, theirs.gc1, theirs.bn1)]
+    pairs: Any = zip(ours.blocks, theirs.gcbs, strict=True)
+    for (first, second), block in pairs:
+        layers += [(first, block.gc1, block.bn1), (second, block.gc2, block.bn2)]
+    for layer, convolution, norm in layers:
+        _give_layer(layer.convolution, convolution)
+        layer.norm.load_state_dict(norm.state_dict())
+    _give_layer(ours.leave, theirs.gc7)
+
+
+def _give_layer(ours: Any, theirs: Any) -> None:
+    ours.S.copy_(theirs.att)
+    ours.W.copy_(theirs.weight)
+    ours.b.copy_(theirs.bias[None])
