@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -108,9 +109,8 @@ def run(
 def _here(workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display") -> str:
     """Run trials in this process."""
     with suppress(Stopped):
-        for jobs in trials:
-            for _ in workspace.run(jobs, display.fit):
-                display.count(1)
+        for _ in workspace.run(list(chain.from_iterable(trials)), display.fit):
+            display.count(1)
     return ""
 
 
@@ -139,9 +139,8 @@ def _as_child(workspace: Workspace, trials: list[list[dict[str, Any]]], sender: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        for jobs in trials:
-            for _ in workspace.run(jobs, _Lines(print)):
-                pass
+        for _ in workspace.run(list(chain.from_iterable(trials)), _Lines(print)):
+            pass
     except Stopped:
         pass
     except WriteError as error:

@@ -8,8 +8,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -260,8 +260,8 @@ class Workspace:
     def run(self, jobs: list[dict[str, Any]], report: Reporter) -> Iterator[Status]:
         """Do jobs one after another and tell how each ended; a failure does not stop the others.
 
-        A job that another process has meanwhile ended is not done again, and one that another
-        process is doing is waited for.
+        A job that another process has meanwhile ended is not done again, and those that others are
+        doing are waited for once nothing else is left.
 
         Raises:
             Stopped: the user asked for it.
@@ -273,11 +273,23 @@ class Workspace:
         keep_memory()
         if self.worker:
             _limit_memory(self.resolved.resources.memory_gib)
-        with _threads(self.threads):
-            for job in map(from_plain, jobs):
-                self._check_stop()
-                with self._store.statuses.held(job.key, self._check_stop):
-                    yield self._do(job, models, report)
+        with _threads(self.threads), closing(self._holding(jobs)) as held:
+            for job in held:
+                yield self._do(job, models, report)
+
+    def _holding(self, jobs: list[dict[str, Any]]) -> Generator[Fit | Cell, None, None]:
+        """Hold one job after another; last come those that other processes held at their turn."""
+        statuses, busy = self._store.statuses, []
+        for job in map(from_plain, jobs):
+            self._check_stop()
+            with statuses.if_free(job.key) as free:
+                if free:
+                    yield job
+                else:
+                    busy.append(job)
+        for job in busy:
+            with statuses.held(job.key, self._check_stop):
+                yield job
 
     def _do(self, job: Fit | Cell, models: "_Last", report: Reporter) -> Status:
         """Do a job that is held, unless it has ended or has cost too many workers their lives."""
