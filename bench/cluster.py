@@ -10,8 +10,9 @@ import os
 import re
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,17 +43,27 @@ def joined(
         InputError: there is no such Ray; none of its machines can ever hold a trial; or one of
             them has other code or packages than this process, or does not see the store.
     """
-    _start(address, console)
-    try:
+    with _started(address, console):
         _check_share(resources.fit, "fit")
         _check_share(resources.evaluate, "evaluate")
         if address:
             _check_machines(store, plugins)
         yield
-    finally:
-        import ray
 
-        ray.shutdown()
+
+@contextmanager
+def _started(address: str | None, console: Console) -> Iterator[None]:
+    # Ray has its workers look for modules where it was started, before all else: not among a
+    # stranger's files.
+    with tempfile.TemporaryDirectory() as empty:
+        with chdir(empty):
+            _start(address, console)
+        try:
+            yield
+        finally:
+            import ray
+
+            ray.shutdown()
 
 
 def _start(address: str | None, console: Console) -> None:
