@@ -1,7 +1,7 @@
 """Models that take their time or go wrong, given with ``--plugin``; a run without figures.
 
-Two variables of the environment stand for what is outside a model, and in no key: ``TIMES``, so
-many times slower is the machine, and ``MENDED``, nothing goes wrong.
+Two variables of the environment stand for what is outside a model, and in no key: ``HOLD`` names a
+file while which is there ``slow`` comes to no end, and with ``MENDED`` nothing goes wrong.
 """
 
 import os
@@ -42,7 +42,9 @@ class Slow(Imputer):
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Fill ``(window, frame, joint, 3)`` motion, mm, where ``occluded`` is True."""
-        take(self.settings.seconds)
+        time.sleep(self.settings.seconds)
+        while os.path.exists(os.environ.get("HOLD", "")):
+            time.sleep(0.01)
         if occluded.flatten(1).double().mean(dim=1).max() > MUCH:
             return go_wrong(self.settings.fault, motion)
         return motion
@@ -64,14 +66,9 @@ class SlowVAE(VAE):
     def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
         """Return the VAE's losses, after a while."""
         if self.training:
-            take(self.settings.seconds)
+            time.sleep(self.settings.seconds)
             motion = go_wrong(self.settings.fault, motion)
         return super().losses(motion, kl_weight)
-
-
-def take(seconds: float) -> None:
-    """Take so long, or longer."""
-    time.sleep(seconds * float(os.environ.get("TIMES", "1")))
 
 
 def go_wrong(fault: Fault, motion: Tensor) -> Tensor:

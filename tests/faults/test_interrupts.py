@@ -1,12 +1,16 @@
 """Ctrl-C once lets what is running come to an end, twice does not; both can be gone on from."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
+from bench.status import Status
 from tests.conftest import Bench
 from tests.faults.conftest import (
-    BOTH,
+    PATIENCE,
+    Running,
     Sweeps,
     assert_nothing_half_written,
     assert_same_tables,
@@ -16,51 +20,69 @@ from tests.faults.conftest import (
 HOW_TO_GO_ON = "interrupted; what had finished is kept, the same command goes on from there"
 
 
-@BOTH
+@pytest.mark.ray
 def test_runs_interrupted_once_and_twice(
-    executor: tuple[str, ...], sweeps: Sweeps, undisturbed: Path, tmp_path: Path, bench: Bench
+    sweeps: Sweeps, undisturbed: Path, tmp_path: Path, bench: Bench
 ) -> None:
-    # A fit comes to the end of its epoch.
-    running = sweeps.start(tmp_path, *executor, TIMES="5")
-    fit = running.wait_for("slow_vae (seed 0)")
+    both = sweeps.start_both(tmp_path)
+    fits = [interrupt(running, "slow_vae (seed 0)") for running in both]
+    for running, fit in zip(both, fits, strict=True):
+        assert_interrupted(running)
+        left = {path.name for path in (running.results / ".store" / "fits" / fit.key).iterdir()}
+        assert "checkpoint.safetensors" in left  # of the epoch that it came to the end of
+        assert "fit.json" not in left
+        assert not running.running()
+        told = bench("status", running.results / "small").out
+        assert "interrupted; to go on: bench run" in told
+
+    hold = tmp_path / "hold"
+    hold.touch()
+    both = sweeps.start_both(tmp_path, HOLD=str(hold))
+    cells = [interrupt(running, "slow features") for running in both]
+    for running in both:
+        wait_for_stop(running)
+    hold.unlink()
+    for running, cell in zip(both, cells, strict=True):
+        assert_interrupted(running)
+        stands = {one.key: one.status for one in running.statuses()}
+        assert stands[cell.key] == "done"
+        assert set(stands.values()) == {"done"}
+    kept = both[0].finished() | both[1].finished()
+
+    hold.touch()
+    for running in sweeps.start_both(tmp_path, HOLD=str(hold)):
+        cell = interrupt(running, "slow features")
+        wait_for_stop(running)
+        running.ctrl_c()
+        assert_interrupted(running)
+        assert cell.key not in {one.key for one in running.statuses()}
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(cell.pid).wait(PATIENCE)
+
+    both = sweeps.start_both(tmp_path)
+    for running in both:
+        running.end()
+        assert_same_tables(latest(running.results), undisturbed)
+        assert_nothing_half_written(running.results)
+    assert kept.items() <= (both[0].finished() | both[1].finished()).items()
+
+
+def interrupt(running: Running, title: str) -> Status:
+    """Press Ctrl-C while a job of a title is running; return how that stood."""
+    one = running.wait_for(title)
     running.ctrl_c()
-    ended = running.end()
-    assert ended.code == 130, ended.out + ended.err
+    return one
+
+
+def wait_for_stop(running: Running) -> None:
+    """Return once workers that are held up know that they are to stop."""
+    store = running.results / ".store"
+    running.until("it is to stop", lambda: list(store.glob(".stop-*")))
+
+
+def assert_interrupted(running: Running) -> None:
+    """Assert that a run ends saying how to go on, without tables."""
+    ended = running.end(code=130)
     assert "finishing what is running; Ctrl-C again stops now" in ended.err
     assert ended.err.splitlines()[-1] == f"bench: {HOW_TO_GO_ON}"
-    left = {path.name for path in (tmp_path / ".store" / "fits" / fit.key).iterdir()}
-    assert "checkpoint.safetensors" in left
-    assert "fit.json" not in left
-    assert not running.running()
-    told = bench("status", tmp_path / "small").out
-    assert "interrupted; to go on: bench run" in told
-
-    # Cells come to their own.
-    running = sweeps.start(tmp_path, *executor, TIMES="4")
-    cell = running.wait_for("slow features")
-    running.ctrl_c()
-    ended = running.end()
-    assert ended.code == 130, ended.out + ended.err
-    stand = {one.key: one.status for one in running.statuses()}
-    assert stand[cell.key] == "done"
-    assert set(stand.values()) == {"done"}
-    kept = running.finished()
-
-    # The second stops the next of them at once.
-    running = sweeps.start(tmp_path, *executor, TIMES="1000")
-    cell = running.wait_for("slow features")
-    running.ctrl_c()
-    running.until("it is to stop", lambda: list(tmp_path.glob(".store/.stop-*")))
-    running.ctrl_c()
-    ended = running.end()
-    assert ended.code == 130, ended.out + ended.err
-    assert ended.err.splitlines()[-1] == f"bench: {HOW_TO_GO_ON}"
-    assert not psutil.pid_exists(cell.pid)
-    assert cell.key not in {one.key for one in running.statuses()}
-    assert not list(tmp_path.glob("*/latest"))
-
-    ended = sweeps.run(tmp_path, *executor)
-    assert ended.code == 0, ended.out + ended.err
-    assert kept.items() <= running.finished().items()
-    assert_same_tables(latest(tmp_path), undisturbed)
-    assert_nothing_half_written(tmp_path)
+    assert not list(running.results.glob("*/latest"))

@@ -1,0 +1,148 @@
+"""A cluster of several Ray nodes, on this machine: one is lost, one is not like the others."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench.code import PROJECT as SOURCES
+from bench.status import Status
+from tests.conftest import PROJECT
+from tests.faults.conftest import (
+    Running,
+    Sweeps,
+    assert_nothing_half_written,
+    assert_same_tables,
+    latest,
+)
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that holds up slow cells, on all nodes, while it is there."""
+    return tmp_path_factory.mktemp("hold") / "hold"
+
+
+@pytest.fixture(scope="module")
+def cluster(hold: Path) -> Iterator[Any]:
+    """A head with a CPU and a GPU, as Ray counts them."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    cluster = cluster_utils.Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 1, "num_gpus": 1, "include_dashboard": False,
+            "env_vars": {"HOLD": str(hold)},
+        },
+    )  # fmt: skip
+    yield cluster
+    cluster.shutdown()
+
+
+def raylet(node: Any) -> int:
+    """Return the process that a node's workers are children of."""
+    (found,) = node.all_processes["raylet"]
+    pid: int = found.process.pid
+    return pid
+
+
+def workers(running: Running, raylet: int) -> list[Status]:
+    """Return the cells that a node is held up at."""
+
+    def is_there(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).ppid() == raylet
+        except psutil.NoSuchProcess:
+            return False
+
+    return [one for one in running.running("slow features") if is_there(one.pid)]
+
+
+def test_shares_of_a_gpu_let_so_many_trials_run_at_once(
+    cluster: Any, hold: Path, sweeps: Sweeps, tmp_path: Path
+) -> None:
+    hold.touch()
+
+    def pids() -> list[int]:
+        return sorted({one.pid for one in running.running("features")})
+
+    running = sweeps.start(
+        tmp_path, "--address", cluster.address, "--only", "slow", "--set", "seeds=[0,1,2,3]",
+        "--set", "resources={evaluate: {cpus: 0.25, gpus: 0.5}, cells_per_trial: 4}",
+    )  # fmt: skip
+    running.until("two run at once", lambda: pids() if len(pids()) == 2 else [])
+    # All that Ray has room for are held up: a third would come within the time that two took.
+    time.sleep(5)
+    at_once = {len(pids())}
+    hold.unlink()
+    while running.process.poll() is None:
+        at_once.add(len(pids()))
+        time.sleep(0.05)
+    ended = running.end()
+    assert "1 GPUs, 1 machines" in ended.out
+    assert max(at_once) == 2
+    stands = [one for one in running.statuses() if "features" in one.title]
+    assert len(stands) == 16
+    assert {one.status for one in stands} == {"done"}
+    assert {one.attempt for one in stands} == {1}
+
+
+def test_a_node_is_lost_in_the_middle(
+    cluster: Any, hold: Path, sweeps: Sweeps, undisturbed: Path, tmp_path: Path
+) -> None:
+    hold.touch()
+    # Each node has room for one trial, and two of slow cells are held up.
+    node = cluster.add_node(num_cpus=1, env_vars={"HOLD": str(hold)})
+    try:
+        running = sweeps.start(
+            tmp_path, "--address", cluster.address, "--set", "resources.cells_per_trial=2",
+        )  # fmt: skip
+        lost = running.until("the second node has work", lambda: workers(running, raylet(node)))
+    finally:
+        cluster.remove_node(node, allow_graceful=False)
+    hold.unlink()
+    ended = running.end()
+    assert "2 machines" in ended.out
+    stands = {one.key: one for one in running.statuses()}
+    assert any(stands[one.key].pid != one.pid for one in lost)
+    assert_same_tables(latest(tmp_path), undisturbed)
+    assert_nothing_half_written(tmp_path)
+
+
+def other_code(folder: Path) -> str:
+    """Put the project in a folder, one line of it changed; return what a refusal names."""
+    for name in SOURCES:
+        shutil.copytree(PROJECT / name, folder / name)
+    with (folder / "models" / "vae.py").open("a") as file:
+        file.write("VERSION = 2\n")
+    return "has other code: models/vae.py; install this version of the project there"
+
+
+def other_packages(folder: Path) -> str:
+    """Put what tells a package's version in a folder; return what a refusal names."""
+    told = folder / "scipy-0.1.dist-info" / "METADATA"
+    told.parent.mkdir(parents=True)
+    told.write_text("Metadata-Version: 2.1\nName: scipy\nVersion: 0.1\n")
+    return "has other packages: scipy 0.1, here "
+
+
+@pytest.mark.parametrize("other", [other_code, other_packages])
+def test_a_node_that_would_compute_other_values_is_refused(
+    other: Any, cluster: Any, sweeps: Sweeps, tmp_path: Path
+) -> None:
+    problem = other(tmp_path / "other")
+    node = cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path / "other")})
+    try:
+        ended = sweeps.run(tmp_path / "results", "--address", cluster.address, code=2)
+    finally:
+        cluster.remove_node(node)
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("bench: ")]
+    assert line.startswith(f"bench: machine {os.uname().nodename} (")
+    assert problem in line
+    assert not list((tmp_path / "results").glob(".store/status/*"))
