@@ -24,6 +24,9 @@ HGVAE_LEVEL = 0.005
 STRAIGHT = 0.95
 """Share of variance that a straight line must explain to be called consistent."""
 
+CLEAN = "clean"
+"""Stands for a level of clean windows."""
+
 Verdict = Literal["holds", "does not hold", "not tested", "withheld"]
 
 
@@ -61,7 +64,7 @@ class _Cast:
 
 def claims(results: Results) -> list[Claim]:
     """Return the claims (a) to (f), some in two parts, with the run's verdict on each."""
-    cast = _cast(results.protocol)
+    cast, results = _cast(results.protocol), results.told
     judged = [_error, _audit, _detection, _order, _log_log, _forecasting, _actions, _drawn]
     told = [judge(results, cast) for judge in judged]
     if results.protocol.limit:
@@ -221,10 +224,9 @@ def _orders(results: Results, cast: _Cast, label: str | None) -> list[str]:
     if clean.empty or degraded.empty or after.empty:
         return []
     reference = float(clean["value"].mean())
-    starts = degraded.groupby("level", sort=False)["value"].mean()
     orders = []
-    ends = after.groupby("level", sort=False)["value"].mean()
-    for nlp, start in zip(ends, starts.loc[ends.index], strict=True):
+    starts, ends = (part.groupby("level", sort=False)["value"].mean() for part in (degraded, after))
+    for nlp, start in pd.concat([ends, starts], axis=1, join="inner").itertuples(index=False):
         if nlp < reference:
             orders.append("above")
         else:
@@ -257,24 +259,29 @@ class _Line:
 
 
 def _line(results: Results, cast: _Cast, label: str | None) -> _Line | None:
-    """Fit a line with a bootstrap over recordings; None if there are too few levels."""
+    """Fit a line with a bootstrap over recordings and seeds; None if there are too few levels."""
     clean, degraded = (_scores(results, cast, label, way) for way in ("", DEGRADED))
     if clean.empty or degraded["level"].nunique() < 3:
         return None
-    keys = ["window", "source"]
-    base = clean.groupby(keys)["value"].mean()
-    by_level = degraded.groupby([*keys, "level"], sort=False)["value"].mean().unstack("level")
-    shares = degraded.groupby("level")["share"].mean().loc[by_level.columns].to_numpy()
-    columns = np.column_stack([by_level.loc[base.index].to_numpy(), base.to_numpy()])
-    recordings = base.index.get_level_values("source").to_numpy()
-    _, sums = statistics.by_recording(columns, recordings)
-    changes = _change(np.vstack([sums.sum(axis=0), statistics.resamples(len(sums)) @ sums]))
+    scores = pd.concat([degraded, clean.assign(level=CLEAN)]).pivot(
+        index=["seed", "source", "window"], columns="level", values="value"
+    )
+    # What is not there under every level cannot be held against the rest.
+    scores = scores.dropna()
+    if scores.empty:
+        return None
+    base = scores.pop(CLEAN)
+    shares = degraded.groupby("level")["share"].mean().loc[scores.columns].to_numpy()
+    seeds, recordings = (scores.index.get_level_values(name) for name in ("seed", "source"))
+    columns = np.column_stack([scores.to_numpy(), base.to_numpy()])
+    sums = statistics.summed(columns, recordings.to_numpy(), seeds.to_numpy())
+    changes = _change(np.vstack([sums.sum(axis=(0, 1)), statistics.draw(sums)]))
     if (changes[0] <= 0).any():
         return _Line("the posterior rises at some level, so no line", False)
     order = np.argsort(shares)
     slopes = np.array([_slope(shares, change) for change in changes if (change > 0).all()])
     explained = _explained(shares, changes[0])
-    low, high = np.percentile(slopes[1:], [2.5, 97.5]) if len(sums) > 1 else (np.nan, np.nan)
+    low, high = np.percentile(slopes[1:], [2.5, 97.5]) if sums.shape[1] > 1 else (np.nan, np.nan)
     rising = bool((np.diff(changes[0][order]) > 0).all())
     text = f"slope {tables.interval(slopes[0], low, high)}, R2 {explained:.3f}"
     return _Line(
@@ -321,8 +328,6 @@ def _helped(
     predictors = results.protocol.predictors
     usual = [name for name, entry in predictors.items() if entry.cls.trained and not entry.degraded]
     table = results.forecasting
-    if table.empty:
-        return table
     return table[
         (table["metric"] == forecasting.CHANGE)
         & table["predictor"].isin(usual)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import SymmetricalLogLocator
 
 from bench.cells import AVERAGE
+from bench.diagram import rank_diagram
 from bench.files import atomic_file
 from bench.forecasting import CHANGE
 from bench.plan import DEGRADED
@@ -25,11 +26,13 @@ from bench.results import Results
 
 def write_all(found: Results, folder: Path) -> list[Path]:
     """Draw every figure that the run has the numbers for; return the PNG files."""
+    found = found.told
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     drawn = {
         "fig4_posterior": posterior(found.values, found.label),
         "fig5_posterior_change": posterior_change(found.values, found.label),
         "fig6_mse_change": mse_change(found.imputation, found.label),
+        "ranks": rank_diagram(found.ranks, found.label),
         "fig7_forecasting": forecasts(found.forecasting, found.label),
         "forecasting_change": forecast_changes(found.forecasting, found.label),
         "auroc": auroc(found.detection, found.label),

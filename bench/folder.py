@@ -67,15 +67,15 @@ def write(
     """
     run, label = contents.run, contents.label
     protocol = run.protocol
-    found = results.of(run)
+    cells = records.records(
+        run.values, contents.plan, contents.statuses, label, protocol.references
+    )
+    found = results.of(run, cells)
     with draft_folder(results_folder / protocol.folder) as draft:
         resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
         (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
         run.values.to_parquet(draft / results.VALUES, index=False)
-        cells = records.records(
-            run.values, contents.plan, contents.statuses, label, protocol.references
-        )
         cells.to_parquet(draft / results.RECORDS, index=False)
         contents.times.to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)

@@ -23,8 +23,6 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         ``change_vs_mean``, the per-cent change of ``mpjpe_average`` against the same past completed
         with the mean, paired by window.
     """
-    if values.empty:
-        return pd.DataFrame()
     table = records.summarise(values, [*KEYS, "horizon_ms"])
     if "mean" not in protocol.models:
         return table

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.protocol import Protocol, Published
-from bench.tables import Section, pivot
+from bench.tables import Section, pivot, stated
 
 AVERAGE = "average"
 COMPARABLE = "average, comparable"
@@ -71,7 +71,7 @@ def sections(table: pd.DataFrame) -> list[Section]:
     """Return a section for each predictor and choice of windows: a row per action."""
     told = []
     for (predictor, windows), rows in table.groupby(["predictor", "windows"], sort=False):
-        text = [
+        numbers = [
             f"{value:.1f} ({_stated(published)}, {difference:+.1f} %)"
             if published > 0
             else f"{value:.1f}"
@@ -85,7 +85,9 @@ def sections(table: pd.DataFrame) -> list[Section]:
         ]
         columns = [f"{ms:.0f} ms" for ms in rows["horizon_ms"]]
         name = f"prediction_{predictor}_{windows}".replace(" ", "_")
-        told.append(Section(name, _caption(rows), pivot(actions, columns, text)))
+        told.append(
+            Section(name, _caption(rows), pivot(actions, columns, stated(numbers, rows["status"])))
+        )
     return told
 
 

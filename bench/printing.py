@@ -1,5 +1,6 @@
 """What a run found, on the terminal."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -7,13 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import claims, executions, forecasting, generation, prediction, tables
+from bench import claims, executions, forecasting, generation, prediction, ranks, tables
 from bench.cells import AVERAGE
 from bench.results import Results
 from bench.status import Status
 
 SHOWN_FAILURES = 10
 SHOWN_LENGTH = 300
+_INTERVAL = re.compile(r" \[[^]]*\]")
 
 
 def print_run(found: Results, folder: Path, outcomes: list[Status], console: Console) -> int:
@@ -43,6 +45,8 @@ def _print_results(found: Results, console: Console) -> None:
         for section in sections:
             print_text(section.text, f"{section.caption} - {basis}", console)
 
+    if not found.ranks.empty:
+        show(ranks.sections(found.ranks), found.ranks)
     if not found.quality.empty:
         show(tables.quality_sections(found.quality), found.quality)
     if not found.comparisons.empty:
@@ -66,7 +70,7 @@ def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
     for column in text.columns:
         shown.add_column(escape(str(column)), justify="right")
     for name, row in text.iterrows():
-        shown.add_row(escape(str(name)), *(escape(str(cell).split(" [")[0]) for cell in row))
+        shown.add_row(escape(str(name)), *(escape(_INTERVAL.sub("", str(cell))) for cell in row))
     console.print(shown)
 
 

@@ -42,6 +42,8 @@ WINDOW_COLUMNS = [
 SUMMARY = ["share", "value", "low", "high", "n", "recordings", "seeds"]
 CONDITION = ["mechanism", "level"]
 IMPUTER = ["model", "inference"]
+UNFINISHED = ("failed", "skipped")
+"""The ``status`` of rows without a value."""
 
 
 def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:

@@ -1,14 +1,14 @@
 """All that a run found: its per-window values, and the tables made of them."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench import forecasting, generation, ood, plain, prediction, records, tables
+from bench import forecasting, generation, marking, ood, plain, prediction, ranks, records, tables
 from bench.errors import InputError
 from bench.protocol import Protocol, resolve
 
@@ -18,6 +18,11 @@ PROVENANCE = "provenance.json"
 RECORDS = "records.parquet"
 NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
 """Columns that per-window values have in runs of every version."""
+TABLES = (
+    *("imputation", "ranks", "quality", "detection", "levels", "comparisons"),
+    *("forecasting", "prediction", "generation"),
+)
+"""The attributes of ``Results`` that are tables made from values."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Results:
         protocol: what ran.
         label: the data set, as tables and figures call it, with what must be said beside it.
         values: per-window values (``records.windows``).
-        imputation: ``tables.imputation``.
+        imputation: ``tables.imputation``. This and the others are marked (``marking.marked``).
+        ranks: ``ranks.table``.
         quality: ``tables.quality``.
         detection: ``ood.detection``.
         levels: ``ood.detection_levels``.
@@ -42,6 +48,7 @@ class Results:
     label: str
     values: pd.DataFrame
     imputation: pd.DataFrame
+    ranks: pd.DataFrame
     quality: pd.DataFrame
     detection: pd.DataFrame
     levels: pd.DataFrame
@@ -49,6 +56,12 @@ class Results:
     forecasting: pd.DataFrame
     prediction: pd.DataFrame
     generation: pd.DataFrame
+
+    @property
+    def told(self) -> "Results":
+        """The same without the rows of tables that say only that something failed."""
+        told: dict[str, Any] = {name: marking.told(getattr(self, name)) for name in TABLES}
+        return replace(self, **told)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -70,6 +83,7 @@ def build(
     fits: Iterable[dict[str, Any]],
     label: str,
     absent: Sequence[str] = (),
+    unfinished: pd.DataFrame | None = None,
 ) -> Results:
     """Make every table from per-window values.
 
@@ -79,22 +93,27 @@ def build(
         fits: summary of every finished fit.
         label: the data set.
         absent: files of the data set that were not there.
+        unfinished: cells that failed or were skipped (``marking.unfinished``); None: none.
     """
+    missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
     imputed, foretold = (values[(values["predictor"] == "") == no] for no in (True, False))
     detection = ood.detection(imputed)
+    marked = marking.detection(detection, missing, protocol)
+    predicted = prediction.table(foretold, protocol, fits, absent)
     return Results(
         protocol=protocol,
         label=label,
         values=values,
-        imputation=tables.imputation(imputed, protocol),
-        quality=tables.quality(imputed, protocol, fits),
-        detection=detection,
-        levels=ood.detection_levels(detection),
-        comparisons=tables.comparisons(imputed, protocol),
-        forecasting=forecasting.table(foretold, protocol),
-        prediction=prediction.table(foretold, protocol, fits, absent),
-        generation=generation.table(imputed, protocol),
+        imputation=marking.imputation(tables.imputation(imputed, protocol), missing, protocol),
+        ranks=marking.ranks(ranks.table(imputed, protocol), missing, protocol),
+        quality=marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
+        detection=marked,
+        levels=marking.levels(ood.detection_levels(detection), marked),
+        comparisons=marking.comparisons(tables.comparisons(imputed, protocol), missing, protocol),
+        forecasting=marking.forecasts(forecasting.table(foretold, protocol), missing, protocol),
+        prediction=marking.predictions(predicted, missing, protocol),
+        generation=marking.generation(generation.table(imputed, protocol), missing, protocol),
     )
 
 
@@ -138,13 +157,29 @@ def open_run(folder: Path) -> Run:
 
 def read(folder: Path) -> Results:
     """Return the results of a run's folder; raises InputError if it is not one."""
-    return of(open_run(folder))
+    return of(open_run(folder), _cells(folder))
 
 
-def of(run: Run) -> Results:
-    """Return every table of a run."""
+def _cells(folder: Path) -> pd.DataFrame:
+    """Return a run's records; of one that wrote none, as older ones, none are known."""
+    try:
+        return pd.read_parquet(folder / RECORDS)[records.COLUMNS]
+    except FileNotFoundError:
+        return pd.DataFrame(columns=records.COLUMNS)
+    except (OSError, ValueError, LookupError) as error:
+        raise _no_run(folder, error) from None
+
+
+def of(run: Run, cells: pd.DataFrame) -> Results:
+    """Return every table of a run.
+
+    Args:
+        run: what its folder says.
+        cells: its records (``records.records``).
+    """
     fits, data = list(run.facts["fits"].values()), run.facts["data"]
-    return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"])
+    missing = marking.unfinished(cells)
+    return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"], missing)
 
 
 def _no_run(folder: Path, error: Exception) -> InputError:
@@ -154,11 +189,31 @@ def _no_run(folder: Path, error: Exception) -> InputError:
     )
 
 
-def write(results: Results, folder: Path) -> None:
-    """Write every table that has rows, as CSV, Markdown and LaTeX."""
-    parts = {
+@dataclass(frozen=True)
+class Written:
+    """One table of a run as it is written.
+
+    Attributes:
+        name: of its files.
+        table: tidy.
+        sections: what readers see of it.
+        note: what stands under every caption.
+    """
+
+    name: str
+    table: pd.DataFrame
+    sections: list[tables.Section]
+    note: str
+
+
+def written(results: Results) -> list[Written]:
+    """Return every table that has rows."""
+    parts: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], list[tables.Section]]]] = {
         "imputation": (results.imputation, tables.imputation_sections),
+        "ranks": (results.ranks, ranks.sections),
         "models": (results.quality, tables.quality_sections),
+        "ood": (results.detection, tables.ood_sections),
+        "detection_level": (results.levels, tables.level_sections),
         "comparisons": (results.comparisons, tables.comparison_sections),
         "forecasting": (results.forecasting, forecasting.sections),
         "prediction": (results.prediction, prediction.sections),
@@ -167,17 +222,14 @@ def write(results: Results, folder: Path) -> None:
             lambda table: generation.sections(table, results.protocol.judge),
         ),
     }
-    for name, (table, sections) in parts.items():
-        if not table.empty or (name == "imputation" and results.protocol.models):
-            _write(table, sections(table), folder, name, results.label)
-    detection, levels = results.detection, results.levels
-    if not detection.empty:
-        found = tables.ood_sections(detection, levels)
-        _write(detection, found, folder, "ood", results.label)
-        _write(levels, found[-1:], folder, "detection_level", results.label)
+    return [
+        Written(name, table, sections(table), tables.note(table, results.label))
+        for name, (table, sections) in parts.items()
+        if not table.empty or (name == "imputation" and results.protocol.models)
+    ]
 
 
-def _write(
-    table: pd.DataFrame, sections: list[tables.Section], folder: Path, name: str, label: str
-) -> None:
-    tables.write(table, sections, folder, name, tables.note(table, label), label)
+def write(results: Results, folder: Path) -> None:
+    """Write every table that has rows, as CSV, Markdown and LaTeX."""
+    for one in written(results):
+        tables.write(one.table, one.sections, folder, one.name, one.note, results.label)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+import scipy.stats
 from numpy.typing import NDArray
-from scipy.stats import permutation_test
+from scipy.stats import friedmanchisquare, permutation_test, studentized_range
 
 DRAWS = 2000
 FLIPS = 9999
@@ -54,31 +55,42 @@ def estimate(
     Returns:
         value, low, high; low and high are nan with fewer than two recordings.
     """
-    groups = [slice(None)] if seeds is None else [seeds == seed for seed in np.unique(seeds)]
-    names = np.unique(recordings.astype(str))
-    sums = np.zeros((len(groups), len(names), columns.shape[1]))
-    for of_seed, rows in zip(sums, groups, strict=True):
-        np.add.at(of_seed, np.searchsorted(names, recordings[rows].astype(str)), columns[rows])
+    sums = summed(columns, recordings, seeds)
     value = float(statistic(sums.sum(axis=(0, 1))))
-    if len(names) < 2:
+    if sums.shape[1] < 2:
         return value, np.nan, np.nan
-    drawn = np.einsum("dr,src->dsc", resamples(len(names)), sums)
-    if len(groups) > 1:
-        drawn *= resamples(len(groups), SEED_STREAM)[:, :, None]
-    drawn = drawn.sum(axis=1)
     tail = 100 * (1 - COVERAGE) / 2
-    low, high = np.nanpercentile(statistic(drawn), [tail, 100 - tail])
+    low, high = np.nanpercentile(statistic(draw(sums)), [tail, 100 - tail])
     return value, float(low), float(high)
 
 
-def by_recording(
-    columns: NDArray[np.float64], recordings: NDArray[np.object_]
-) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
-    """Return the recordings' names and ``(recording, column)`` sums over their windows."""
-    names, group = np.unique(recordings.astype(str), return_inverse=True)
-    sums = np.zeros((len(names), columns.shape[1]))
-    np.add.at(sums, group, columns)
-    return names, sums
+def summed(
+    columns: NDArray[np.float64],
+    recordings: NDArray[np.object_],
+    seeds: NDArray[np.int64] | None = None,
+) -> NDArray[np.float64]:
+    """Return ``(seed, recording, column)`` sums over windows; arguments are those of ``estimate``.
+
+    Seeds and recordings are in order of their names, whatever that of the windows is.
+    """
+    names, recording = np.unique(recordings.astype(str), return_inverse=True)
+    _, seed = np.unique(np.zeros(len(columns)) if seeds is None else seeds, return_inverse=True)
+    sums = np.zeros((seed.max() + 1, len(names), columns.shape[1]))
+    np.add.at(sums, (seed, recording), columns)
+    return sums
+
+
+def draw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(DRAWS, ...)`` totals over resampled recordings, and seeds if there are several.
+
+    Args:
+        sums: ``(seed, recording, ...)`` sums over the windows of each pair.
+    """
+    seeds, recordings = sums.shape[:2]
+    drawn = np.einsum("dr,sr...->ds...", resamples(recordings), sums)
+    if seeds == 1:
+        return drawn[:, 0]
+    return np.einsum("ds,ds...->d...", resamples(seeds, SEED_STREAM), drawn)
 
 
 def sign_flip_p(difference: NDArray[np.float64], recordings: NDArray[np.object_]) -> float:
@@ -90,11 +102,11 @@ def sign_flip_p(difference: NDArray[np.float64], recordings: NDArray[np.object_]
         difference: ``(window,)`` of two imputers' errors.
         recordings: ``(window,)`` the recording of each window.
     """
-    _, sums = by_recording(difference[:, None], recordings)
+    sums = summed(difference[:, None], recordings)[0, :, 0]
     if len(sums) < 2 or not sums.any():
         return 1.0
     result = permutation_test(
-        (sums[:, 0],),
+        (sums,),
         np.mean,
         permutation_type="samples",
         vectorized=True,
@@ -111,6 +123,51 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return corrected
+
+
+def friedman(blocks: NDArray[np.float64]) -> tuple[float, float]:
+    """Return chi2, corrected for ties, and p of Friedman's test.
+
+    Args:
+        blocks: ``(block, treatment)`` values, three treatments or more.
+    """
+    if (blocks == blocks[:, :1]).all():
+        return 0.0, 1.0
+    result = friedmanchisquare(*blocks.T)
+    return float(result.statistic), float(result.pvalue)
+
+
+def nemenyi(difference: NDArray[np.float64], treatments: int, blocks: int) -> NDArray[np.float64]:
+    """Return the two-sided p of differences of mean ranks, for all pairs of treatments at once."""
+    scaled = np.abs(difference) / _rank_error(treatments, blocks)
+    return np.asarray(studentized_range.sf(scaled * np.sqrt(2), treatments, np.inf))
+
+
+def critical_difference(treatments: int, blocks: int) -> float:
+    """Return the difference of mean ranks of which Nemenyi's test has a p of 1 - ``COVERAGE``."""
+    quantile = studentized_range.ppf(COVERAGE, treatments, np.inf) / np.sqrt(2)
+    return float(quantile * _rank_error(treatments, blocks))
+
+
+def _rank_error(treatments: int, blocks: int) -> float:
+    return float(np.sqrt(treatments * (treatments + 1) / (6 * blocks)))
+
+
+def wilcoxon(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the two-sided p of Wilcoxon's signed-rank test of relative differences.
+
+    Absolute ones would rank blocks by how large their errors are. Of N blocks the least p that can
+    be had is 2 ** (1 - N).
+
+    Args:
+        one: ``(block,)`` values of nought or more.
+        other: the same of another treatment.
+    """
+    total = one + other
+    relative = np.divide(one - other, total, out=np.zeros_like(total), where=total > 0)
+    if not relative.any():
+        return 1.0
+    return float(scipy.stats.wilcoxon(relative, zero_method="zsplit").pvalue)
 
 
 @lru_cache(maxsize=8)

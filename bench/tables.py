@@ -12,8 +12,11 @@ import pandas as pd
 from bench import records
 from bench.files import atomic_file
 from bench.protocol import Protocol
+from bench.records import UNFINISHED
 from models.base import GenerativeImputer, Imputer
 
+COMPARISON = ["comparison", "model", "inference", "against"]
+"""Columns that tell one comparison of a protocol from another."""
 ERRORS = ("mse", "mpjpe", "bone_error", "acceleration_error")
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
@@ -25,6 +28,8 @@ CAPTIONS = {
     "fpr95": "Degraded windows taken for clean where 95 per cent of clean ones are (FPR@95)",
     "shift_sd": "Shift of the mean score from clean windows, in their standard deviations",
 }
+REASONS = "jobs.csv"
+"""The file of a run that says how each of its jobs ended."""
 QUALITY = {
     "parameters": "parameters",
     "fit_seconds": "fit, s",
@@ -135,7 +140,8 @@ def comparisons(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         records.compare(values, comparison).assign(comparison=label, **comparison.model_dump())
         for label, comparison in protocol.comparisons.items()
     ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    empty = pd.DataFrame(columns=[*records.CONDITION, *records.SUMMARY, *COMPARISON])
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -179,21 +185,25 @@ def quality_sections(table: pd.DataFrame) -> list[Section]:
     return [Section("models", "Models on clean test windows, and windows drawn from them", text)]
 
 
-def ood_sections(table: pd.DataFrame, levels: pd.DataFrame) -> list[Section]:
-    """Return a section per metric of the sums and of the detectors, and the detection levels."""
+def ood_sections(table: pd.DataFrame) -> list[Section]:
+    """Return a section per metric of the sums and of the detectors."""
     whole = table[~table["score"].str.match(r"nlp_z\d")]
-    sections = [
+    return [
         Section(metric, caption(metric), readable(whole, metric))
         for metric in table["metric"].unique()
     ]
-    if not levels.empty:
-        text = levels.set_index(["model", "score", "mechanism"])[["level", "direction", "auroc"]]
-        told = text.assign(
-            level=text["level"].replace("", "none tried"), auroc=text["auroc"].map(number)
-        )
-        note = "Detection level: the smallest whose mean score leaves that of clean windows +-1 sd"
-        sections.append(Section("detection_level", note, told.reset_index().set_index("model")))
-    return sections
+
+
+def level_sections(levels: pd.DataFrame) -> list[Section]:
+    """Return one section: the detection level of each score."""
+    text = levels.set_index(["model", "score", "mechanism"])[["level", "direction", "auroc"]]
+    told = text.assign(
+        level=stated(text["level"].replace("", "none tried"), levels["status"]),
+        direction=text["direction"].astype(object).fillna(""),
+        auroc=text["auroc"].map(number),
+    )
+    note = "Detection level: the smallest whose mean score leaves that of clean windows +-1 sd"
+    return [Section("detection_level", note, told.reset_index().set_index("model"))]
 
 
 def comparison_sections(table: pd.DataFrame) -> list[Section]:
@@ -237,12 +247,14 @@ def note(table: pd.DataFrame, label: str) -> str:
     if "low" in table:
         over = "recordings and seeds" if table["seeds"].max() > 1 else "recordings"
         spread = f"; in brackets the 95 % interval over {over}"
-    return f"Data: {basis(table, label)}{spread}."
+    whole = table.empty or (table["status"] == "done").all()
+    why = "" if whole else f"; {REASONS} says why something failed or was skipped"
+    return f"Data: {basis(table, label)}{spread}{why}."
 
 
 def basis(table: pd.DataFrame, label: str) -> str:
     """Return the data set and how many windows, recordings and seeds a table is of."""
-    if table.empty:
+    if table.empty or not table["n"].any():
         return f"{label}; no cell was finished"
     named = {"n": "window", "recordings": "recording", "seeds": "seed"}
     counts = {what: int(table[column].max()) for column, what in named.items()}
@@ -282,9 +294,21 @@ def conditions(table: pd.DataFrame) -> "pd.Series[str]":
 
 
 def wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
-    """Return values with their intervals as text, rows and columns in order of appearance."""
+    """Return values with their intervals as text, rows and columns in order of appearance.
+
+    Where something failed or was skipped, it says so.
+    """
     numbers = table[["value", "low", "high"]].astype(float)
-    return pivot(rows, columns, [interval(*row) for row in numbers.itertuples(index=False)])
+    text = [interval(*row) for row in numbers.itertuples(index=False)]
+    return pivot(rows, columns, stated(text, table["status"]))
+
+
+def stated(text: Iterable[str], status: Iterable[str]) -> list[str]:
+    """Return text with what failed or was skipped said after it, or in its place."""
+    return [
+        value if state == "done" else state if state in UNFINISHED else f"{value} {state}"
+        for value, state in zip(text, status, strict=True)
+    ]
 
 
 def pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> pd.DataFrame:

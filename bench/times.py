@@ -31,7 +31,8 @@ def table(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
         if store.has_cell(cell.key)
     ]
     found = pd.DataFrame(fits + cells, columns=["dataset", *LABELS, "seconds"])
-    return found.assign(dataset=dataset).fillna(dict.fromkeys(LABELS, ""))
+    labels = found[LABELS].astype(object).fillna("")
+    return found.assign(dataset=dataset, **labels)
 
 
 @dataclass(frozen=True)

@@ -314,7 +314,12 @@ def test_a_past_that_failed_skips_its_forecasts_and_nothing_else(
         **{(who, "mean"): ["done"] for who in ("zero_velocity", "ltd")},
         **{(who, "linear"): ["skipped"] for who in ("zero_velocity", "ltd")},
     }
-    assert set(latest(tmp_path, "forecasting.csv")["model"].fillna("")) == {"", "mean"}
+    told = latest(tmp_path, "forecasting.csv").fillna({"model": ""})
+    assert told.groupby("model")["status"].unique().map(list).to_dict() == {
+        "": ["done"],
+        "mean": ["done"],
+        "linear": ["skipped"],
+    }
     again = bench("run", write(tmp_path), "--results", tmp_path, *LOCAL, *only)
     assert again.code == 1
     assert "0 fits and 0 cells to do" in again.out
@@ -370,7 +375,7 @@ def test_the_figure_bears_a_true_past_that_is_not_there() -> None:
     table = forecasting.table(
         pd.concat([told("ltd", "mean", [3, 4]), told("ltd", "linear", [1, 2])]), resolve(SMALL)
     )
-    assert forecasting.sections(table)
+    assert forecasting.sections(table.assign(status="done"))
     forecasts(table, "motion")
 
 
@@ -720,7 +725,7 @@ def test_without_a_mean_nothing_is_told_against_it() -> None:
     raw = SMALL | {"models": {"linear": {}}}
     table = forecasting.table(values, resolve(raw))
     assert set(table["metric"]) == {AVERAGE}
-    assert [section.name for section in forecasting.sections(table)] == [
+    assert [section.name for section in forecasting.sections(table.assign(status="done"))] == [
         "true_past",
         f"ltd_{AVERAGE}",
     ]
@@ -735,7 +740,9 @@ def test_no_forecasts_make_no_table() -> None:
 
 def test_sections_put_the_true_past_beside_every_condition() -> None:
     table = forecasting.table(drawn(0), resolve(SMALL))
-    by_name = {section.name: section.text for section in forecasting.sections(table)}
+    by_name = {
+        section.name: section.text for section in forecasting.sections(table.assign(status="done"))
+    }
     assert set(by_name) == {
         "true_past",
         *(f"{who}_{what}" for who in ("ltd", "gru") for what in (AVERAGE, "change_vs_mean")),

@@ -272,7 +272,9 @@ def test_a_section_says_what_a_reader_must_know() -> None:
     values = pd.concat([errors("ltd", MOTION), errors("zero_velocity", MOTION)])
     absent = ["train/kick/kick_2.txt"]
     table = prediction.table(values, protocol(published(mm)), FITS, absent)
-    by_name = {section.name: section for section in prediction.sections(table)}
+    by_name = {
+        section.name: section for section in prediction.sections(table.assign(status="done"))
+    }
     assert list(by_name) == ["prediction_ltd_all", "prediction_zero_velocity_all"]
     fitted = by_name["prediction_ltd_all"]
     assert fitted.caption == (
@@ -293,7 +295,7 @@ def test_a_choice_with_a_blank_in_its_name_makes_a_name_of_a_section() -> None:
     of = replace(protocol(), dataset=Drawn())
     table = prediction.table(errors("ltd", MOTION), of, [], [])
     table["windows"] = table["windows"].replace("few", "8 windows")
-    names = [section.name for section in prediction.sections(table)]
+    names = [section.name for section in prediction.sections(table.assign(status="done"))]
     assert names == ["prediction_ltd_all", "prediction_ltd_8_windows"]
 
 

@@ -39,6 +39,7 @@ TABLES = (
     "imputation",
     "models",
     "ood",
+    "ranks",
     "detection_level",
     "comparisons",
     "forecasting",
@@ -51,6 +52,7 @@ FIGURES = (
     "fig7_forecasting",
     "forecasting_change",
     "auroc",
+    "ranks",
     "comparisons",
 )
 

@@ -28,18 +28,21 @@ def test_nothing_hidden_has_no_error() -> None:
     assert torch.isnan(metrics.mse(blank, blank, blank.bool())).all()
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_as_often_as_it_says_and_windows_alone_do_not() -> None:
+    """30 recordings of 8 windows of 50 frames of noise, each ten frames after the one before."""
     rng = np.random.default_rng(0)
-    covered = 0
+    recordings = np.repeat([f"r{number}" for number in range(30)], 8)
+    alone = np.arange(240).astype(str)
+    covered = {"recordings": 0, "windows": 0}
     for _ in range(200):
-        # 30 recordings of 5 windows that share most of their value.
-        recording = np.repeat(rng.normal(10, 2, 30), 5)
-        values = recording + rng.normal(0, 0.1, 150)
-        names = np.repeat([f"r{number}" for number in range(30)], 5)
-        columns = np.column_stack([values, np.ones(150)])
-        _, low, high = statistics.estimate(columns, names, statistics.mean)
-        covered += low <= 10 <= high
-    assert 0.88 <= covered / 200 <= 0.99
+        frames = rng.normal(0, 5, (30, 120)) + rng.normal(10, 1, (30, 1))
+        values = np.stack([frames[:, at : at + 50].mean(axis=1) for at in range(0, 80, 10)], axis=1)
+        columns = np.column_stack([values.ravel(), np.ones(240)])
+        for name, told in (("recordings", recordings), ("windows", alone)):
+            _, low, high = statistics.estimate(columns, told, statistics.mean)
+            covered[name] += low <= 10 <= high
+    assert 0.9 <= covered["recordings"] / 200 <= 0.99
+    assert covered["windows"] / 200 < 0.7
 
 
 def test_overlapping_windows_do_not_narrow_the_interval() -> None:
