@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from bench import claims, executions, figures, records, results, times
+from bench import claims, executions, figures, records, report, results, times
 from bench.files import draft_folder, settle
 from bench.plan import Plan
 from bench.results import Results, Run
@@ -84,6 +84,7 @@ def write(
         figures.write_all(found, draft)
         draw(draft)
         executions.write_jobs(contents.plan, contents.statuses, draft, label)
+        report.write(run, found, contents.outcomes, draft)
         folder = settle(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
     _point_latest(folder)
     return folder, found

@@ -205,6 +205,11 @@ class Written:
     sections: list[tables.Section]
     note: str
 
+    @property
+    def title(self) -> str:
+        """The name, to be read."""
+        return self.name.replace("_", " ").capitalize()
+
 
 def written(results: Results) -> list[Written]:
     """Return every table that has rows."""

@@ -17,10 +17,16 @@ from tests.conftest import PROJECT, TINY, Bench
 PROTOCOL: dict[str, Any] = {
     "name": "small",
     "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10},
-    "models": {"mean": {}, "linear": {}, "vae": {"hidden": [8], "latent": 2, "epochs": 3}},
+    "models": {
+        "mean": {},
+        "linear": {},
+        "zero": {},
+        "vae": {"hidden": [8], "latent": 2, "epochs": 3},
+    },
     "predictors": {"zero_velocity": {}},
     "inference": {"map": {"steps": 10}},
     "occlusion": {"features": {"levels": ["10%", "50%"]}},
+    "show": [{"model": "linear", "mechanism": "features", "level": "10%"}],
     "seeds": [0, 1],
     "scale": {"train": 30, "valid": 8, "test": 12, "samples": 3},
 }
@@ -70,12 +76,18 @@ def test_every_output_of_a_quick_look_says_what_it_is(
     results: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[tuple[str, str]] = []
+    moving: list[str] = []
 
     def save(figure: Figure, path: Path, **_: Any) -> None:
-        drawn.append((figure.get_suptitle(), figure.get_supxlabel()))
+        titles = [figure.get_suptitle(), *(text.get_text() for text in figure.texts)]
+        drawn.append((" ".join(titles), figure.get_supxlabel()))
         path.touch()
 
+    def animate(panels: Any, skeleton: Any, path: Path, fps: float, title: str) -> None:
+        moving.append(title)
+
     monkeypatch.setattr(Figure, "savefig", save)
+    monkeypatch.setattr("bench.poses.animate", animate)
     out, folder = run(results, bench, "--limit", "4")
     latest = folder / "small-limit-4" / "latest"
     assert not (folder / "small").exists()
@@ -101,7 +113,15 @@ def test_every_output_of_a_quick_look_says_what_it_is(
     assert len(drawn) >= 8
     for title, basis in drawn:
         assert STAMP in title
-        assert f"({STAMP}); 4 windows of" in basis
+        assert f"({STAMP}); 4 windows of" in basis or title.strip() in moving
+    assert len(moving) == 1
+    assert STAMP in moving[0]
+    page = (latest / "report.html").read_text()
+    assert "Smoke run, limit 4: not a result." in page
+    for part in re.split(r"<(?=h2|figcaption)", page):
+        if "<table" in part or part.startswith("figcaption"):
+            assert STAMP in part or 'id="failures"' in part
+    assert page.count("<figure>") == len(list(latest.glob("*.png")))
     assert json.loads((latest / "provenance.json").read_text())["smoke_run"] is True
     assert yaml.safe_load((latest / "protocol.yaml").read_text())["limit"] == 4
     verdicts = pd.read_csv(latest / "claims.csv")["verdict"]

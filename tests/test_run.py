@@ -122,6 +122,7 @@ def test_a_run_leaves_all_it_promises(finished: Path) -> None:
         "claims.csv",
         "claims.md",
         "jobs.csv",
+        "report.html",
         *(f"{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex")),
         *(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png")),
     }

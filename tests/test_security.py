@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,50 @@ class Hostile(Dataset):
 '''
 
 
+PLAIN = {
+    *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "nav", "a", "dl"),
+    *("dt", "dd", "div", "table", "thead", "tbody", "tr", "th", "td", "small", "figure", "img"),
+    *("figcaption", "details", "summary", "pre", "code"),
+}
+"""The elements of a page that only shows."""
+
+
+class Tags(HTMLParser):
+    """What a browser makes of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_of_a_run_shows_what_jobs_and_settings_say_as_text(bench: Bench) -> None:
+    """Reasons of failures and their tracebacks, too."""
+    harm = "<img src=x onerror=alert(1)></pre><script>alert(2)</script>"
+    broken = f"raise ValueError({harm!r})"
+    Path("own.py").write_text(MODEL.replace("return torch.full_like(motion, 7.0)", broken))
+    raw = SMALL | {"models": {"mean": {}, "middle": {}}, "description": harm}
+    Path("small.yaml").write_text(yaml.safe_dump(raw))
+    ended = bench("run", "small.yaml", *LOCAL, "--plugin", "own.py")
+    assert ended.code == 1, ended
+    tags = Tags(Path("results/small/latest/report.html").read_text())
+    assert tags.names <= PLAIN
+    assert tags.attributes.isdisjoint({"onerror", "onload", "onclick"})
+    assert tags.text.count(harm) >= 3
+    assert f"ValueError: {harm}" in tags.text
+
+
 def everything(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -320,7 +365,8 @@ def test_names_from_data_are_only_names(bench: Bench, tmp_path: Path) -> None:
         "dataset": {"name": "hostile", "stride": 20},
         "models": {"mean": {}, "<b>{x}_$|~^": {"model": "mean"}, "linear": {}},
         "predictors": {"zero_velocity": {}},
-        "occlusion": {"features": {"levels": ["10%"]}},
+        "occlusion": {"features": {"levels": ["10%", "50%"]}},
+        "description": "<script>alert(1)</script>",
     }
     Path("hostile.yaml").write_text(yaml.safe_dump(raw))
     before = everything(tmp_path)
@@ -349,6 +395,12 @@ def test_names_from_data_are_only_names(bench: Bench, tmp_path: Path) -> None:
         else:
             assert "\\input{" not in text, path
             assert not re.search(r"(?<!\\)[$#~^]", re.sub(r"\\[a-zA-Z]+\{\}", "", text)), path
+    tags = Tags((run / "report.html").read_text())
+    assert tags.names <= PLAIN
+    assert not {name for name in tags.attributes if name.startswith("on")}
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in tags.links)
+    assert "<script>alert(1)</script>" in tags.text
+    assert "<b>{x}_$|~^" in tags.text
     prediction = list(csv.DictReader(io.StringIO((run / "prediction.csv").read_text())))
     shown = {odd.replace("\x1b", r"\x1b").replace("\x07", r"\x07") for odd in ODD}
     shown = {odd.replace("\n", r"\n").replace("\u202e", r"\u202e") for odd in shown}
