@@ -1,8 +1,7 @@
 """What an execution of a protocol leaves for those who follow it: ``bench status``.
 
 ``plan.json`` in the protocol's folder of results says who runs what since when; how the jobs stand
-is in the store. A run's own folder has ``jobs.csv``, one row per job, and ``failures.txt``, every
-failure with its traceback.
+is in the store, and in a finished run's folder (``jobs``).
 """
 
 import json
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench import jobs
 from bench.errors import InputError
 from bench.files import HOST, alive, atomic_file
 from bench.plan import Cell, Fit, Plan, ToDo, finished, from_plain, to_plain
@@ -28,8 +28,6 @@ from bench.status import Status, now
 from bench.store import Store
 
 PLAN = "plan.json"
-JOBS = "jobs.csv"
-FAILURES = "failures.txt"
 STATES = ("done", "running", "failed", "skipped", "waiting")
 SHOWN = 10
 
@@ -101,19 +99,6 @@ def standing(jobs: Iterable[Fit | Cell], store: Store) -> list[Status]:
     return list(found.values())
 
 
-def write_jobs(whole: Plan, statuses: list[Status], folder: Path, dataset: str) -> None:
-    """Write how every job of a plan, on that data set, ended to a run's folder."""
-    kinds = {job.key: type(job).__name__.lower() for job in whole.jobs}
-    rows = [{"kind": kinds[status.key], **asdict(status)} for status in statuses]
-    table = pd.DataFrame(rows, columns=["kind", *Status.__dataclass_fields__])
-    table = table.drop(columns=["trace", "limit"]).assign(dataset=dataset)
-    table.to_csv(folder / JOBS, index=False, lineterminator="\n")
-    failed = [status for status in statuses if status.status == "failed"]
-    if failed:
-        told = [f"{status.title}: {status.error}\n\n{status.trace}\n" for status in failed]
-        (folder / FAILURES).write_text("\n".join(told), encoding="utf-8")
-
-
 def show(path: Path, console: Console) -> None:
     """Print how the newest execution under ``path`` stands, or the run in that folder.
 
@@ -122,7 +107,7 @@ def show(path: Path, console: Console) -> None:
     """
     if (path / PLAN).is_file():
         _show_execution(path, console)
-    elif (path / JOBS).is_file():
+    elif (path / jobs.JOBS).is_file():
         _show_run(path, console)
     elif below := sorted(path.glob(f"*/{PLAN}")):
         for one in below:
@@ -136,18 +121,16 @@ def show(path: Path, console: Console) -> None:
 
 def _show_execution(folder: Path, console: Console) -> None:
     execution = _read(folder)
-    jobs = [from_plain(job) for job in execution.jobs]
-    statuses = standing(jobs, Store(folder.parent / ".store"))
-    kinds = {job.key: type(job).__name__.lower() for job in jobs}
+    made = [from_plain(job) for job in execution.jobs]
+    statuses = standing(made, Store(folder.parent / ".store"))
     lines = [f"[bold]{escape(execution.protocol)}[/]: {escape(_driver(execution, folder))}"]
-    rows = [(kinds[status.key], status.status) for status in statuses]
-    _show(lines, rows, statuses, console)
+    _show(lines, _rows(made, statuses), statuses, console)
     there = sum(status.key not in execution.to_do for status in statuses if status.status == "done")
     if there:
         console.print(f"{there} of those done were there before it began")
     left = {status.key for status in statuses if status.status in ("running", "waiting")}
     if left and not execution.ended and alive(execution.host, execution.pid) is not False:
-        console.print(_estimate(jobs, statuses))
+        console.print(_estimate(made, statuses))
 
 
 def _driver(execution: Execution, folder: Path) -> str:
@@ -165,13 +148,17 @@ def _driver(execution: Execution, folder: Path) -> str:
 
 
 def _show_run(folder: Path, console: Console) -> None:
-    table = pd.read_csv(folder / JOBS, keep_default_na=False)
-    fields = [name for name in Status.__dataclass_fields__ if name in table]
-    statuses = [Status(*row) for row in table[fields].itertuples(index=False, name=None)]
-    rows = zip(table["kind"], table["status"], strict=True)
-    _show([f"[bold]{escape(str(folder))}[/]: a finished run"], rows, statuses, console)
-    if (folder / FAILURES).exists():
-        console.print(f"tracebacks: {folder / FAILURES}", soft_wrap=True, markup=False)
+    plan, statuses = jobs.read(folder)
+    lines = [f"[bold]{escape(str(folder))}[/]: a finished run"]
+    _show(lines, _rows(plan.jobs, statuses), statuses, console)
+    if (folder / jobs.FAILURES).exists():
+        console.print(f"tracebacks: {folder / jobs.FAILURES}", soft_wrap=True, markup=False)
+
+
+def _rows(made: list[Fit | Cell], statuses: list[Status]) -> list[tuple[str, str]]:
+    """Return the kind and state of every job, once by key."""
+    kinds = {job.key: type(job).__name__.lower() for job in made}
+    return [(kinds[status.key], status.status) for status in statuses]
 
 
 def _show(

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
-from bench import claims, executions, figures, records, report, results, times
+from bench import claims, figures, jobs, records, report, results, times
 from bench.files import draft_folder, settle
 from bench.plan import Plan
 from bench.results import Results, Run
@@ -25,13 +24,11 @@ class Contents:
         run: what ran, what it found, and its provenance.
         plan: every fit and cell of it.
         statuses: how each of them ended, once by key.
-        times: how long each took (``times.table``).
     """
 
     run: Run
     plan: Plan
     statuses: list[Status]
-    times: pd.DataFrame
 
     @property
     def outcomes(self) -> list[Status]:
@@ -77,13 +74,14 @@ def write(
         (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
         run.values.to_parquet(draft / results.VALUES, index=False)
         cells.to_parquet(draft / results.RECORDS, index=False)
-        contents.times.to_csv(draft / times.TIMES, index=False)
+        timed = times.table(contents.plan, contents.statuses, run.facts["fits"], label)
+        timed.to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)
         if protocol.models:
             claims.write(found, draft)
         figures.write_all(found, draft)
         draw(draft)
-        executions.write_jobs(contents.plan, contents.statuses, draft, label)
+        jobs.write(contents.plan, contents.statuses, draft, label)
         report.write(run, found, contents.outcomes, draft)
         folder = settle(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
     _point_latest(folder)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from bench import judging, metrics
 from bench.code import code_version, own_version
-from bench.datasets.base import Data
 from bench.motion.occlusion import Level
 from bench.protocol import ModelEntry, PredictorEntry, Protocol
 from bench.registry import CORRUPTIONS, INFERENCES, MECHANISMS
@@ -37,6 +36,11 @@ class Fit:
     key: str
     label: str
     seed: int
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of a run; two labels may have one key."""
+        return f"{self.label}/{self.seed}"
 
     @property
     def title(self) -> str:
@@ -160,12 +164,12 @@ class ToDo:
         return [*self.fits, *self.cells]
 
 
-def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
+def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
     """Return every fit and cell, each with the key of all that influences its outcome.
 
     Args:
         protocol: what to do.
-        data: on which windows.
+        data: fingerprint of the data set.
         foreign: fingerprint of each foreign data set, by label.
     """
     fits: list[Fit] = []
@@ -179,7 +183,7 @@ def make(protocol: Protocol, data: Data, foreign: dict[str, str]) -> Plan:
                     name=entry.cls.name,
                     settings=entry.settings.model_dump(mode="json"),
                     code=code[label],
-                    data=data.fingerprint,
+                    data=data,
                     train=protocol.scale.train,
                     valid=protocol.scale.valid,
                     seed=seed,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import claims, executions, forecasting, generation, prediction, ranks, tables
+from bench import claims, forecasting, generation, jobs, prediction, ranks, tables
 from bench.cells import AVERAGE
 from bench.results import Results
 from bench.status import Status
@@ -92,6 +92,6 @@ def _print_failures(outcomes: list[Status], folder: Path, console: Console) -> i
     if len(outcomes) > SHOWN_FAILURES:
         console.print(f"and {len(outcomes) - SHOWN_FAILURES} more")
     if outcomes:
-        told = f"to try them again: --retry-failed; tracebacks: {folder / executions.FAILURES}"
+        told = f"to try them again: --retry-failed; tracebacks: {folder / jobs.FAILURES}"
         console.print(told, soft_wrap=True, markup=False)
     return 1 if outcomes else 0

@@ -104,7 +104,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     }
     foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
-    whole = plan.make(protocol, data, foreign)
+    whole = plan.make(protocol, data.fingerprint, foreign)
     to_do = whole.to_do(store, options.retry_failed)
     for one in (data, *others.values()):
         _print_left_out(one, console)
@@ -247,8 +247,7 @@ def _contents(work: _Work, spent: times.Overhead | None) -> folder.Contents:
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, folder.outcomes(statuses))
     facts["overhead"] = asdict(spent) if spent else None
-    timed = times.table(work.plan, work.store, label)
-    return folder.Contents(Run(work.protocol, values, facts), work.plan, statuses, timed)
+    return folder.Contents(Run(work.protocol, values, facts), work.plan, statuses)
 
 
 def _draw(work: _Work, place: Path) -> None:
@@ -283,8 +282,7 @@ def _provenance(work: _Work, outcomes: list[Status]) -> dict[str, Any]:
         "seeds": list(work.protocol.seeds),
         "smoke_run": work.protocol.limit is not None,
         "fits": {
-            # Two labels may name one fit, so its key alone would lose one.
-            f"{fit.label}/{fit.seed}": {
+            fit.name: {
                 **store.fit_summary(fit.key),
                 "key": fit.key,
                 "model": fit.label,

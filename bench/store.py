@@ -102,11 +102,6 @@ class Store:
         with readable(self._cell(key)):
             return pd.read_parquet(self._cell(key))
 
-    def load_seconds(self, key: str) -> float:
-        """Return how long a finished cell took; nan if its worker died before it could tell."""
-        status = self.statuses.read(key)
-        return status.seconds if status and status.status == "done" else float("nan")
-
     def has_completion(self, key: str) -> bool:
         """Whether what a cell put in place of hidden values, or drew, was kept."""
         return self._completion(key).is_file()

@@ -1,36 +1,50 @@
 """How long jobs took, kept apart from what they found: no two executions have times alike."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.plan import Plan
 from bench.status import Status
-from bench.store import Store
 
 TIMES = "times.csv"
 LABELS = ["task", "model", "inference", "predictor", "mechanism", "level", "seed"]
 
 
-def table(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
+def table(
+    plan: Plan, statuses: Iterable[Status], fits: Mapping[str, dict[str, Any]], dataset: str
+) -> pd.DataFrame:
     """Return ``dataset``, ``LABELS`` and ``seconds``, one row per finished fit and cell.
 
-    A fit's task is ``fit``, and its label stands under ``model``.
+    A fit's task is ``fit``, and its label stands under ``model``. Seconds are empty where a worker
+    died before it could tell them.
+
+    Args:
+        plan: the fits and cells.
+        statuses: how they ended.
+        fits: summary of every finished fit, by ``Fit.name``.
+        dataset: the data set.
     """
-    fits = [
-        {"task": "fit", "model": fit.label, "seed": fit.seed}
-        | {"seconds": store.fit_summary(fit.key)["seconds"]}
+    # A cell that was found finished has a status that nobody wrote.
+    seconds = {
+        status.key: status.seconds if status.since else float("nan")
+        for status in statuses
+        if status.status == "done"
+    }
+    rows = [
+        {"task": "fit", "model": fit.label, "seed": fit.seed, "seconds": fits[fit.name]["seconds"]}
         for fit in plan.fits
-        if store.has_fit(fit.key)
+        if fit.name in fits
     ]
     cells = [
-        {name: getattr(cell, name) for name in LABELS} | {"seconds": store.load_seconds(cell.key)}
+        {name: getattr(cell, name) for name in LABELS} | {"seconds": seconds[cell.key]}
         for cell in plan.cells
-        if store.has_cell(cell.key)
+        if cell.key in seconds
     ]
-    found = pd.DataFrame(fits + cells, columns=["dataset", *LABELS, "seconds"])
+    found = pd.DataFrame(rows + cells, columns=["dataset", *LABELS, "seconds"])
     labels = found[LABELS].astype(object).fillna("")
     return found.assign(dataset=dataset, **labels)
 

@@ -100,7 +100,7 @@ class Again:
         self.protocol: Protocol = resolve(SMALL)
         self.store = Store(results / ".store")
         self.data: Data = load(self.protocol.dataset, None, self.store.windows)
-        self.plan: Plan = plan.make(self.protocol, self.data, {})
+        self.plan: Plan = plan.make(self.protocol, self.data.fingerprint, {})
         self.train = self.data.splits["train"].thin(40)
         self.test = self.data.splits["test"].thin(12)
         self.truth = self.test.tensor()

@@ -26,7 +26,7 @@ from torch import Tensor
 from bench import plan
 from bench.cells import Evaluator
 from bench.datasets.archive import File
-from bench.datasets.base import Data, Dataset, Source
+from bench.datasets.base import Dataset, Source
 from bench.datasets.build import _Fingerprints
 from bench.datasets.synthetic import Synthetic
 from bench.errors import InputError
@@ -73,7 +73,7 @@ def fingerprint(dataset: Dataset, cache: Path) -> str:
 
 def keys(protocol: Protocol, cache: Path) -> Keys:
     """Return the key of every fit and cell by what they are called."""
-    data = Data("any", True, fingerprint(protocol.dataset, cache), {}, [], [])
+    data = fingerprint(protocol.dataset, cache)
     foreign = {label: fingerprint(other, cache) for label, other in protocol.foreign.items()}
     made = plan.make(protocol, data, foreign)
     fits: Keys = {("fit", fit.label, str(fit.seed)): fit.key for fit in made.fits}
@@ -315,8 +315,7 @@ def test_predictors_are_fed_completions_alone_of_what_is_kept(tmp_path: Path) ->
     """Windows that were drawn, or completed for a figure, are kept too, and are no pasts."""
     raw = base() | {"show": [{"model": "zero", "mechanism": "features", "level": 3}]}
     protocol = resolve(raw)
-    data = Data("any", True, "key", {}, [], [])
-    cells = {cell.key: cell for cell in plan.make(protocol, data, {"others": "key"}).cells}
+    cells = {cell.key: cell for cell in plan.make(protocol, "key", {"others": "key"}).cells}
     fed = {cells[cell.past] for cell in cells.values() if cell.past}
     assert {(cell.task, cell.model, cell.inference) for cell in fed} == {
         ("impute", "linear", ""),

@@ -9,7 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from bench import plan
-from bench.datasets.base import Data, Dataset, Source
+from bench.datasets.base import Dataset, Source
 from bench.errors import InputError
 from bench.motion import Skeleton
 from bench.protocol import load, resolve
@@ -360,8 +360,7 @@ def test_only_chooses_predictors_too(tiny: Path, bench: Bench) -> None:
 def fed(**forecast: Any) -> set[tuple[str, str, str]]:
     """Return whose completions predictors are fed: model, inference, and level."""
     protocol = resolve(changed("forecast", forecast))
-    data = Data("synthetic", True, "key", {}, [], [])
-    cells = plan.make(protocol, data, {"others": "key"}).cells
+    cells = plan.make(protocol, "key", {"others": "key"}).cells
     pasts = [cell for cell in cells if cell.past]
     assert {cell.predictor for cell in pasts} == set(protocol.predictors)
     kept = {cell.key: cell for cell in cells if cell.keep}

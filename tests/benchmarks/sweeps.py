@@ -62,7 +62,7 @@ class Fitted:
     def plan(self) -> plan.Plan:
         """Return every fit and cell."""
         foreign = {label: data.fingerprint for label, data in self.foreign.items()}
-        return plan.make(self.protocol, self.data, foreign)
+        return plan.make(self.protocol, self.data.fingerprint, foreign)
 
     def forget_cells(self) -> None:
         """Make every cell one that nobody has begun."""
