@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.text import Text
 from typer.core import TyperCommand, TyperOption
 
@@ -279,6 +280,44 @@ def compare_(
     if left or right:
         counts += f"; {left} values only the first has, {right} only the second"
     console.print(f"identical: {counts}" if found.identical else f"not identical: {counts}")
+
+
+@app.command()
+def merge(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of two runs or more.")
+    ],
+    protocol: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The protocol that the runs are parts of; by default, their union."
+        ),
+    ] = None,
+    results: Results = Path("results"),
+    allow_differences: Annotated[
+        bool,
+        typer.Option(
+            "--allow-differences",
+            help="Join runs made with other versions, or that have cells not alike: the first's "
+            "stand, and the provenance says so.",
+        ),
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Join runs made on several machines into one, with tables as if one machine had run all.
+
+    They are of the same data and set alike, but for the models, seeds, levels and such that each
+    lists. What no run has is told and marked as skipped; the exit code is then 1.
+    """
+    from bench import folder, printing
+    from bench.merge import merge as join
+
+    whole = _resolved(protocol, None, None, None) if protocol else None
+    found = join(runs, whole, allow_differences)
+    for difference in found.differences:
+        console.print(f"[yellow]allowed:[/] {escape(difference)}", soft_wrap=True)
+    written, tables = folder.write(found.contents, results, found.draw)
+    raise typer.Exit(printing.print_run(tables, written, found.contents.outcomes, console))
 
 
 @app.command("list")

@@ -1,6 +1,6 @@
 """Two runs held against each other: what was set otherwise, and what came out otherwise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench import results, statistics, tables
 from bench.results import Run
+from bench.union import flat
 
 KEYS = [
     "split",
@@ -115,7 +116,7 @@ def _row(group: pd.DataFrame) -> tuple[float, float, float, float, float, int]:
 def _settings(one: Run, other: Run) -> Iterator[tuple[str, str, str]]:
     """Yield every setting and circumstance that two runs do not have alike."""
     pairs = [(run.protocol.to_dict() | _circumstances(run)) for run in (one, other)]
-    first, second = (dict(_flat(part)) for part in pairs)
+    first, second = (dict(flat(part)) for part in pairs)
     for name in dict.fromkeys([*first, *second]):
         if first.get(name) != second.get(name):
             yield name, first.get(name, "not there"), second.get(name, "not there")
@@ -124,12 +125,3 @@ def _settings(one: Run, other: Run) -> Iterator[tuple[str, str, str]]:
 def _circumstances(run: Run) -> dict[str, Any]:
     told = {name: run.facts.get(name) for name in CIRCUMSTANCES}
     return told | {"data fingerprint": run.facts["data"].get("fingerprint")}
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the leaves of plain values by their path; a list is one leaf."""
-    if isinstance(value, Mapping) and value:
-        for key, part in value.items():
-            yield from _flat(part, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, str(value)

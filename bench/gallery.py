@@ -56,9 +56,21 @@ def write(
     return [_write(picture, test, folder, label) for picture in drawn]
 
 
+def names(protocol: Protocol) -> dict[Shown | str, str]:
+    """Return what the pictures of a run are called, by what they show: a completion, or a model"""
+    many = len(protocol.show) > 1
+    completed: dict[Shown | str, str] = {
+        shown: f"fig1_imputation_{number}" if many else "fig1_imputation"
+        for number, shown in enumerate(protocol.show, 1)
+    }
+    told = (k for k, entry in protocol.models.items() if issubclass(entry.cls, ConditionalImputer))
+    return completed | {label: f"fig3_samples_{label}" for label in told}
+
+
 def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> Iterator[Picture]:
     """Fig. 1: the mean-imputed window, and the completed one, each with the truth."""
-    for number, shown in enumerate(protocol.show, 1):
+    called = names(protocol)
+    for shown in protocol.show:
         cell = _cell_of(shown, plan, store)
         if cell is None:
             continue
@@ -74,8 +86,7 @@ def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> I
             )
         ]
         title = f"{level}: the test window of median error, {test.names[row]}"
-        suffix = f"_{number}" if len(protocol.show) > 1 else ""
-        yield Picture(f"fig1_imputation{suffix}", title, panels, shown.every)
+        yield Picture(called[shown], title, panels, shown.every)
 
 
 def _cell_of(shown: Shown, plan: Plan, store: Store) -> Cell | None:
@@ -115,7 +126,7 @@ def _sampled(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Picture]:
             cell.task != "sample"
             or cell.seed != protocol.seeds[0]
             or not store.has_completion(cell.key)
-            or not issubclass(protocol.models[cell.model].cls, ConditionalImputer)
+            or cell.model not in names(protocol)
         ):
             continue
         motion = store.load_completion(cell.key)
@@ -124,7 +135,7 @@ def _sampled(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Picture]:
         first = {action: int(np.argmax(asked == action)) for action in dict.fromkeys(asked)}
         panels = [poses.Panel(action, motion[row]) for action, row in first.items()]
         title = f"windows drawn by {cell.model}, the first of each action"
-        yield Picture(f"fig3_samples_{cell.model}", title, panels)
+        yield Picture(names(protocol)[cell.model], title, panels)
 
 
 def _write(picture: Picture, test: Windows, folder: Path, label: str) -> Path:

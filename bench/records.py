@@ -57,8 +57,7 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
         if cell.judge:
             # What is of a whole set is of none of its windows, and the other way round.
             long = long.dropna(subset=["value"])
-        for name, label in _labels(cell, dataset).items():
-            long[name] = label
+        long = long.assign(dataset=dataset, **dict(zip(CELL[1:], labels(cell), strict=True)))
         tables.append(long)
     if not tables:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
@@ -224,24 +223,19 @@ def _without_values(
         for status in statuses
         if status.status in ("done", "failed", "skipped")
     }
-    done = set(values[CELL].itertuples(index=False, name=None))
+    done = set(values[CELL[1:]].itertuples(index=False, name=None))
     rows: list[dict[str, object]] = []
     for cell in plan.cells:
-        labels = _labels(cell, dataset)
-        if tuple(labels[name] for name in CELL) not in done:
-            status = ended.get(cell.key, "skipped")
-            rows.append({**labels, "metric": "", "n": 0, "status": status})
+        told = labels(cell)
+        if told not in done:
+            row = {"dataset": dataset, **dict(zip(CELL[1:], told, strict=True))}
+            rows.append({**row, "metric": "", "n": 0, "status": ended.get(cell.key, "skipped")})
     return rows
 
 
-def _labels(cell: Cell, dataset: str) -> dict[str, str | int]:
-    return {
-        "dataset": dataset,
-        "split": "sample" if cell.task == "sample" else "test",
-        "model": cell.model,
-        "inference": cell.inference,
-        "predictor": cell.predictor,
-        "mechanism": cell.mechanism,
-        "level": cell.level or ("" if cell.mechanism else "0"),
-        "seed": cell.seed,
-    }
+def labels(cell: Cell) -> tuple[str | int, ...]:
+    """Return what tells a cell's rows from those of others: the columns ``CELL``, less the first"""
+    split = "sample" if cell.task == "sample" else "test"
+    level = cell.level or ("" if cell.mechanism else "0")
+    what = (cell.model, cell.inference, cell.predictor, cell.mechanism, level)
+    return (split, *what, cell.seed)

@@ -1,0 +1,232 @@
+"""Runs made apart, joined as a user does it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import Bench
+
+PROTOCOL: dict[str, Any] = {
+    "name": "small",
+    "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10},
+    "models": {
+        "mean": {},
+        "linear": {},
+        "vae": {"hidden": [8], "latent": 2, "epochs": 1, "batch_size": 8},
+        "told": {
+            "model": "conditional_hgvae",
+            "latents": [[1, 4], [2, 2]],
+            "width": 4,
+            "epochs": 1,
+            "batch_size": 8,
+        },
+    },
+    "predictors": {"zero_velocity": {}},
+    "inference": {"map": {"steps": 1}},
+    "occlusion": {"features": {"levels": ["10%", "50%"]}},
+    "corruption": {"noise": {"levels": [50]}},
+    "actions": ["walk"],
+    "show": [
+        {"model": "linear", "mechanism": "features", "level": "50%"},
+        {"model": "vae", "inference": "map", "mechanism": "features", "level": "50%"},
+    ],
+    "comparisons": {"both": {"model": "linear", "against": "mean"}},
+    "seeds": [0, 1],
+    "scale": {"train": 24, "valid": 8, "test": 8, "samples": 4},
+}
+FIRST = ("--only", "mean,linear,zero_velocity")
+SECOND = ("--only", "vae,told,zero_velocity")
+Runs = Callable[..., Path]
+"""Makes a run on a machine of that name, once, and returns its folder."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("merged")
+
+
+@pytest.fixture
+def runs(folder: Path, bench: Bench) -> Runs:
+    def make(machine: str, *options: str) -> Path:
+        latest = folder / machine / "small" / "latest"
+        if not latest.exists():
+            file = folder / "small.yaml"
+            file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
+            ended = bench(
+                "run", file, "--results", latest.parents[1], "--executor", "local", *options
+            )
+            assert ended.code == 0, ended.err
+        return latest
+
+    return make
+
+
+def same_files(one: Path, other: Path) -> None:
+    """Assert that two runs' folders have the same files, alike but for when and how fast."""
+    names = {path.name for path in one.iterdir()}
+    assert names == {path.name for path in other.iterdir()}
+    tables = [pd.read_csv(run / "models.csv", keep_default_na=False) for run in (one, other)]
+    mine, theirs = (t[t["metric"] != "fit_seconds"].reset_index(drop=True) for t in tables)
+    pd.testing.assert_frame_equal(mine, theirs)
+    alike = (".parquet", ".csv", ".md", ".tex", ".png", ".gif", ".yaml")
+    for name in sorted(names - {"times.csv", "jobs.csv", "models.csv", "models.md", "models.tex"}):
+        if name.endswith(alike):
+            assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_run_split_by_models_is_joined_to_the_run_of_the_whole(
+    folder: Path, runs: Runs, bench: Bench
+) -> None:
+    """On three machines, none of which has what another one computed."""
+    whole, first, second = runs("whole"), runs("first", *FIRST), runs("second", *SECOND)
+    ended = bench("merge", first, second, "--results", folder / "joined")
+    assert ended.code == 0, ended.err
+    joined = folder / "joined" / "small" / "latest"
+    same_files(whole, joined)
+    times, jobs = (
+        [pd.read_csv(run / name, keep_default_na=False) for run in (whole, joined)]
+        for name in ("times.csv", "jobs.csv")
+    )
+    assert times[0].drop(columns="seconds").equals(times[1].drop(columns="seconds"))
+    made = ["kind", "key", "title", "status", "fit", "past", "keep"]
+    assert jobs[0][made].equals(jobs[1][made])
+    facts = json.loads((joined / "provenance.json").read_text())
+    assert [Path(part["folder"]) for part in facts["merged"]] == [first.resolve(), second.resolve()]
+    assert facts["differences"] == []
+    assert facts["seeds"] == [0, 1]
+    assert bench("compare", whole, joined).out.startswith("identical: ")
+
+
+def test_seeds_and_levels_are_joined(folder: Path, runs: Runs, bench: Bench) -> None:
+    """In the order of the protocol that the runs are said to be parts of."""
+    whole = runs("simple", *FIRST)
+    one = runs("seed 1", *FIRST, "--set", "seeds=[1]")
+    other = runs("50%", *FIRST, "--set", "seeds=[0]", "--set", "occlusion.features.levels=['50%']")
+    rest = runs("10%", *FIRST, "--set", "seeds=[0]", "--set", "occlusion.features.levels=['10%']")
+    ended = bench("merge", one, other, "--results", folder / "two")
+    assert ended.code == 1
+    assert "none of the merged runs has it" in ended.out
+    records = pd.read_parquet(folder / "two" / "small" / "latest" / "records.parquet")
+    lacking = records[records["status"] == "skipped"]
+    assert set(lacking["level"]) == {"10%"}
+    assert set(lacking["seed"]) == {0}
+    assert len(records[(records["status"] == "done") & (records["level"] == "10%")])
+    options = ("--results", folder / "three", "--protocol", whole / "protocol.yaml")
+    ended = bench("merge", one, other, rest, *options)
+    assert ended.code == 0, ended.out + ended.err
+    same_files(whole, folder / "three" / "small" / "latest")
+
+
+def copied(run: Path, to: Path) -> Path:
+    shutil.copytree(run.resolve(), to)
+    return to
+
+
+def test_other_versions_are_refused_unless_allowed_and_then_recorded(
+    tmp_path: Path, runs: Runs, bench: Bench
+) -> None:
+    first, second = runs("first", *FIRST), runs("second", *SECOND)
+    newer = copied(second, tmp_path / "newer")
+    facts = json.loads((newer / "provenance.json").read_text())
+    facts["versions"]["torch"] = "9"
+    (newer / "provenance.json").write_text(json.dumps(facts))
+    results = tmp_path / "results"
+    ended = bench("merge", first, newer, "--results", results)
+    assert ended.code == 2
+    assert f"{newer}: versions.torch is 9, but " in ended.err
+    assert "--allow-differences" in ended.err
+    assert not results.exists()
+    ended = bench("merge", first, newer, "--results", results, "--allow-differences")
+    assert ended.code == 0, ended.err
+    assert "allowed: " in ended.out
+    facts = json.loads((results / "small" / "latest" / "provenance.json").read_text())
+    assert "versions.torch is 9" in facts["differences"][0]
+    assert [versions["torch"] for versions in facts["versions"]][1] == "9"
+
+
+def test_cells_that_are_not_alike_are_named(tmp_path: Path, runs: Runs, bench: Bench) -> None:
+    first, second = runs("first", *FIRST), runs("second", *SECOND)
+    other = copied(second, tmp_path / "other")
+    values = pd.read_parquet(other / "windows.parquet")
+    common = values["predictor"].eq("zero_velocity") & values["model"].eq("")
+    values.loc[common & values["seed"].eq(1), "value"] += 1e-9
+    values.to_parquet(other / "windows.parquet", index=False)
+    ended = bench("merge", first, other, "--results", tmp_path / "results")
+    assert ended.code == 2
+    assert f"{other}: not alike in {first}: zero_velocity forecast seed 1;" in ended.err
+    ended = bench("merge", first, other, "--results", tmp_path / "results", "--allow-differences")
+    assert ended.code == 0, ended.err
+    merged = pd.read_parquet(tmp_path / "results" / "small" / "latest" / "windows.parquet")
+    kept = pd.read_parquet(first / "windows.parquet")
+    told = [
+        table[table["predictor"].eq("zero_velocity") & table["model"].eq("")]["value"].tolist()
+        for table in (merged, kept)
+    ]
+    assert told[0] == told[1]
+
+
+def test_what_failed_in_one_run_may_be_done_in_another(
+    tmp_path: Path, runs: Runs, bench: Bench
+) -> None:
+    """And what failed in all has its traceback in the joined run."""
+    first, second = runs("first", *FIRST), runs("second", *SECOND)
+    failed = {"status": "failed", "error": "ValueError: no", "since": 1.0}
+
+    def fail(run: Path, to: Path, models: set[str]) -> Path:
+        """Return a copy of a run in which some models' clean or imputed cells failed."""
+        copied(run, to)
+        jobs = pd.read_csv(to / "jobs.csv", dtype=str, keep_default_na=False)
+        lost = jobs["kind"].eq("cell") & jobs["model"].isin(models) & jobs["seed"].eq("0")
+        jobs.loc[lost, list(failed)] = [str(value) for value in failed.values()]
+        jobs.to_csv(to / "jobs.csv", index=False)
+        values = pd.read_parquet(to / "windows.parquet")
+        values = values[~(values["model"].isin(models) & values["seed"].eq(0))]
+        values.to_parquet(to / "windows.parquet", index=False)
+        facts = json.loads((to / "provenance.json").read_text())
+        facts["failures"] = [
+            {"key": key, "title": title, **failed, "trace": "Traceback: so it went"}
+            for key, title in jobs.loc[lost, ["key", "title"]].itertuples(index=False)
+        ]
+        (to / "provenance.json").write_text(json.dumps(facts))
+        return to
+
+    broken = fail(first, tmp_path / "broken", {"mean", "linear"})
+    ended = bench("merge", broken, first, "--results", tmp_path / "mended")
+    assert ended.code == 0, ended.out
+    same_files(first, tmp_path / "mended" / "small" / "latest")
+    ended = bench("merge", broken, second, "--results", tmp_path / "still")
+    assert ended.code == 1
+    run = tmp_path / "still" / "small" / "latest"
+    assert "so it went" in (run / "failures.txt").read_text()
+    records = pd.read_parquet(run / "records.parquet")
+    assert set(records.loc[records["status"] == "failed", "model"]) == {"mean", "linear"}
+
+
+OTHERWISE = {
+    "a setting": (("--set", "models.mean.scale=2.0"), "models.mean.scale is 2.0, but 1.0 in"),
+    "a limit": (("--limit", "4"), "is 4, but"),
+}
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_what_is_set_otherwise_is_named(
+    what: str, tmp_path: Path, folder: Path, runs: Runs, bench: Bench
+) -> None:
+    options, says = OTHERWISE[what]
+    first = runs("first", *FIRST)
+    machine = folder / what
+    if not machine.exists():
+        file = folder / "small.yaml"
+        bench("run", file, "--results", machine, "--executor", "local", *FIRST, *options)
+    (other,) = machine.glob("*/latest")
+    ended = bench("merge", first, other, "--results", tmp_path / "results")
+    assert ended.code == 2
+    assert says in ended.err
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
