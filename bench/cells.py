@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class Found:
     Attributes:
         table: one row per window.
         completion: what was put in place of the hidden values of all windows, in their order, mm;
-            or ``(window, frame, joint, 3)`` what was drawn; empty for tasks that do neither.
+            or ``(window, frame, joint, 3)`` what was drawn or foretold; empty for other tasks.
     """
 
     table: pd.DataFrame
@@ -108,27 +109,80 @@ class Evaluator:
             FloatingPointError: a prediction is not finite.
             ValueError: a prediction is not of the future's shape.
         """
-        going_on = torch.from_numpy(self.test.continued)
-        windows = self.test.take(self.test.continued)
-        assert windows.future is not None
-        truth, share = self.test.tensor(), torch.zeros(len(self.test), dtype=torch.float64)
-        past = truth.clone()
-        if completion is not None:
-            occluded = self._occluded(cell, self.test)
-            past[occluded] = torch.from_numpy(completion)
-            share = occluded.flatten(1).double().mean(dim=1)
-        truth, past = truth[going_on].to(self.device), past[going_on].to(self.device)
-        future = torch.from_numpy(np.array(windows.future)).to(self.device)
-        told = torch.empty_like(future)
+        past, share = self._past(cell, completion)
+        told = torch.empty_like(self._future)
         for start in range(0, len(past), FORECAST_BATCH):
             rows = slice(start, start + FORECAST_BATCH)
             part = predictor.predict(past[rows])
-            if part.shape != future[rows].shape:
-                shapes = f"{tuple(part.shape)}, not {tuple(future[rows].shape)}"
+            if part.shape != told[rows].shape:
+                shapes = f"{tuple(part.shape)}, not {tuple(told[rows].shape)}"
                 raise ValueError(f"{predictor.name} foretold {shapes}")
             told[rows] = part
         if not torch.isfinite(told).all():
             raise FloatingPointError(f"{predictor.name} foretold values that are not finite")
+        return Found(self._foretold(told, past, share), told.cpu().numpy())
+
+    @torch.no_grad()
+    def rescore(
+        self, cell: Cell, kept: NDArray[np.float32], past: NDArray[np.float32] | None = None
+    ) -> pd.DataFrame:
+        """Return what hangs on a ``rescorable`` cell's completion alone, one row per window.
+
+        Args:
+            cell: what was asked for.
+            kept: the completion that ``Found`` had of it.
+            past: that of the cell whose completion a forecast is from.
+
+        Raises:
+            ValueError: the completion is not of this cell's shape.
+        """
+        motion = torch.from_numpy(kept).to(self.device)
+        if cell.task == "sample":
+            asked = self._asked()
+            _check_shape(motion, (len(asked), *self.test.motion.shape[1:]))
+            return self._drawn(motion, asked)
+        if cell.task == "forecast":
+            _check_shape(motion, self._future.shape)
+            return self._foretold(motion, *self._past(cell, past))
+        parts = [(windows, self._occluded(cell, windows)) for windows in self._parts()]
+        counts = [int(occluded.sum()) for _, occluded in parts]
+        _check_shape(motion, (sum(counts),))
+        tables = []
+        for (windows, occluded), filled in zip(parts, motion.split(counts), strict=True):
+            truth, hidden = windows.tensor().to(self.device), occluded.to(self.device)
+            completed = truth.clone()
+            completed[hidden] = filled
+            share = occluded.flatten(1).double().mean(dim=1).numpy()
+            tables.append(_table(windows, share, **self._errors(completed, truth, hidden)))
+        return pd.concat(tables, ignore_index=True)
+
+    @cached_property
+    def _future(self) -> torch.Tensor:
+        """What follows the test windows that go on."""
+        future = self.test.take(self.test.continued).future
+        assert future is not None
+        return torch.from_numpy(np.array(future)).to(self.device)
+
+    def _past(
+        self, cell: Cell, completion: NDArray[np.float32] | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the test windows that go on as a predictor sees them, and the share hidden."""
+        past, share = self.test.tensor(), torch.zeros(len(self.test), dtype=torch.float64)
+        if completion is not None:
+            occluded = self._occluded(cell, self.test)
+            past = past.clone()
+            past[occluded] = torch.from_numpy(completion)
+            share = occluded.flatten(1).double().mean(dim=1)
+        going_on = torch.from_numpy(self.test.continued)
+        return past[going_on].to(self.device), share[going_on]
+
+    def _foretold(
+        self, told: torch.Tensor, past: torch.Tensor, share: torch.Tensor
+    ) -> pd.DataFrame:
+        """Hold what a predictor foretold from a past against what followed."""
+        future = self._future
+        windows = self.test.take(self.test.continued)
+        truth = windows.tensor().to(self.device)
         weights = torch.from_numpy(self.protocol.dataset.joint_weights).to(self.device)
         errors = metrics.forecast_error(told, future, weights)
         values = {
@@ -138,7 +192,7 @@ class Evaluator:
         both = torch.cat([past, told], dim=1), torch.cat([truth, future], dim=1)
         values |= {AVERAGE: errors.mean(dim=1), "eq4": metrics.eq4(*both, weights)}
         columns = {name: value.cpu().numpy() for name, value in values.items()}
-        return Found(_table(windows, share[going_on].numpy(), **columns))
+        return _table(windows, share.numpy(), **columns)
 
     def _other(self, cell: Cell, model: Model) -> pd.DataFrame:
         """Compute a cell that scores windows."""
@@ -197,29 +251,38 @@ class Evaluator:
     def _sample(self, cell: Cell, model: Model, judge: Classifier | None) -> Found:
         """Draw windows from a model, hold their bones against real ones', and have them judged."""
         assert isinstance(model, GenerativeImputer)
-        count, bones = self.protocol.scale.samples, self.protocol.spec.skeleton.bones
-        asked = [""] * count
-        if self.protocol.actions:
-            asked = judging.shares(self.protocol.actions, self.test.index["action"], count)
+        asked = self._asked()
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("sample", cell.seed))
             if isinstance(model, ConditionalImputer):
                 drawn = model.sample_actions(asked)
             else:
                 # It cannot be asked: how often it does as asked is what ignoring the action gives.
-                drawn = model.sample(count)
-        real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
-        share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
-        if not torch.isfinite(excess).all():
+                drawn = model.sample(len(asked))
+        table = self._drawn(drawn, asked)
+        if not np.isfinite(table["bone_excess"]).all():
             raise FloatingPointError(f"{model.name} drew windows with values not finite")
-        names = [f"sample@{number}" for number in range(count)]
-        labels = {"window": names, "source": names, "action": asked, "share": 0.0}
-        table = pd.DataFrame(
-            {**labels, "bones_in_range": share.cpu().numpy(), "bone_excess": excess.cpu().numpy()}
-        )
         if judge is not None:
             table = self._judged(table, drawn, judge)
         return Found(table, drawn.cpu().numpy())
+
+    def _asked(self) -> list[str]:
+        """Return the action asked for of each window to be drawn; empty where there is no choice"""
+        count = self.protocol.scale.samples
+        if not self.protocol.actions:
+            return [""] * count
+        return judging.shares(self.protocol.actions, self.test.index["action"], count)
+
+    def _drawn(self, drawn: torch.Tensor, asked: list[str]) -> pd.DataFrame:
+        """Hold the bones of drawn windows against those of real ones."""
+        bones = self.protocol.spec.skeleton.bones
+        real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
+        share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
+        names = [f"sample@{number}" for number in range(len(drawn))]
+        labels = {"window": names, "source": names, "action": asked, "share": 0.0}
+        return pd.DataFrame(
+            {**labels, "bones_in_range": share.cpu().numpy(), "bone_excess": excess.cpu().numpy()}
+        )
 
     @torch.no_grad()
     def _real(self, judge: Classifier | None) -> pd.DataFrame:
@@ -271,13 +334,16 @@ class Evaluator:
 
     def _impute(self, cell: Cell, model: Model) -> Found:
         """Complete windows, a batch at a time."""
-        starts = range(0, len(self.test), BATCH)
-        parts = [self.test.take(slice(start, start + BATCH)) for start in starts]
-        found = [self._impute_some(cell, model, windows) for windows in parts]
+        found = [self._impute_some(cell, model, windows) for windows in self._parts()]
         return Found(
             pd.concat([part.table for part in found], ignore_index=True),
             np.concatenate([part.completion for part in found]),
         )
+
+    def _parts(self) -> list[Windows]:
+        """Return the test windows, a batch at a time."""
+        starts = range(0, len(self.test), BATCH)
+        return [self.test.take(slice(start, start + BATCH)) for start in starts]
 
     def _impute_some(self, cell: Cell, model: Model, windows: Windows) -> Found:
         truth = windows.tensor().to(self.device)
@@ -315,6 +381,11 @@ class Evaluator:
             "acceleration_error": metrics.acceleration_error(*given, spec.fps),
         }
         return {name: error.cpu().numpy() for name, error in errors.items()}
+
+
+def _check_shape(motion: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if motion.shape != shape:
+        raise ValueError(f"it is of shape {tuple(motion.shape)}, not {tuple(shape)}")
 
 
 def _table(windows: Windows, share: Any = 0.0, **values: Any) -> pd.DataFrame:

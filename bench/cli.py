@@ -139,6 +139,12 @@ def _may_be_made(results: Path) -> Path:
     return results
 
 
+def _is_folder(results: Path | None) -> Path | None:
+    if results is not None and not results.is_dir():
+        raise InputError(f"--results {results}: it is no folder; name one that has runs")
+    return results
+
+
 def _may_be_written(file: Path | None) -> Path | None:
     if file and (file.is_dir() or not _nearest(file.parent).is_dir()):
         raise InputError(f"{file}: no file can be written there; name another place")
@@ -317,6 +323,38 @@ def merge(
     for difference in found.differences:
         console.print(f"[yellow]allowed:[/] {escape(difference)}", soft_wrap=True)
     written, tables = folder.write(found.contents, results, found.draw)
+    raise typer.Exit(printing.print_run(tables, written, found.contents.outcomes, console))
+
+
+@app.command()
+def rescore(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, as results/occlusion/latest.")
+    ],
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            callback=_is_folder,
+            help="Folder of runs that has what the run kept; its own by default.",
+        ),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Compute a run's errors anew from what was completed, calling no model; write a new run.
+
+    For a metric that was added or mended in bench/metrics.py. It needs the completions: run with
+    --set resources.keep_completions=all. Scores of models, reconstructions and what a classifier
+    says of windows stay as they were.
+    """
+    from bench import folder, printing
+    from bench.rescore import rescore as anew
+
+    place = results or run.resolve().parent.parent
+    found = anew(run, place)
+    for counts, what in ((found.done, "computed anew"), (found.left, "not all kept, left as was")):
+        for task, count in counts.items():
+            console.print(f"{count} cells of task {task}: {what}")
+    written, tables = folder.write(found.contents, place, found.draw)
     raise typer.Exit(printing.print_run(tables, written, found.contents.outcomes, console))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from bench import claims, figures, jobs, records, report, results, times
+from bench.errors import InputError
 from bench.files import draft_folder, settle
 from bench.plan import Plan
 from bench.results import Results, Run
@@ -39,6 +40,19 @@ class Contents:
     def label(self) -> str:
         """The data set, as tables and figures call it."""
         return self.run.protocol.labelled(str(self.run.facts["data"]["label"]))
+
+
+def read(folder: Path) -> Contents:
+    """Return what a run's folder was made from; raises InputError if it is not one."""
+    run = results.open_run(folder)
+    plan, statuses = jobs.read(folder)
+    ended = {status.key: status for status in statuses}
+    try:
+        # Tracebacks are there alone.
+        ended |= {one["key"]: Status(**one) for one in run.facts["failures"] if one["key"] in ended}
+    except (LookupError, TypeError) as error:
+        raise InputError(f"{folder / results.PROVENANCE}: tells failures amiss ({error})") from None
+    return Contents(run, plan, list(ended.values()))
 
 
 def outcomes(statuses: list[Status]) -> list[Status]:

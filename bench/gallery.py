@@ -5,7 +5,9 @@ of each action the first window drawn is shown. Every picture is there as PDF, P
 MP4 where ffmpeg is.
 """
 
-from collections.abc import Iterator
+import glob
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +67,16 @@ def names(protocol: Protocol) -> dict[Shown | str, str]:
     }
     told = (k for k, entry in protocol.models.items() if issubclass(entry.cls, ConditionalImputer))
     return completed | {label: f"fig3_samples_{label}" for label in told}
+
+
+def take_over(protocol: Protocol, runs: Iterable[tuple[Path, Protocol]], folder: Path) -> None:
+    """Copy a protocol's pictures from the first of some runs' folders that has them."""
+    runs = list(runs)
+    for shown, name in names(protocol).items():
+        called = ((run, names(theirs).get(shown)) for run, theirs in runs)
+        found = (sorted(run.glob(f"{glob.escape(theirs)}.*")) for run, theirs in called if theirs)
+        for path in next(filter(None, found), []):
+            shutil.copyfile(path, folder / f"{name}{path.suffix}")
 
 
 def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> Iterator[Picture]:

@@ -16,6 +16,7 @@ from bench.status import Status
 
 JOBS = "jobs.csv"
 FAILURES = "failures.txt"
+KEYS = {"key", "fit", "past", "judge"}
 ENDED = ["status", "since", "host", "pid", "attempt", "seconds", "error"]
 COLUMNS = list(
     dict.fromkeys(
@@ -62,6 +63,10 @@ def _row(job: Fit | Cell, status: Status) -> dict[str, Any]:
 def _job(row: dict[str, str]) -> Fit | Cell:
     kind = Fit if row["kind"] == "fit" else Cell
     plain: dict[str, Any] = {one.name: row[one.name] for one in fields(kind)}
+    for key in KEYS & plain.keys():
+        # They name files of the store.
+        if plain[key] and not plain[key].isalnum():
+            raise ValueError(f"{key} '{plain[key]}' is no key")
     typed = {"kind": row["kind"], "seed": int(row["seed"])}
     return from_plain(plain | typed | ({"keep": row["keep"] == "True"} if kind is Cell else {}))
 

@@ -5,7 +5,6 @@ data, set alike but for what they list (``bench.union``), and made with the same
 versions; a cell that several have must be the same bit for bit.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench import gallery, jobs, plan, provenance, records, results, union
+from bench import gallery, plan, provenance, records, union
 from bench.errors import InputError
-from bench.folder import Contents, outcomes
+from bench.folder import Contents, outcomes, read
 from bench.plan import Cell, Fit, Plan
 from bench.protocol import Protocol
 from bench.results import Run
@@ -29,19 +28,15 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Part:
-    """One of the runs to join.
-
-    Attributes:
-        folder: where it lies.
-        run: what it says.
-        plan: its fits and cells.
-        statuses: how these ended, by key.
-    """
+    """One of the runs to join: where it lies, and what it was made from."""
 
     folder: Path
-    run: Run
-    plan: Plan
-    statuses: dict[str, Status]
+    contents: Contents
+
+    @property
+    def run(self) -> Run:
+        """What it says."""
+        return self.contents.run
 
 
 @dataclass(frozen=True)
@@ -60,13 +55,8 @@ class Merged:
 
     def draw(self, folder: Path) -> None:
         """Take the pictures of motion over from the parts: they need what only those have."""
-        for shown, name in gallery.names(self.contents.run.protocol).items():
-            for part in self.parts:
-                theirs = gallery.names(part.run.protocol).get(shown)
-                if found := sorted(part.folder.glob(f"{theirs}.*")):
-                    for path in found:
-                        shutil.copyfile(path, folder / f"{name}{path.suffix}")
-                    break
+        runs = [(part.folder, part.run.protocol) for part in self.parts]
+        gallery.take_over(self.contents.run.protocol, runs, folder)
 
 
 def merge(
@@ -83,7 +73,7 @@ def merge(
     Raises:
         InputError: a folder is not that of a run, or the runs cannot be joined.
     """
-    parts = [_read(folder) for folder in _distinct(folders)]
+    parts = [Part(folder, read(folder)) for folder in _distinct(folders)]
     protocol = _protocol(parts, whole)
     foreign = _same_data(parts)
     made = plan.make(protocol, parts[0].run.facts["data"]["fingerprint"], foreign)
@@ -109,18 +99,6 @@ def _distinct(folders: Sequence[Path]) -> Sequence[Path]:
             if folder.resolve() == other.resolve():
                 raise InputError(f"{folder}: the same run as {other}; name each once")
     return folders
-
-
-def _read(folder: Path) -> Part:
-    run = results.open_run(folder)
-    made, statuses = jobs.read(folder)
-    known = {status.key: status for status in statuses}
-    try:
-        # Tracebacks are there alone.
-        known |= {failure["key"]: Status(**failure) for failure in run.facts["failures"]}
-    except (LookupError, TypeError) as error:
-        raise InputError(f"{folder / results.PROVENANCE}: tells failures amiss ({error})") from None
-    return Part(folder, run, made, known)
 
 
 def _protocol(parts: Sequence[Part], whole: Protocol | None) -> Protocol:
@@ -157,8 +135,9 @@ def _jobs(made: Plan, parts: Sequence[Part]) -> tuple[Plan, list[Status]]:
     """
     known: dict[Fit | Cell, tuple[Fit | Cell, Status]] = {}
     for part in parts:
-        for job in part.plan.jobs:
-            status = part.statuses[job.key]
+        statuses = {status.key: status for status in part.contents.statuses}
+        for job in part.contents.plan.jobs:
+            status = statuses[job.key]
             before = known.get(_asked(job))
             if before is None or (status.status == "done" and before[1].status != "done"):
                 known[_asked(job)] = job, status

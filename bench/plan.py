@@ -5,7 +5,7 @@ and one task on windows, see ``Task``.
 """
 
 from collections.abc import Container, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from bench import judging, metrics
@@ -67,7 +67,8 @@ class Cell:
         predictor: who foretells.
         past: key of the cell whose completion is foretold from; empty for the true past.
         judge: key of the classifier's fit that judges drawn windows; empty if nothing does.
-        keep: whether the completion, or what was drawn, is kept for forecasts and figures.
+        keep: whether the completion, what was drawn or what was foretold is kept, for forecasts,
+            figures, or errors to be computed anew.
     """
 
     key: str
@@ -82,6 +83,13 @@ class Cell:
     past: str = ""
     judge: str = ""
     keep: bool = False
+
+    @property
+    def rescorable(self) -> bool:
+        """Whether errors hang on what was completed, drawn or foretold."""
+        return self.task in ("sample", "forecast") or (
+            self.task == "impute" and self.inference != DEGRADED
+        )
 
     @property
     def learner(self) -> str:
@@ -343,13 +351,19 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
         seed=fit.seed,
         **parts,
     )
-    keep = (
-        task == "impute"
-        and (
-            _is_fed(protocol, labels["model"], labels["inference"]) or _is_shown(protocol, **labels)
-        )
-    ) or (task == "sample" and bool(protocol.actions))
-    return Cell(key, fit.key, seed=fit.seed, task=task, keep=keep, **labels)
+    cell = Cell(key, fit.key, seed=fit.seed, task=task, keep=False, **labels)
+    return replace(cell, keep=_is_kept(protocol, cell))
+
+
+def _is_kept(protocol: Protocol, cell: Cell) -> bool:
+    """Return whether more than a cell's values is kept."""
+    if protocol.resources.keep_completions == "all" and cell.rescorable:
+        return True
+    if cell.task == "sample":
+        return bool(protocol.actions)
+    return cell.task == "impute" and (
+        _is_fed(protocol, cell.model, cell.inference) or _is_shown(protocol, cell)
+    )
 
 
 def _is_fed(protocol: Protocol, model: str, inference: str) -> bool:
@@ -359,9 +373,9 @@ def _is_fed(protocol: Protocol, model: str, inference: str) -> bool:
     return bool(protocol.predictors) and chosen and inference != DEGRADED
 
 
-def _is_shown(protocol: Protocol, model: str, inference: str, mechanism: str, level: str) -> bool:
+def _is_shown(protocol: Protocol, cell: Cell) -> bool:
     """Return whether a figure shows what a model completes."""
-    asked = (model, inference, mechanism, level)
+    asked = (cell.model, cell.inference, cell.mechanism, cell.level)
     return any(asked == shown.cell for shown in protocol.show)
 
 

@@ -96,6 +96,11 @@ class Resources(Settings):
         gt=0,
         description="a trial that takes more beyond what its worker starts with fails (Linux)",
     )
+    keep_completions: Literal["needed", "all"] = Field(
+        "needed",
+        description="what models complete, draw and foretell is kept where predictors and figures "
+        "need it, or all of it, as bench rescore does",
+    )
 
 
 def _map_alone() -> dict[str, dict[str, Any] | None]:

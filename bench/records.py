@@ -48,17 +48,20 @@ UNFINISHED = ("failed", "skipped")
 
 def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
     """Return every finished cell's values, one row per window and metric."""
+    there = (cell for cell in plan.cells if store.has_cell(cell.key))
+    return long(((cell, store.load_cell(cell.key)) for cell in there), dataset)
+
+
+def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFrame:
+    """Return what cells found, one row per window each, as one row per cell, window and metric."""
     tables = []
-    for cell in plan.cells:
-        if not store.has_cell(cell.key):
-            continue
-        wide = store.load_cell(cell.key)
-        long = wide.melt(id_vars=["window", "source", "action", "share"], var_name="metric")
+    for cell, wide in found:
+        table = wide.melt(id_vars=["window", "source", "action", "share"], var_name="metric")
         if cell.judge:
             # What is of a whole set is of none of its windows, and the other way round.
-            long = long.dropna(subset=["value"])
-        long = long.assign(dataset=dataset, **dict(zip(CELL[1:], labels(cell), strict=True)))
-        tables.append(long)
+            table = table.dropna(subset=["value"])
+        table = table.assign(dataset=dataset, **dict(zip(CELL[1:], labels(cell), strict=True)))
+        tables.append(table)
     if not tables:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
     table = pd.concat(tables, ignore_index=True)

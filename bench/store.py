@@ -2,10 +2,10 @@
 
 ``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
 goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window, and
-``completions/<key>.npy``, where forecasts or figures need it, what was put in place of the hidden
-values, or drawn; ``status/<key>.json`` how a job stands (``bench.status``); windows themselves lie
-in ``windows/``. Every file appears whole or not at all. A finished fit is one with a ``fit.json``,
-a finished cell one whose file is there.
+``completions/<key>.npy``, where it is needed or asked for, what was put in place of the hidden
+values, drawn or foretold; ``status/<key>.json`` how a job stands (``bench.status``); windows
+themselves lie in ``windows/``. Every file appears whole or not at all. A finished fit is one with a
+``fit.json``, a finished cell one whose file is there.
 """
 
 import hashlib
@@ -103,11 +103,14 @@ class Store:
             return pd.read_parquet(self._cell(key))
 
     def has_completion(self, key: str) -> bool:
-        """Whether what a cell put in place of hidden values, or drew, was kept."""
+        """Whether what a cell put in place of hidden values, drew or foretold was kept."""
         return self._completion(key).is_file()
 
     def save_completion(self, key: str, hidden: NDArray[np.float32]) -> None:
-        """Keep what a cell put in place of hidden values, ``(hidden feature,)``, or drew, mm."""
+        """Keep what a cell put in place of hidden values, ``(hidden feature,)``, or otherwise made.
+
+        Motion drawn or foretold is ``(window, frame, joint, 3)``; all in mm.
+        """
         with atomic_file(self._completion(key)) as draft:
             np.save(draft, hidden, allow_pickle=False)
 

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import torch
 from threadpoolctl import threadpool_limits
@@ -23,7 +24,7 @@ from bench.allocator import keep_memory
 from bench.cells import Evaluator
 from bench.code import code_version
 from bench.datasets.cut import open_windows
-from bench.errors import WriteError
+from bench.errors import InputError, WriteError
 from bench.files import HOST
 from bench.learner import Learner
 from bench.motion import Windows, derive_seed
@@ -178,6 +179,20 @@ class Workspace:
             self._store.save_completion(cell.key, found.completion)
         self._store.save_cell(cell.key, found.table)
         return seconds
+
+    def rescore(self, cell: Cell) -> pd.DataFrame:
+        """Return what hangs on a cell's kept completion alone, one row per window.
+
+        Raises:
+            InputError: what is kept is damaged.
+        """
+        with _threads(max(1, int(self.resolved.resources.evaluate.cpus))):
+            kept = self._store.load_completion(cell.key)
+            past = self._store.load_completion(cell.past) if cell.past else None
+            try:
+                return self._evaluator.rescore(cell, kept, past)
+            except ValueError as error:
+                raise InputError(f"{cell.title}: its completion is not its own: {error}") from None
 
     def _judge(self, cell: Cell) -> Classifier | None:
         """Return who judges what a cell draws, if anybody does."""
