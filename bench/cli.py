@@ -266,7 +266,10 @@ def compare_(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Say what two runs have otherwise: settings, circumstances, and values cell by cell."""
+    """Say what two runs have otherwise: settings, circumstances, and values cell by cell.
+
+    The exit code is 0 if they are identical, whatever made them and however long it took, 1 if not.
+    """
     from bench import compare
     from bench.files import atomic_file
     from bench.printing import print_text
@@ -285,7 +288,11 @@ def compare_(
     counts = f"{found.same} cells and metrics alike, {len(found.cells)} not"
     if left or right:
         counts += f"; {left} values only the first has, {right} only the second"
-    console.print(f"identical: {counts}" if found.identical else f"not identical: {counts}")
+    for which, lacking in zip(("first", "second"), found.unfinished, strict=True):
+        if lacking:
+            counts += f"; {len(lacking)} cells failed or were skipped in the {which}"
+    console.print(f"{'' if found.identical else 'not '}identical: {counts}", soft_wrap=True)
+    raise typer.Exit(0 if found.identical else 1)
 
 
 @app.command()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import results, statistics, tables
+from bench import files, results, statistics, tables
+from bench.records import CELL
 from bench.results import Run
-from bench.union import flat
 
 KEYS = [
     "split",
@@ -24,8 +24,13 @@ KEYS = [
     "metric",
 ]
 """What tells one value of a run's cells from another; the data set is told with the settings."""
-CIRCUMSTANCES = ("commit", "versions", "hardware", "executor", "plugins")
+PROVENANCE = ("commit", "versions", "hardware", "executor", "plugins", "rescored")
 """Parts of the provenance that may explain a difference."""
+CIRCUMSTANCES = (*PROVENANCE, "description", "resources")
+"""What may be otherwise in runs that are identical: no value hangs on it."""
+
+
+ABSENT = "not there"
 
 
 @dataclass(frozen=True)
@@ -40,18 +45,22 @@ class Compared:
         same: how many cells and metrics both have alike in every window.
         alone: how many cells and metrics, or windows of them, the first or the second run has
             alone.
+        unfinished: the cells that failed or were skipped in the first or the second run, with what
+            became of them.
     """
 
     settings: pd.DataFrame
     cells: pd.DataFrame
     same: int
     alone: tuple[int, int]
+    unfinished: tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]]
 
     @property
     def identical(self) -> bool:
         """Whether both runs say the same, set alike."""
         own = ~self.settings["setting"].str.startswith(CIRCUMSTANCES)
-        return self.cells.empty and self.alone == (0, 0) and not own.any()
+        first, second = self.unfinished
+        return self.cells.empty and self.alone == (0, 0) and first == second and not own.any()
 
 
 def compare(first: Path, second: Path) -> Compared:
@@ -72,6 +81,7 @@ def compare(first: Path, second: Path) -> Compared:
         cells=pd.DataFrame(rows, columns=columns),
         same=groups.ngroups - len(rows),
         alone=(left, right),
+        unfinished=(_unfinished(first), _unfinished(second)),
     )
 
 
@@ -102,6 +112,14 @@ def _values(run: Run) -> pd.DataFrame:
     return run.values[[*KEYS, "window", "source", "value"]]
 
 
+def _unfinished(folder: Path) -> set[tuple[Any, ...]]:
+    path = folder / results.RECORDS
+    with files.readable(path):
+        table = pd.read_parquet(path, columns=[*CELL[1:], "metric", "status"])
+    lacking = table[(table["metric"] == "") & (table["status"] != "done")]
+    return set(lacking.itertuples(index=False, name=None))
+
+
 def _alike(group: pd.DataFrame) -> bool:
     return np.array_equal(group["value_1"], group["value_2"], equal_nan=True)
 
@@ -115,13 +133,22 @@ def _row(group: pd.DataFrame) -> tuple[float, float, float, float, float, int]:
 
 def _settings(one: Run, other: Run) -> Iterator[tuple[str, str, str]]:
     """Yield every setting and circumstance that two runs do not have alike."""
-    pairs = [(run.protocol.to_dict() | _circumstances(run)) for run in (one, other)]
-    first, second = (dict(flat(part)) for part in pairs)
-    for name in dict.fromkeys([*first, *second]):
-        if first.get(name) != second.get(name):
-            yield name, first.get(name, "not there"), second.get(name, "not there")
+    first, second = (run.protocol.to_dict() | _circumstances(run) for run in (one, other))
+    yield from _otherwise(first, second, "")
 
 
 def _circumstances(run: Run) -> dict[str, Any]:
-    told = {name: run.facts.get(name) for name in CIRCUMSTANCES}
+    told = {name: run.facts[name] for name in PROVENANCE if name in run.facts}
     return told | {"data fingerprint": run.facts["data"].get("fingerprint")}
+
+
+def _otherwise(first: Any, second: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    """Yield where plain values differ; a list is one value, and so is what one of them lacks."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key in dict.fromkeys([*first, *second]):
+            where = f"{path}.{key}" if path else str(key)
+            yield from _otherwise(first.get(key, ABSENT), second.get(key, ABSENT), where)
+    elif first != second:
+        # What an entry consists of that the other run does not have says nothing of a change.
+        mine, theirs = ("there" if isinstance(one, dict) else str(one) for one in (first, second))
+        yield path, mine, theirs

@@ -6,13 +6,13 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from bench.errors import InputError
 from bench.plan import Cell, Fit, Plan, from_plain, to_plain
-from bench.status import Status
+from bench.status import State, Status
 
 JOBS = "jobs.csv"
 FAILURES = "failures.txt"
@@ -72,6 +72,8 @@ def _job(row: dict[str, str]) -> Fit | Cell:
 
 
 def _status(row: dict[str, str]) -> Status:
+    if row["status"] not in get_args(State):
+        raise ValueError(f"'{row['status']}' is no status")
     return Status(
         key=row["key"],
         title=row["title"],

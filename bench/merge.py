@@ -76,7 +76,7 @@ def merge(
     parts = [Part(folder, read(folder)) for folder in _distinct(folders)]
     protocol = _protocol(parts, whole)
     foreign = _same_data(parts)
-    made = plan.make(protocol, parts[0].run.facts["data"]["fingerprint"], foreign)
+    made = plan.make(protocol, str(parts[0].run.facts["data"].get("fingerprint")), foreign)
     made, statuses = _jobs(made, parts)
     values, unlike = _values(made, parts)
     differences = [*_circumstances(parts), *unlike]
@@ -194,7 +194,7 @@ def _circumstances(parts: Sequence[Part]) -> Iterator[str]:
         for name, value in union.flat(facts):
             known, first = seen.setdefault(name, (value, part))
             if known != value:
-                yield f"{part.folder}: {name} is {value}, and {known} in {first.folder}"
+                yield f"{part.folder}: {name} is {value}, but {known} in {first.folder}"
 
 
 def _provenance(

@@ -142,6 +142,7 @@ def open_run(folder: Path) -> Run:
         if lacking := NEEDED - set(values):
             raise ValueError(f"{VALUES} has no column {min(lacking)}")
         facts["fits"].values(), facts["data"]["label"], facts["data"]["absent_files"]
+        facts["data"].get("foreign", {}).items(), facts.get("plugins", {}).items()
         return Run(resolve(raw), values, facts)
     except (
         InputError,

@@ -113,6 +113,12 @@ def _two_threads() -> None:
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take most of the time that such runs take."""
+    monkeypatch.setattr("bench.figures.write_all", lambda *_: [])
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended."""

@@ -599,6 +599,16 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("claims nowhere", ("nowhere: not the folder of a run, such as results/",), {}),
     ("claims tiny.yaml", ("tiny.yaml: not the folder of a run",), {}),
     ("compare nowhere nowhere", ("nowhere: not the folder of a run",), {}),
+    ("merge", ("Missing argument 'RUN...'", "see bench merge --help"), {}),
+    ("merge nowhere", ("merge: one run is whole as it is; name two or more",), {}),
+    ("merge a b", ("a: not the folder of a run, such as results/",), {}),
+    ("merge a ./a", ("a: the same run as a; name each once",), {}),
+    ("merge a b --results tiny.yaml", ("--results tiny.yaml: tiny.yaml is no folder",), {}),
+    ("merge a b --protocol nope.yaml", ("nope.yaml: ",), {}),
+    ("rescore", ("Missing argument 'RUN'", "see bench rescore --help"), {}),
+    ("rescore nowhere", ("nowhere: not the folder of a run, such as results/",), {}),
+    ("rescore tiny.yaml", ("tiny.yaml: not the folder of a run",), {}),
+    ("rescore a --results nowhere", ("--results nowhere: it is no folder",), {}),
     # Data.
     ("data describe nobody", ("unknown data set 'nobody' (known: ",), {}),
     ("data describe synthetic --set fps=0", ("synthetic.fps: input should be greater than 0",), {}),
@@ -670,9 +680,15 @@ def test_a_run_that_is_damaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
         shutil.copytree(whole, "run")
         harm(Path("run") / name)
         told = "run: not the folder of a run, such as results/occlusion/latest ("
-        for command in ("claims run", f"compare {whole} run", f"compare run {whole}"):
+        pairs = (f"compare {whole} run", f"compare run {whole}", f"merge {whole} run")
+        for command in ("claims run", "rescore run", *pairs):
             assert refused(bench, command, told, says), what
         shutil.rmtree("run")
+    shutil.copytree(whole, "run")
+    for what in ("", "kind,key\n", Path("run/jobs.csv").read_text().replace(",done,", ",gone,", 1)):
+        Path("run/jobs.csv").write_text(what)
+        for command in ("rescore run", f"merge {whole} run"):
+            refused(bench, command, "run/jobs.csv: does not tell what the run's jobs were")
 
 
 def test_no_command_at_all_is_told_what_there_is(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """Two runs held against each other, as a user does it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_a_setting_is_named_and_what_it_changed_is_paired(folder: Path, bench: B
     one = run(folder, bench, "one")
     longer = run(folder, bench, "longer", "models.mean.scale=3.0")
     ended = bench("compare", one, longer, "--csv", folder / "cells.csv")
-    assert ended.code == 0
+    assert ended.code == 1
     out = flat(ended.out)
     assert "models.mean.scale 1.0 3.0" in out
     assert "not identical: " in out
@@ -87,6 +88,41 @@ def test_what_only_one_run_has_is_counted(folder: Path, bench: Bench) -> None:
     values = [len(pd.read_parquet(place / "windows.parquet")) for place in (one, fewer)]
     assert f"{values[0] - values[1]} values only the first has, 0 only the second" in out
     assert ", 0 not;" in out
+
+
+def test_a_model_is_named_once_and_what_hangs_on_no_value_makes_no_difference(
+    folder: Path, bench: Bench
+) -> None:
+    one = run(folder, bench, "one")
+    more = run(folder, bench, "more", "models.three={model: nearest}", "seeds=[0]")
+    out = flat(bench("compare", one, more).out)
+    assert "models.three not there there" in out
+    assert "models.three." not in out
+    told = run(folder, bench, "told", "description=Again", "resources.cells_per_trial=3")
+    ended = bench("compare", one, told)
+    assert ended.code == 0
+    assert "resources.cells_per_trial 16 3" in flat(ended.out)
+    assert "\nidentical: " in ended.out
+
+
+def test_cells_that_failed_are_counted(folder: Path, tmp_path: Path, bench: Bench) -> None:
+    one = run(folder, bench, "one")
+    broken = tmp_path / "broken"
+    shutil.copytree(one, broken)
+    for name in ("windows", "records"):
+        path = broken / f"{name}.parquet"
+        table = pd.read_parquet(path)
+        lost = table["model"].eq("linear") & table["level"].eq("50%") & table["predictor"].eq("")
+        kept = table[~lost]
+        if name == "records":
+            cells = table[lost].drop_duplicates("seed").assign(metric="", status="failed")
+            kept = pd.concat([kept, cells])
+        kept.to_parquet(path, index=False)
+    ended = bench("compare", one, broken)
+    assert ended.code == 1
+    assert "; 2 cells failed or were skipped in the second" in ended.out
+    # Alike in what is there, and in what is not.
+    assert bench("compare", broken, broken).code == 0
 
 
 def test_other_data_are_told_by_their_fingerprint(folder: Path, bench: Bench) -> None:

@@ -67,17 +67,33 @@ def runs(folder: Path, bench: Bench) -> Runs:
     return make
 
 
-def same_files(one: Path, other: Path) -> None:
-    """Assert that two runs' folders have the same files, alike but for when and how fast."""
-    names = {path.name for path in one.iterdir()}
-    assert names == {path.name for path in other.iterdir()}
-    tables = [pd.read_csv(run / "models.csv", keep_default_na=False) for run in (one, other)]
-    mine, theirs = (t[t["metric"] != "fit_seconds"].reset_index(drop=True) for t in tables)
-    pd.testing.assert_frame_equal(mine, theirs)
-    alike = (".parquet", ".csv", ".md", ".tex", ".png", ".gif", ".yaml")
-    for name in sorted(names - {"times.csv", "jobs.csv", "models.csv", "models.md", "models.tex"}):
-        if name.endswith(alike):
+def same_files(one: Path, other: Path, *others: str) -> None:
+    """Assert that two runs' folders have the same tables, alike but for when and how fast.
+
+    Args:
+        one: a run's folder.
+        other: another's.
+        others: suffixes of other files that must be the same.
+    """
+    alike = (".parquet", ".csv", ".md", ".tex", ".yaml", *others)
+    names, theirs = (
+        {path.name for path in run.iterdir() if path.name.endswith(alike)} for run in (one, other)
+    )
+    assert names == theirs
+    timed = ("times", "jobs", "models", "prediction")
+    for name in sorted(names):
+        if not name.startswith(timed):
             assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for name in {"models.csv", "prediction.csv"} & names:
+        assert untimed(one / name).equals(untimed(other / name)), name
+
+
+def untimed(path: Path) -> pd.DataFrame:
+    """Return a table without how long fits took."""
+    table = pd.read_csv(path, keep_default_na=False)
+    if path.name == "prediction.csv":
+        return table.drop(columns="fit_seconds")
+    return table[table["metric"] != "fit_seconds"].reset_index(drop=True)
 
 
 def test_a_run_split_by_models_is_joined_to_the_run_of_the_whole(
@@ -88,7 +104,8 @@ def test_a_run_split_by_models_is_joined_to_the_run_of_the_whole(
     ended = bench("merge", first, second, "--results", folder / "joined")
     assert ended.code == 0, ended.err
     joined = folder / "joined" / "small" / "latest"
-    same_files(whole, joined)
+    same_files(whole, joined, ".png", ".gif")
+    assert {path.name for path in whole.iterdir()} == {path.name for path in joined.iterdir()}
     times, jobs = (
         [pd.read_csv(run / name, keep_default_na=False) for run in (whole, joined)]
         for name in ("times.csv", "jobs.csv")
@@ -103,12 +120,14 @@ def test_a_run_split_by_models_is_joined_to_the_run_of_the_whole(
     assert bench("compare", whole, joined).out.startswith("identical: ")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_seeds_and_levels_are_joined(folder: Path, runs: Runs, bench: Bench) -> None:
     """In the order of the protocol that the runs are said to be parts of."""
-    whole = runs("simple", *FIRST)
-    one = runs("seed 1", *FIRST, "--set", "seeds=[1]")
-    other = runs("50%", *FIRST, "--set", "seeds=[0]", "--set", "occlusion.features.levels=['50%']")
-    rest = runs("10%", *FIRST, "--set", "seeds=[0]", "--set", "occlusion.features.levels=['10%']")
+    simple = (*FIRST, "--set", "show=[]")
+    whole = runs("simple", *simple)
+    one = runs("seed 1", *simple, "--set", "seeds=[1]")
+    other = runs("50%", *simple, "--set", "seeds=[0]", "--set", "occlusion.features.levels=['50%']")
+    rest = runs("10%", *simple, "--set", "seeds=[0]", "--set", "occlusion.features.levels=['10%']")
     ended = bench("merge", one, other, "--results", folder / "two")
     assert ended.code == 1
     assert "none of the merged runs has it" in ended.out
@@ -128,6 +147,7 @@ def copied(run: Path, to: Path) -> Path:
     return to
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_versions_are_refused_unless_allowed_and_then_recorded(
     tmp_path: Path, runs: Runs, bench: Bench
 ) -> None:
@@ -150,6 +170,7 @@ def test_other_versions_are_refused_unless_allowed_and_then_recorded(
     assert [versions["torch"] for versions in facts["versions"]][1] == "9"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_cells_that_are_not_alike_are_named(tmp_path: Path, runs: Runs, bench: Bench) -> None:
     first, second = runs("first", *FIRST), runs("second", *SECOND)
     other = copied(second, tmp_path / "other")
@@ -171,6 +192,7 @@ def test_cells_that_are_not_alike_are_named(tmp_path: Path, runs: Runs, bench: B
     assert told[0] == told[1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_failed_in_one_run_may_be_done_in_another(
     tmp_path: Path, runs: Runs, bench: Bench
 ) -> None:
@@ -214,6 +236,7 @@ OTHERWISE = {
 }
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("what", OTHERWISE)
 def test_what_is_set_otherwise_is_named(
     what: str, tmp_path: Path, folder: Path, runs: Runs, bench: Bench

@@ -19,6 +19,7 @@ from tests.test_merge import PROTOCOL, same_files
 
 SMALL = PROTOCOL | {"seeds": [0], "corruption": {}, "show": PROTOCOL["show"][:1]}
 ALL = ("--set", "resources.keep_completions=all")
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,8 @@ def made(folder: Path, bench: Bench) -> Path:
 
 
 @pytest.fixture
-def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can make a model, let alone call one."""
+def no_models(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the run is there, nobody can make a model, let alone call one."""
 
     def refuse(*arguments: Any) -> None:
         raise AssertionError("a model was asked for")
@@ -66,7 +67,7 @@ def test_with_the_metrics_of_the_run_nothing_changes(made: Path, bench: Bench) -
     assert ended.code == 0, ended.err
     new = made.parent / "latest"
     assert new.resolve() != made
-    same_files(made, new)
+    same_files(made, new, "imputation.png", "imputation.gif")
     assert {path.name: path.stat().st_mtime_ns for path in made.iterdir()} == before
     facts = json.loads((new / "provenance.json").read_text())
     assert facts["rescored"]["folder"] == str(made)

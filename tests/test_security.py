@@ -198,7 +198,7 @@ def test_a_store_full_of_traps_ends_in_lines(bench: Bench) -> None:
     """Whoever may write to a shared folder of results cannot have others run anything."""
     Path("small.yaml").write_text(yaml.safe_dump(SMALL))
     assert bench("run", "small.yaml", *LOCAL).code == 0
-    store = Path("results/.store")
+    store, run = Path("results/.store"), Path("results/small/latest").resolve()
     for path in store.glob("cells/*.parquet"):
         path.unlink()
     for path in (*store.glob("fits/*/weights.safetensors"), *store.glob("completions/*.npy")):
@@ -206,6 +206,9 @@ def test_a_store_full_of_traps_ends_in_lines(bench: Bench) -> None:
     ended = bench("run", "small.yaml", *LOCAL)
     assert ended.code == 1
     assert re.search(r"failed linear features .*weights.safetensors: damaged \(", ended.out)
+    ended = bench("rescore", run)
+    assert ended.code == 2
+    assert re.fullmatch(r"bench: \S+/.store/completions/\w+.npy: damaged .*\n", ended.err)
     for path in store.glob("windows/*/test.npy"):
         spring_array(path)
     ended = bench("run", "small.yaml", *LOCAL, "--dry-run")
