@@ -488,6 +488,13 @@ def speed(
             metavar="FILE", callback=_may_be_written, help="Write it all, for later comparison."
         ),
     ] = None,
+    growth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Measure instead how cost grows with each size; write growth.csv and .png there.",
+        ),
+    ] = None,
 ) -> None:
     """Time the program: beside published code, and beside this machine's matrix products."""
     import torch
@@ -498,6 +505,9 @@ def speed(
     mallocs = list(MALLOC) if malloc is Allocator.both else [malloc.value]
     setup = Setup(rounds, threads or torch.get_num_threads())
     try:
+        if growth:
+            report.write_growth(setup, growth, console)
+            return
         found = report.measure(rows or [], against or [], setup, mallocs)
     except KeyboardInterrupt:
         raise Interrupted from None

@@ -43,11 +43,16 @@ def write_all(found: Results, folder: Path) -> list[Path]:
         if figure is None:
             continue
         figure.supxlabel(found.basis, fontsize=7, color="0.4")
-        for suffix in ("pdf", "png"):
-            with atomic_file(folder / f"{name}.{suffix}") as draft:
-                figure.savefig(draft, dpi=200, bbox_inches="tight")
-        written.append(folder / f"{name}.png")
+        written.append(save(figure, folder, name))
     return written
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write a figure as PDF and as PNG; return the PNG."""
+    for suffix in ("pdf", "png"):
+        with atomic_file(folder / f"{name}.{suffix}") as draft:
+            figure.savefig(draft, dpi=200, bbox_inches="tight")
+    return folder / f"{name}.png"
 
 
 def posterior(values: pd.DataFrame, label: str) -> Figure | None:

@@ -27,13 +27,13 @@ PAPER_SPEC = MotionSpec(50, 25.0, SKELETON, actions=tuple(map(str, range(13))))
 """The paper's windows, 50 frames of 18 joints, and as many actions as its conditional model."""
 
 
-def _joints(count: int) -> Skeleton:
+def skeleton_of(count: int) -> Skeleton:
     """Return a skeleton of so many joints, of no shape."""
     names = tuple(map(str, range(count)))
     return Skeleton(names, (-1,) * count, np.zeros((count, 3)), {"all": names}, ())
 
 
-PUBLISHED_SPEC = MotionSpec(50, 25.0, _joints(PUBLISHED_JOINTS), 25)
+PUBLISHED_SPEC = MotionSpec(50, 25.0, skeleton_of(PUBLISHED_JOINTS), 25)
 """What papers on prediction count parameters for: 22 joints of Human3.6M."""
 
 

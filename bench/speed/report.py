@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.table import Table
 
 from bench import provenance
 from bench.errors import InputError, did_you_mean
-from bench.files import atomic_file
-from bench.speed import hgvae, predictors
+from bench.files import atomic_file, writing
+from bench.speed import growth, hgvae, predictors
 from bench.speed.measure import GEMM_SIZE, MALLOC, Result, Setup, in_child, progress
 from bench.speed.published import kind
 
@@ -140,3 +141,22 @@ def write(results: Sequence[Result], path: Path) -> None:
     content = {"threads": torch.get_num_threads(), **provenance.collect(), "rows": rows}
     with atomic_file(path) as draft:
         draft.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def write_growth(setup: Setup, folder: Path, console: Console) -> None:
+    """Measure how cost grows; write points and figure, and print the powers.
+
+    Raises:
+        WriteError: the folder cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    points = growth.measure(setup)
+    with atomic_file(folder / "growth.csv") as draft:
+        points.to_csv(draft, index=False)
+    drawn = growth.draw(points, folder)
+    shown = Table(*("power of", *growth.MEASURES.values()))
+    for row in growth.exponents(points).itertuples(index=False):
+        shown.add_row(str(row[0]), *(f"{value:.2f}" for value in row[1:]))
+    console.print(shown)
+    console.print(f"written: {drawn}", soft_wrap=True, markup=False)
