@@ -5,6 +5,7 @@ all fits that train nothing. The store is the truth about what is done and what 
 asked to run the rest, and is asked again while workers die and the rest becomes less.
 """
 
+import logging
 import multiprocessing
 import os
 import secrets
@@ -176,6 +177,8 @@ def _on_ray(
             return {"unwritable": str(error)}
         return {"unwritable": ""}
 
+    # That Tune cannot save its own state is no error: the store says what a full disk means.
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     watch = Watch(workspace, trials)
     store = Path(workspace.store)
     # What Tune writes is of no use afterwards: the store has every result.

@@ -61,6 +61,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 def assert_refused(ended: Ended, *words: str) -> None:
     """Assert that a run ended with one line that has these words, and exit code 2."""
     assert ended.code == 2, ended.out + ended.err
+    assert "Traceback" not in ended.out + ended.err
     (line,) = [line for line in ended.err.splitlines() if line.startswith("bench: ")]
     assert all(word in line for word in words), line
 
