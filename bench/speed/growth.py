@@ -57,7 +57,7 @@ def measure(setup: Setup) -> pd.DataFrame:
     points = []
     for grows, sizes in SIZES.items():
         for size in sizes:
-            points.append(in_child(_point, setup, grows, size))
+            points.append(in_child(measure_point, setup, grows, size))
             progress(f"{grows} {size}: {points[-1].seconds:.3g} s, {points[-1].gb:.3g} GB")
     return pd.DataFrame(map(vars, points))
 
@@ -91,7 +91,8 @@ def draw(points: pd.DataFrame, folder: Path) -> Path:
     return save(figure, folder, "growth")
 
 
-def _point(setup: Setup, grows: str, size: int) -> Point:
+def measure_point(setup: Setup, grows: str, size: int) -> Point:
+    """Return what one size costs."""
     work = _work(grows, size)
     gb = peak_memory(lambda: (work(), work()))
     taken = statistics.median(seconds(work) for _ in range(setup.rounds))
