@@ -87,12 +87,17 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "seeds", ", ".join(map(str, run.protocol.seeds))
     yield "models", ", ".join(run.protocol.models)
     yield "predictors", ", ".join(run.protocol.predictors)
-    yield "commit", str(facts.get("commit") or "not known")
+    yield "commit", _listed(facts.get("commit") or "not known")
     yield "time", str(facts.get("time", ""))
-    yield "executor", str(facts.get("executor", ""))
+    yield "executor", _listed(facts.get("executor", ""))
     for name in ("hardware", "versions", "plugins"):
         told = facts.get(name) or {}
-        yield name, ", ".join(f"{key}: {_listed(value)}" for key, value in told.items())
+        # A joined run whose parts are not alike has a list of what each says.
+        parts = told if isinstance(told, list) else [told]
+        yield (
+            name,
+            "; ".join(", ".join(f"{k}: {_listed(v)}" for k, v in one.items()) for one in parts),
+        )
 
 
 def _listed(value: object) -> str:
@@ -105,7 +110,7 @@ def _again(run: Run) -> str:
     made_up = run.facts["data"].get("synthetic")
     files = (f"--plugin {shlex.quote(name)}" for name in run.facts.get("plugins") or ())
     parts = ["python -m bench run protocol.yaml", *files, *([] if made_up else ["--data-root DIR"])]
-    checkout = [f"git checkout {commit.removesuffix('-dirty')}"] if commit else []
+    checkout = [f"git checkout {commit.removesuffix('-dirty')}"] if isinstance(commit, str) else []
     return "\n".join([*checkout, "pip install -e .", " ".join(parts)])
 
 

@@ -487,7 +487,7 @@ def test_one_level_that_fails_costs_no_other_of_its_batch(
     assert ended.code == 1
     for seed in (0, 1):
         assert f"failed linear features 50% seed {seed}: FloatingPointError" in ended.out
-    assert ended.out.count("failed ") == 2
+    assert ended.out.count("\nfailed ") == 2
     records = latest(tmp_path, "records.parquet")
     status = records.groupby(["model", "level"])["status"].unique().map(list)
     assert status["linear", "50%"] == ["failed"]

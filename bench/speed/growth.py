@@ -83,9 +83,11 @@ def draw(points: pd.DataFrame, folder: Path) -> Path:
             told = f"{grows}, power {powers[str(grows)][name]:.2f}"
             first = some.iloc[0]
             axis.plot(some["size"] / first["size"], some[name] / first[name], "o-", label=told)
-        axis.set(
-            xscale="log", yscale="log", xlabel="size, times the smallest", title=MEASURES[name]
-        )
+        axis.set(xlabel="size, times the smallest", title=MEASURES[name])
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log", base=2)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter("{x:g}")
         axis.set_ylabel(f"{MEASURES[name]}, times the smallest's")
         axis.legend(fontsize="small")
     return save(figure, folder, "growth")
