@@ -154,7 +154,7 @@ def test_other_versions_are_refused_unless_allowed_and_then_recorded(
     first, second = runs("first", *FIRST), runs("second", *SECOND)
     newer = copied(second, tmp_path / "newer")
     facts = json.loads((newer / "provenance.json").read_text())
-    facts["versions"]["torch"] = "9"
+    facts["versions"]["torch"], facts["hardware"]["cores"] = "9", 500
     (newer / "provenance.json").write_text(json.dumps(facts))
     results = tmp_path / "results"
     ended = bench("merge", first, newer, "--results", results)
@@ -168,6 +168,8 @@ def test_other_versions_are_refused_unless_allowed_and_then_recorded(
     facts = json.loads((results / "small" / "latest" / "provenance.json").read_text())
     assert "versions.torch is 9" in facts["differences"][0]
     assert [versions["torch"] for versions in facts["versions"]][1] == "9"
+    # Machines may be of any kind; the report has what is known of them.
+    assert "cores: 500" in (results / "small" / "latest" / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("undrawn")

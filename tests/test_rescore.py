@@ -73,7 +73,9 @@ def test_with_the_metrics_of_the_run_nothing_changes(made: Path, bench: Bench) -
     assert facts["rescored"]["folder"] == str(made)
     # Two imputers without a choice and two models with one, at two levels each.
     assert facts["rescored"]["cells"] == {"impute": 8, "sample": 2, "forecast": 9}
-    assert "identical: " in bench("compare", made, new).out
+    ended = bench("compare", made, new)
+    assert ended.code == 0
+    assert "\nidentical: " in ended.out
 
 
 @pytest.mark.usefixtures("no_models")
