@@ -310,7 +310,11 @@ class Workspace:
         """Do a job that is held, unless it has ended or has cost too many workers their lives."""
         known = self._store.statuses.read(job.key)
         if self.finished(job):
-            return known or Status(job.key, job.title, "done")
+            if known is None or known.status == "running":
+                # Its worker died between the result and the word of it.
+                known = Status(job.key, job.title, "done")
+                self._store.statuses.write(known)
+            return known
         if known and known.status == "failed":
             return known
         attempt = 1
