@@ -56,6 +56,8 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         left, right = ctx.saved_tensors
         for_left, for_right = ctx.needs_input_grad
+        # That of a sum is one number over and over, for which oneDNN has slow kernels alone.
+        gradient = gradient.contiguous()
         return (
             product(gradient, right.T) if for_left else None,
             product(left.T, gradient) if for_right else None,
