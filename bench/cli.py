@@ -523,7 +523,7 @@ def _bars() -> Console | None:
 
 
 def _resolved(path: Path, overrides: list[str] | None, only: str | None, limit: int | None) -> Any:
-    from bench.protocol import load
+    from bench.resolving import load
 
     stated = [] if limit is None else [f"limit={limit}"]
     protocol = load(path, [*(overrides or []), *stated])

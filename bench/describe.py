@@ -19,8 +19,8 @@ from bench.files import atomic_file
 from bench.motion import Windows, dct_matrix
 from bench.motion.occlusion import Level, Mechanism
 from bench.poses import EVERY, Panel, contact_sheet
-from bench.protocol import dataset
 from bench.registry import DATASETS, MECHANISMS, MODELS
+from bench.resolving import dataset
 
 COEFFICIENTS = (1, 2, 3, 5, 10, 15, 20)
 PERCENTILES = (5, 25, 50, 75, 95, 99)

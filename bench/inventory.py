@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from bench import protocol
+from bench import resolving
 from bench.datasets.archive import File, tree
 from bench.datasets.base import SPLITS, Dataset
 from bench.errors import InputError
@@ -44,7 +44,7 @@ def known(root: Path | None) -> Table:
 def _there(name: str, root: Path | None) -> str:
     """Return how many recordings of a data set there are, or why none."""
     try:
-        counts = Counter(source.split for source in protocol.dataset(name).sources(root))
+        counts = Counter(source.split for source in resolving.dataset(name).sources(root))
     except InputError as error:
         return str(error)
     splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
@@ -130,7 +130,7 @@ def _readers() -> Iterator[Dataset]:
     """Give every data set that needs no settings."""
     for name in DATASETS.all():
         try:
-            yield protocol.dataset(name)
+            yield resolving.dataset(name)
         except InputError:
             continue
 

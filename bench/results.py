@@ -10,7 +10,8 @@ import pandas as pd
 
 from bench import forecasting, generation, marking, ood, plain, prediction, ranks, records, tables
 from bench.errors import InputError
-from bench.protocol import Protocol, resolve
+from bench.protocol import Protocol
+from bench.resolving import resolve
 
 VALUES = "windows.parquet"
 PROTOCOL = "protocol.yaml"

@@ -29,8 +29,9 @@ from bench.files import HOST
 from bench.learner import Learner
 from bench.motion import Windows, derive_seed
 from bench.plan import Cell, Fit, finished, from_plain, lacking
-from bench.protocol import PredictorEntry, Protocol, resolve
+from bench.protocol import PredictorEntry, Protocol
 from bench.registry import load_plugin
+from bench.resolving import resolve
 from bench.status import State, Status, now
 from bench.store import Store
 from bench.training import FitContext, Progress, write_history

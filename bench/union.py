@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.errors import InputError
-from bench.protocol import Protocol, resolve
+from bench.protocol import Protocol
+from bench.resolving import resolve
 
 OPEN = {
     ("models",),

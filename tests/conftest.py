@@ -147,6 +147,21 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
     return call
 
 
+def run_of(
+    protocol: dict[str, Any], folder: Path, results: Path | None = None
+) -> tuple[str | Path, ...]:
+    """Write a protocol into a folder; return the command that runs it, in this process.
+
+    Args:
+        protocol: as its file says it.
+        folder: of the file.
+        results: where runs go; ``results`` in ``folder`` if not given.
+    """
+    file = folder / f"{protocol['name']}.yaml"
+    file.write_text(yaml.safe_dump(protocol, sort_keys=False))
+    return "run", file, "--results", results or folder / "results", "--executor", "local"
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A protocol file that runs in seconds."""

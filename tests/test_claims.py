@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from bench import claims, records, statistics, tables
 from bench import results as found
 from bench.cells import AVERAGE
-from bench.protocol import Protocol, resolve
+from bench.protocol import Protocol
+from bench.resolving import resolve
 from bench.results import Results
 from tests.conftest import TINY
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
-from tests.conftest import Bench
+from tests.conftest import Bench, run_of
 
 PROTOCOL: dict[str, Any] = {
     "name": "small",
@@ -30,10 +29,8 @@ def run(folder: Path, bench: Bench, place: str, *overrides: str) -> Path:
     """Run the protocol with overrides, once, and return the run's folder."""
     latest = folder / place / "small" / "latest"
     if not latest.exists():
-        file = folder / "small.yaml"
-        file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
         settings = [part for override in overrides for part in ("--set", override)]
-        ended = bench("run", file, "--results", folder / place, "--executor", "local", *settings)
+        ended = bench(*run_of(PROTOCOL, folder, folder / place), *settings)
         assert ended.code == 0, ended.err
     return latest
 

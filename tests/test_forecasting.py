@@ -23,8 +23,9 @@ from bench.figures import forecasts
 from bench.motion import MotionSpec, Windows
 from bench.motion.occlusion import Features, Level
 from bench.plan import Cell, Plan
-from bench.protocol import Protocol, resolve
+from bench.protocol import Protocol
 from bench.registry import PREDICTORS
+from bench.resolving import resolve
 from bench.store import Store
 from bench.training import FitContext
 from bench.trials import Workspace

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 from bench import generation
 from bench.judging import SET
-from bench.protocol import resolve
-from tests.conftest import Bench
+from bench.resolving import resolve
+from tests.conftest import Bench, run_of
 
 ACTIONS = ["walk", "jump", "wave"]
 PROTOCOL: dict[str, Any] = {
@@ -49,9 +48,7 @@ def run(folder: Path, bench: Bench) -> Path:
     """The run's folder; it is run once."""
     latest = folder / "results" / "drawing" / "latest"
     if not latest.exists():
-        file = folder / "drawing.yaml"
-        file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
-        ended = bench("run", file, "--results", folder / "results", "--executor", "local")
+        ended = bench(*run_of(PROTOCOL, folder))
         assert ended.code == 0, ended.err
         assert "told as the action" in ended.out
     return latest
@@ -177,10 +174,8 @@ def test_what_changes_is_done_anew_and_nothing_else(
 def test_what_cannot_be_drawn_is_said_in_one_line(
     tmp_path: Path, bench: Bench, override: str, message: str
 ) -> None:
-    file = tmp_path / "drawing.yaml"
-    file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
     settings = [part for one in override.split(";") for part in ("--set", one)]
-    ended = bench("run", file, "--results", tmp_path / "results", "--executor", "local", *settings)
+    ended = bench(*run_of(PROTOCOL, tmp_path), *settings)
     assert ended.code == 2
     assert message in ended.err
     assert ended.err.count("\n") == 1

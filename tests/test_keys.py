@@ -32,7 +32,7 @@ from bench.datasets.synthetic import Synthetic
 from bench.errors import InputError
 from bench.motion.corruption import JointSwap, Noise
 from bench.motion.occlusion import Features
-from bench.protocol import Protocol, Resources, load, resolve
+from bench.protocol import Protocol, Resources
 from bench.registry import (
     CORRUPTIONS,
     DATASETS,
@@ -42,6 +42,7 @@ from bench.registry import (
     PREDICTORS,
     REGISTRIES,
 )
+from bench.resolving import load, resolve
 from models.base import Classifier
 from models.inference import Map
 from tests.conftest import PROJECT, TINY, changed, walk
@@ -443,7 +444,7 @@ from pathlib import Path
 
 root = Path.cwd()
 from bench import code
-from bench.protocol import resolve
+from bench.resolving import resolve
 sys.path.append(sys.argv[1])  # for the tests' helpers alone; the code is the copy's
 from tests.test_keys import keys
 
@@ -510,8 +511,9 @@ EVERYBODY = (
 )
 """Modules that everything is built on, data, fits and cells."""
 OTHERS_WORK = (
-    *("bench/plan.py", "bench/protocol.py", "bench/store.py", "bench/sweep.py", "bench/run.py"),
-    *("bench/folder.py", "bench/printing.py", "bench/executions.py", "bench/status.py"),
+    *("bench/plan.py", "bench/protocol.py", "bench/resolving.py", "bench/store.py"),
+    *("bench/sweep.py", "bench/run.py", "bench/folder.py", "bench/printing.py"),
+    *("bench/executions.py", "bench/status.py"),
     *("bench/records.py", "bench/tables.py", "bench/figures.py", "bench/cli.py", "bench/code.py"),
     *("bench/statistics.py", "bench/claims.py", "bench/compare.py", "bench/registry.py"),
     *("models/nearest.py", "models/hmvae.py", "predictors/simlpe.py", "bench/datasets/cmu.py"),

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from rich.console import Console
 
 from bench import claims, figures, ood, results, statistics
@@ -15,7 +14,7 @@ from bench.cells import Evaluator
 from bench.printing import print_run
 from bench.records import CELL
 from bench.statistics import resamples
-from tests.conftest import Bench
+from tests.conftest import Bench, run_of
 
 PROTOCOL: dict[str, Any] = {
     "name": "small",
@@ -40,13 +39,6 @@ TABLES = (
     *("imputation", "models", "ood", "detection_level", "comparisons", "forecasting"),
     *("prediction", "generation"),
 )
-
-
-def run_of(protocol: dict[str, Any], folder: Path) -> tuple[Any, ...]:
-    """Return the command that runs a protocol with its results in ``folder``."""
-    file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump(protocol, sort_keys=False))
-    return "run", file, "--results", folder / "results", "--executor", "local"
 
 
 def test_failed_cells_are_rows_marked_failed(

@@ -8,9 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
-from tests.conftest import Bench
+from tests.conftest import Bench, run_of
 
 PROTOCOL: dict[str, Any] = {
     "name": "small",
@@ -56,11 +55,7 @@ def runs(folder: Path, bench: Bench) -> Runs:
     def make(machine: str, *options: str) -> Path:
         latest = folder / machine / "small" / "latest"
         if not latest.exists():
-            file = folder / "small.yaml"
-            file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
-            ended = bench(
-                "run", file, "--results", latest.parents[1], "--executor", "local", *options
-            )
+            ended = bench(*run_of(PROTOCOL, folder, latest.parents[1]), *options)
             assert ended.code == 0, ended.err
         return latest
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bench import prediction, records
 from bench import results as found
 from bench.datasets.synthetic import Synthetic
-from bench.protocol import Protocol, resolve
+from bench.protocol import Protocol
+from bench.resolving import resolve
 from tests.conftest import TINY
 
 HORIZONS = (80, 400)

@@ -12,8 +12,8 @@ from bench import plan
 from bench.datasets.base import Dataset, Source
 from bench.errors import InputError
 from bench.motion import Skeleton
-from bench.protocol import load, resolve
 from bench.registry import CORRUPTIONS, DATASETS, INFERENCES, MECHANISMS, MODELS, PREDICTORS
+from bench.resolving import load, resolve
 from tests.conftest import PROJECT, Bench, changed
 
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from bench import protocol as protocols
-from bench.protocol import LIMITED_EPOCHS, resolve
-from tests.conftest import PROJECT, TINY, Bench
+from bench import resolving
+from bench.resolving import LIMITED_EPOCHS, resolve
+from tests.conftest import PROJECT, TINY, Bench, run_of
 
 PROTOCOL: dict[str, Any] = {
     "name": "small",
@@ -40,9 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(results: Path, bench: Bench, *more: str) -> tuple[str, Path]:
     """Run the protocol; return what was printed and the folder of its runs."""
-    file = results / "small.yaml"
-    file.write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
-    ended = bench("run", file, "--results", results / "results", "--executor", "local", *more)
+    ended = bench(*run_of(PROTOCOL, results), *more)
     assert ended.code == 0, ended.err
     return ended.out, results / "results"
 
@@ -66,7 +64,7 @@ def test_a_limit_caps_windows_draws_and_epochs() -> None:
     "file", sorted((PROJECT / "protocols").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_every_protocol_can_be_looked_at_quickly_and_says_so_again(file: Path) -> None:
-    quick = protocols.load(file, ["limit=20"])
+    quick = resolving.load(file, ["limit=20"])
     assert resolve(quick.to_dict()) == quick
     assert quick.scale.test is not None
     assert quick.scale.test <= 20

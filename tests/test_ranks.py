@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from bench import diagram, marking, ranks, records, statistics
-from bench.protocol import Protocol, resolve
+from bench.protocol import Protocol
+from bench.resolving import resolve
 from tests.conftest import TINY
 
 # AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets: Demšar 2006, Table 6. Two that are

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from bench import records, statistics, tables
-from bench.protocol import Comparison, resolve
+from bench.protocol import Comparison
+from bench.resolving import resolve
 from tests.conftest import TINY
 
 SOURCES = ("a", "a", "b", "c", "d", "e")

@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
 from bench import metrics
 from bench.cells import Evaluator
 from bench.trials import Workspace
-from tests.conftest import Bench
+from tests.conftest import Bench, run_of
 from tests.test_merge import PROTOCOL, same_files
 
 SMALL = PROTOCOL | {"seeds": [0], "corruption": {}, "show": PROTOCOL["show"][:1]}
@@ -32,10 +31,7 @@ def made(folder: Path, bench: Bench) -> Path:
     """A run that kept all, made once; its newest sibling is ``latest``."""
     runs = folder / "results" / "small"
     if not runs.exists():
-        file = folder / "small.yaml"
-        file.write_text(yaml.safe_dump(SMALL, sort_keys=False))
-        place = ("--results", runs.parent, "--executor", "local")
-        ended = bench("run", file, *place, *ALL)
+        ended = bench(*run_of(SMALL, folder), *ALL)
         assert ended.code == 0, ended.err
         (runs / "latest").resolve().rename(runs / "first")
     return runs / "first"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bench import records, tables
-from bench.protocol import resolve
+from bench.resolving import resolve
 from tests.conftest import TINY
 
 SOURCES = ("a", "b", "b", "c")

@@ -14,7 +14,8 @@ from bench import plan, sweep
 from bench.datasets.base import Data
 from bench.datasets.build import load
 from bench.plan import Cell
-from bench.protocol import Protocol, resolve
+from bench.protocol import Protocol
+from bench.resolving import resolve
 from bench.store import Store
 from bench.trials import Workspace
 from tests.conftest import PROJECT
