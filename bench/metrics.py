@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
 Bones = Sequence[tuple[int, int]]
@@ -154,6 +153,9 @@ def action_correct(
     ``train`` and ``test`` are ``(window, feature)``; features are put on one scale first. The
     action is that of most of the five nearest train windows.
     """
+    # Here: importing it takes a second, which every worker would spend.
+    from sklearn.neighbors import KNeighborsClassifier
+
     origin, scale = train.mean(dim=0), train.std(dim=0).clamp(min=1e-6)
     nearest = KNeighborsClassifier(min(NEIGHBOURS, len(train)))
     nearest.fit(((train - origin) / scale).cpu().numpy(), np.asarray(list(train_actions)))

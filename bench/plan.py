@@ -47,6 +47,11 @@ class Fit:
         """A name for messages."""
         return f"{self.label} (seed {self.seed})"
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the jobs that must have ended before."""
+        return ()
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -83,6 +88,11 @@ class Cell:
     past: str = ""
     judge: str = ""
     keep: bool = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the jobs that must have ended before."""
+        return tuple(key for key in (self.fit, self.judge, self.past) if key)
 
     @property
     def rescorable(self) -> bool:

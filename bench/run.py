@@ -207,15 +207,10 @@ def _sweep(work: _Work, to_do: plan.ToDo, console: Console) -> None:
         if executor == "ray"
         else nullcontext(),
     ):
-        fits = sweep.trials_of_fits(work.protocol, to_do.fits)
-        forecasts = [cell for cell in to_do.cells if cell.task == "forecast"]
-        others = [cell for cell in to_do.cells if cell.task != "forecast"]
-        sweep.run("fits", workspace, fits, resources.fit, executor, console)
-        # Forecasts are made from what the other cells completed.
-        for title, cells in (("cells", others), ("forecasts", forecasts)):
-            trials = sweep.trials_of_cells(work.protocol, cells, resources.cells_per_trial)
-            share = resources.evaluate
-            sweep.run(title, workspace, trials, share, executor, console)
+        trials = sweep.trials(work.protocol, to_do.fits, to_do.cells)
+        sweep.run(workspace, trials, executor, console)
+        # A worker that was killed while it wrote has left its draft behind.
+        remove_stale(work.options.results)
 
 
 @contextmanager

@@ -13,11 +13,12 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -29,19 +30,34 @@ from rich.progress import Progress as Bars
 from bench.errors import WriteError
 from bench.files import passing, writing
 from bench.plan import Cell, Fit, from_plain, to_plain
-from bench.protocol import Protocol, Share
+from bench.protocol import Protocol
 from bench.training import Progress
-from bench.trials import WORKER_DEATHS, Stopped, Workspace
+from bench.trials import WORKER_DEATHS, Stopped, Trial, Workspace
 from models.base import GenerativeImputer
 
 Executor = Literal["ray", "local"]
 FORECASTS = 16
 """Forecasts take so many times less than other cells, and as many more share a trial."""
+AT_ONCE = 200
+"""Trials that Ray may have at once, at least: more workers than CPUs may share these."""
+JOBS = "fits and cells"
 LINE_SECONDS = 15.0
 SECOND = 1.0
 
 
-def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[str, Any]]]:
+def trials(protocol: Protocol, fits: Sequence[Fit], cells: Sequence[Cell]) -> list[Trial]:
+    """Return jobs by trial, those that others need before these."""
+    resources = protocol.resources
+    forecasts = [cell for cell in cells if cell.task == "forecast"]
+    others = [cell for cell in cells if cell.task != "forecast"]
+    return [
+        *(Trial(jobs, resources.fit) for jobs in _by_training(protocol, fits)),
+        *(Trial(jobs, resources.evaluate) for jobs in _by_learner(protocol, others)),
+        *(Trial(jobs, resources.evaluate) for jobs in _by_learner(protocol, forecasts)),
+    ]
+
+
+def _by_training(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[str, Any]]]:
     """Return fits by trial: one each for what trains, one for all that does not."""
 
     def trains(fit: Fit) -> bool:
@@ -51,10 +67,8 @@ def trials_of_fits(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[st
     return [[to_plain(fit)] for fit in fits if trains(fit)] + ([quick] if quick else [])
 
 
-def trials_of_cells(
-    protocol: Protocol, cells: Sequence[Cell], size: int
-) -> list[list[dict[str, Any]]]:
-    """Return cells by trial, at most ``size`` each, or ``FORECASTS`` times as many forecasts.
+def _by_learner(protocol: Protocol, cells: Sequence[Cell]) -> Iterator[list[dict[str, Any]]]:
+    """Yield cells by trial, as many as the protocol says, or ``FORECASTS`` times as many forecasts.
 
     Cells of one generative fit or predictor share trials, so that its weights are read once.
     """
@@ -62,21 +76,14 @@ def trials_of_cells(
     for cell in cells:
         alone = cell.predictor or issubclass(protocol.models[cell.model].cls, GenerativeImputer)
         groups.setdefault(cell.fit if alone else "", []).append(cell)
-    trials: list[list[dict[str, Any]]] = []
     for group in groups.values():
-        step = size * (FORECASTS if group[0].predictor else 1)
-        for start in range(0, len(group), step):
-            trials.append([to_plain(cell) for cell in group[start : start + step]])
-    return trials
+        size = protocol.resources.cells_per_trial * (FORECASTS if group[0].predictor else 1)
+        for start in range(0, len(group), size):
+            yield [to_plain(cell) for cell in group[start : start + size]]
 
 
 def run(
-    title: str,
-    workspace: Workspace,
-    trials: list[list[dict[str, Any]]],
-    share: Share,
-    executor: Executor,
-    console: Console,
+    workspace: Workspace, trials: Sequence[Trial], executor: Executor, console: Console
 ) -> None:
     """Run trials until every job of them has ended; the store says how.
 
@@ -84,42 +91,61 @@ def run(
         KeyboardInterrupt: the user stopped it; once: what was running has come to an end.
         WriteError: the store does not take what comes out.
     """
-    if not trials:
-        return
     resources = workspace.resolved.resources
     limited = resources.memory_gib or resources.fit_timeout_s or resources.cell_timeout_s
     stop = Path(workspace.store) / f"{passing('.stop-')}{secrets.token_hex(4)}"
     worker = executor == "ray" or bool(limited)
-    placed = replace(workspace, threads=max(1, int(share.cpus)), stop=str(stop), worker=worker)
-    with _stoppable(stop), _Display(title, sum(map(len, trials)), console) as display:
-        while left := [jobs for jobs in map(placed.left, trials) if jobs]:
-            before = placed.standing(left)
+    placed = replace(workspace, stop=str(stop), worker=worker)
+    with _stoppable(stop), _Display(len(_jobs(trials)), console) as display:
+        while left := _left(placed, trials):
+            before = placed.standing(_jobs(left))
             if executor == "ray":
-                reason = _on_ray(title, placed, left, share, display)
+                reason = _on_ray(placed, left, display)
             elif limited:
                 reason = _in_a_process(placed, left, display)
             else:
                 reason = _here(placed, left, display)
             if stop.exists():
                 raise KeyboardInterrupt
-            still = [jobs for jobs in map(placed.left, left) if jobs]
-            if still == left and placed.standing(left) == before:
-                placed.give_up(left, reason)
+            if _left(placed, left) == left and placed.standing(_jobs(left)) == before:
+                placed.give_up(_ready(_jobs(left)), reason)
 
 
-def _here(workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display") -> str:
+def _jobs(trials: Iterable[Trial]) -> list[dict[str, Any]]:
+    return list(chain.from_iterable(trial.jobs for trial in trials))
+
+
+def _left(workspace: Workspace, trials: Iterable[Trial]) -> list[Trial]:
+    """Return trials with those of their jobs that have not ended."""
+    left = (replace(trial, jobs=workspace.left(trial.jobs)) for trial in trials)
+    return [trial for trial in left if trial.jobs]
+
+
+def _ready(left: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return those of the jobs left that need none of the others."""
+    keys = {job["key"] for job in left}
+    return [job for job in left if keys.isdisjoint(from_plain(job).needs)]
+
+
+def _alike(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Yield one trial for all that follow one another with the same share."""
+    for _, some in groupby(trials, key=attrgetter("share")):
+        same = list(some)
+        yield replace(same[0], jobs=_jobs(same))
+
+
+def _here(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> str:
     """Run trials in this process."""
     with suppress(Stopped):
-        for _ in workspace.run(list(chain.from_iterable(trials)), display.fit):
-            display.count(1)
+        for trial in _alike(trials):
+            for _ in workspace.run(trial, display.fit):
+                display.count(1)
     return ""
 
 
-def _in_a_process(
-    workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display"
-) -> str:
+def _in_a_process(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> str:
     """Run trials in a process of their own, which limits may end; return how it ended."""
-    context = multiprocessing.get_context("spawn")
+    context = _processes()
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_as_child, args=(workspace, trials, sender))
     child.start()
@@ -135,13 +161,26 @@ def _in_a_process(
     return f"its process ended with code {child.exitcode}"
 
 
-def _as_child(workspace: Workspace, trials: list[list[dict[str, Any]]], sender: Connection) -> None:
+def _processes() -> Any:
+    """Return what makes processes; where it can, from one that has imported all that they need.
+
+    A model that kills its process costs as many starts as it gets attempts.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.trials"])
+    return context
+
+
+def _as_child(workspace: Workspace, trials: Sequence[Trial], sender: Connection) -> None:
     """Run trials as the child of a sweep, which alone is told of interruptions."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        for _ in workspace.run(list(chain.from_iterable(trials)), _Lines(print)):
-            pass
+        for trial in _alike(trials):
+            for _ in workspace.run(trial, _Lines(print)):
+                pass
     except Stopped:
         pass
     except WriteError as error:
@@ -155,27 +194,26 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _on_ray(
-    title: str,
-    workspace: Workspace,
-    trials: list[list[dict[str, Any]]],
-    share: Share,
-    display: "_Display",
-) -> str:
+def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> str:
     """Run trials on Ray; return why some did not end well, if Ray knows."""
+    import ray
     from ray import tune
 
-    from bench.watching import Watch
+    from bench.watching import Order, Watch
 
-    def trial(config: dict[str, Any], jobs: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    def trial(config: dict[str, Any], all_trials: Sequence[Trial]) -> dict[str, Any]:
         try:
-            for _ in workspace.run(jobs[config["trial"]], _Lines(print)):
+            for _ in workspace.run(all_trials[config["trial"]], _Lines(print)):
                 pass
         except Stopped:
             pass
         except WriteError as error:
             return {"unwritable": str(error)}
         return {"unwritable": ""}
+
+    def reserved(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        share = trials[config["trial"]].share
+        return tune.PlacementGroupFactory([{"CPU": share.cpus, "GPU": share.gpus}])
 
     # That Tune cannot save its own state is no error: the store says what a full disk means.
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
@@ -187,16 +225,17 @@ def _on_ray(
         tempfile.TemporaryDirectory(dir=store, prefix=passing(".ray-")) as scratch,
     ):
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(trial, jobs=trials), {"cpu": share.cpus, "gpu": share.gpus}
-            ),
-            param_space={"trial": tune.grid_search(list(range(len(trials))))},
-            # A new process for every trial would take as long to start as a trial's cells.
+            tune.with_resources(tune.with_parameters(trial, all_trials=trials), reserved),
             tune_config=tune.TuneConfig(
-                trial_dirname_creator=lambda trial: trial.trial_id, reuse_actors=True
+                search_alg=Order(workspace, trials),
+                num_samples=len(trials),
+                max_concurrent_trials=max(AT_ONCE, int(ray.cluster_resources().get("CPU", 0))),
+                # A new process for every trial would take as long to start as a trial's cells.
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name=title,
+                name="sweep",
                 storage_path=str(Path(scratch).resolve()),
                 failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
                 stop=watch.stopper,
@@ -246,8 +285,8 @@ class _Lines:
 class _Display:
     """Shows how far a sweep is: bars on a terminal, else a line now and then."""
 
-    def __init__(self, title: str, total: int, console: Console) -> None:
-        self.title, self.total = title, total
+    def __init__(self, total: int, console: Console) -> None:
+        self.total = total
         self.terminal = console.is_terminal
         self.lines = _Lines(lambda line: console.print(line, markup=False, soft_wrap=True))
         self.bars = Bars(
@@ -259,7 +298,7 @@ class _Display:
             console=console,
             disable=not self.terminal,
         )
-        self.all = self.bars.add_task(title, total=total, note="")
+        self.all = self.bars.add_task(JOBS, total=total, note="")
         self.ended = 0
         self.fits: dict[str, TaskID] = {}
 
@@ -277,7 +316,7 @@ class _Display:
         self.bars.update(self.all, completed=self.ended)
         if not self.terminal:
             seconds = time.monotonic() - self.begun
-            self.lines.say(f"{self.title}: {self.ended}/{self.total} after {seconds:.0f} s")
+            self.lines.say(f"{JOBS}: {self.ended}/{self.total} after {seconds:.0f} s")
 
     def fit(self, name: str, progress: Progress) -> None:
         """Show how a fit stands."""
@@ -318,11 +357,9 @@ def _stoppable(stop: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _counting(
-    workspace: Workspace, trials: list[list[dict[str, Any]]], display: "_Display"
-) -> Iterator[None]:
+def _counting(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> Iterator[None]:
     """Show how many jobs have ended in other processes while the block runs, and at its end."""
-    waiting = {job["key"]: from_plain(job) for jobs in trials for job in jobs}
+    waiting = {job["key"]: from_plain(job) for job in _jobs(trials)}
     over = threading.Event()
 
     def count() -> None:

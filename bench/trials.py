@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -29,7 +29,7 @@ from bench.files import HOST
 from bench.learner import Learner
 from bench.motion import Windows, derive_seed
 from bench.plan import Cell, Fit, finished, from_plain, lacking
-from bench.protocol import PredictorEntry, Protocol
+from bench.protocol import PredictorEntry, Protocol, Share
 from bench.registry import load_plugin
 from bench.resolving import resolve
 from bench.status import State, Status, now
@@ -48,6 +48,19 @@ class Stopped(KeyboardInterrupt):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """Jobs that one worker does, one after another.
+
+    Attributes:
+        jobs: as ``plan.to_plain`` gives them.
+        share: what it reserves.
+    """
+
+    jobs: list[dict[str, Any]]
+    share: Share
+
+
+@dataclass(frozen=True)
 class Workspace:
     """What every job of a protocol shares.
 
@@ -58,7 +71,6 @@ class Workspace:
         code: version of each learner's code that the keys were made with, by label.
         foreign: fingerprint of each foreign data set's built windows, by label.
         device: auto, cpu or cuda.
-        threads: CPU threads to compute with.
         plugins: files that define what the protocol names beside what is built in.
         stop: a file that is there once no more jobs are to begin; empty: there is none.
         worker: whether this process may end itself at a job's limit of time, and limit its memory.
@@ -70,7 +82,6 @@ class Workspace:
     code: dict[str, str]
     foreign: dict[str, str] = field(default_factory=dict)
     device: str = "auto"
-    threads: int = 1
     plugins: tuple[str, ...] = ()
     stop: str = ""
     worker: bool = False
@@ -235,23 +246,23 @@ class Workspace:
         status = self._store.statuses.read(job.key)
         return status is not None and status.status in ("failed", "skipped")
 
-    def standing(self, trials: list[list[dict[str, Any]]]) -> list[Status | None]:
-        """Return how every job of some trials stands."""
-        return [self._store.statuses.read(job["key"]) for jobs in trials for job in jobs]
+    def standing(self, jobs: Iterable[dict[str, Any]]) -> list[Status | None]:
+        """Return how every one of some jobs stands."""
+        return [self._store.statuses.read(job["key"]) for job in jobs]
 
-    def busy(self, jobs: Sequence[dict[str, Any]]) -> bool:
+    def busy(self, jobs: Iterable[dict[str, Any]]) -> bool:
         """Return whether any process does one of some jobs now."""
         return any(
             status is not None
             and status.status == "running"
             and not self._store.statuses.free(status.key)
-            for status in self.standing([list(jobs)])
+            for status in self.standing(jobs)
         )
 
-    def note_death(self, jobs: Sequence[dict[str, Any]], reason: str) -> None:
+    def note_death(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
         """Keep why the worker died that was doing one of some jobs."""
         statuses = self._store.statuses
-        for status in self.standing([list(jobs)]):
+        for status in self.standing(jobs):
             if status is not None and status.status == "running":
                 with statuses.if_free(status.key) as free:
                     if free:
@@ -267,14 +278,14 @@ class Workspace:
                     if free:
                         statuses.forget(job.key)
 
-    def give_up(self, trials: list[list[dict[str, Any]]], reason: str) -> None:
+    def give_up(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
         """Mark jobs failed that no worker gets to."""
-        for job in (from_plain(job) for jobs in trials for job in jobs):
+        for job in map(from_plain, jobs):
             error = f"no worker got to it: {reason or 'they died'}"
             self._store.statuses.write(Status(job.key, job.title, "failed", now(), error=error))
 
-    def run(self, jobs: list[dict[str, Any]], report: Reporter) -> Iterator[Status]:
-        """Do jobs one after another and tell how each ended; a failure does not stop the others.
+    def run(self, trial: Trial, report: Reporter) -> Iterator[Status]:
+        """Do a trial's jobs and tell how each ended; a failure does not stop the others.
 
         A job that another process has meanwhile ended is not done again, and those that others are
         doing are waited for once nothing else is left.
@@ -283,27 +294,31 @@ class Workspace:
             Stopped: the user asked for it.
             WriteError: the store does not take what came out.
         """
-        models = _Last()
+        models, threads = _Last(), max(1, int(trial.share.cpus))
         # Libraries of learners that are not imported yet would not be held to the threads.
         assert self.resolved.learners
         keep_memory()
         if self.worker:
             _limit_memory(self.resolved.resources.memory_gib)
-        with _threads(self.threads), closing(self._holding(jobs)) as held:
+        with _threads(threads), closing(self._holding(trial.jobs)) as held:
             for job in held:
                 yield self._do(job, models, report)
 
-    def _holding(self, jobs: list[dict[str, Any]]) -> Generator[Fit | Cell, None, None]:
-        """Hold one job after another; last come those that other processes held at their turn."""
-        statuses, busy = self._store.statuses, []
+    def _holding(self, jobs: Sequence[dict[str, Any]]) -> Generator[Fit | Cell, None, None]:
+        """Hold one job after another.
+
+        Last come those that other processes held at their turn, and what needs these.
+        """
+        statuses = self._store.statuses
+        busy: dict[str, Fit | Cell] = {}
         for job in map(from_plain, jobs):
             self._check_stop()
             with statuses.if_free(job.key) as free:
-                if free:
+                if free and busy.keys().isdisjoint(job.needs):
                     yield job
                 else:
-                    busy.append(job)
-        for job in busy:
+                    busy[job.key] = job
+        for job in busy.values():
             with statuses.held(job.key, self._check_stop):
                 yield job
 

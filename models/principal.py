@@ -4,7 +4,6 @@ from abc import abstractmethod
 
 import torch
 from pydantic import Field
-from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from bench.motion import MotionSpec, Windows
@@ -46,6 +45,9 @@ class Principal(nn.Module):
 
     def fit(self, flat: Tensor) -> None:
         """Find the components of ``(vector, feature)``; ValueError for fewer than two vectors."""
+        # Here: importing it takes a second, which every worker would spend.
+        from sklearn.decomposition import PCA
+
         if len(flat) < 2:
             raise ValueError(f"principal components need two windows or more, not {len(flat)}")
         count = min(len(self.components), *flat.shape)

@@ -75,9 +75,8 @@ class Fitted:
     ) -> list[Cell]:
         """Plan and run what chosen cells are missing, as ``bench run`` does, and return them."""
         cells = [cell for cell in self.plan().to_do(self.store).cells if chosen(cell)]
-        resources = self.protocol.resources
-        trials = sweep.trials_of_cells(self.protocol, cells, resources.cells_per_trial)
-        sweep.run("cells", self.workspace, trials, resources.evaluate, executor, QUIET)
+        trials = sweep.trials(self.protocol, (), cells)
+        sweep.run(self.workspace, trials, executor, QUIET)
         assert all(self.store.has_cell(cell.key) for cell in cells)
         return cells
 
@@ -91,6 +90,5 @@ def fitted(raw: dict[str, Any], folder: Path) -> Fitted:
 
     foreign = {label: loaded(dataset) for label, dataset in protocol.foreign.items()}
     made = Fitted(protocol, store, loaded(protocol.dataset), foreign)
-    trials = sweep.trials_of_fits(protocol, made.plan().fits)
-    sweep.run("fits", made.workspace, trials, protocol.resources.fit, "local", QUIET)
+    sweep.run(made.workspace, sweep.trials(protocol, made.plan().fits, ()), "local", QUIET)
     return made

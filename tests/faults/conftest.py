@@ -1,10 +1,13 @@
 """A small sweep that takes its time, run as a user runs it, and what to do to it."""
 
+import atexit
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -51,11 +54,72 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.faults)
 
 
+class Driver:
+    """A process that is ``python -m bench``, forked from one that has imported it.
+
+    It has the part of ``subprocess.Popen`` that is needed here. To import all anew would take
+    longer than most of what is done to it.
+    """
+
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["bench.cli", "bench.run"])
+
+    def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+        self.place = tempfile.TemporaryDirectory()
+        self.told = [Path(self.place.name, name) for name in ("out", "err")]
+        self.process = self.processes.Process(
+            target=_be_bench, args=(arguments, folder, environment, self.told)
+        )
+        self.process.start()
+        assert self.process.pid
+        self.pid: int = self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended, None while it has not."""
+        return self.process.exitcode
+
+    def poll(self) -> int | None:
+        """Return how it ended, None while it has not."""
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for the end; return what it wrote to output and to error."""
+        self.process.join(timeout)
+        if self.poll() is None:
+            raise subprocess.TimeoutExpired("bench", timeout or 0)
+        out, err = (path.read_text() for path in self.told)
+        return out, err
+
+
+def _be_bench(
+    arguments: list[str], folder: Path, environment: dict[str, str], told: list[Path]
+) -> None:
+    """Run the command line as a process of its own session."""
+    from bench.cli import main
+
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for stream, name in enumerate(told, 1):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    sys.argv = ["bench", *arguments]
+    try:
+        main()
+    finally:
+        atexit._run_exitfuncs()
+
+
 @dataclass
 class Running:
     """A ``bench run`` in processes of its own, on one folder of results."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Driver
     results: Path
 
     def statuses(self) -> list[Status]:
@@ -126,20 +190,32 @@ class Sweeps:
 
     def start(self, results: Path, *arguments: object, **environment: str) -> Running:
         """Start ``bench run`` on a folder of results."""
+        given = self._given(results, arguments)
+        return self._follow(Driver(given, self.protocol.parent, self._in(environment)), results)
+
+    def _given(self, results: Path, arguments: tuple[object, ...]) -> list[str]:
+        plugin = ["--plugin", str(PLUGIN)]
+        return ["run", str(self.protocol), *plugin, "--results", str(results), *map(str, arguments)]
+
+    def _in(self, environment: dict[str, str]) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **environment}
+
+    def _follow(self, process: subprocess.Popen[str] | Driver, results: Path) -> Running:
+        self.running.append(Running(process, results))
+        return self.running[-1]
+
+    def start_anew(self, results: Path, *arguments: object) -> Running:
+        """Start ``bench run`` on a folder of results, with an interpreter of its own."""
         process = subprocess.Popen(
-            [
-                sys.executable, "-m", "bench", "run", str(self.protocol), "--plugin", str(PLUGIN),
-                "--results", str(results), *map(str, arguments),
-            ],
+            [sys.executable, "-m", "bench", *self._given(results, arguments)],
             cwd=self.protocol.parent,
-            env={**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **environment},
+            env=self._in({}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )  # fmt: skip
-        self.running.append(Running(process, results))
-        return self.running[-1]
+        )
+        return self._follow(process, results)
 
     def start_both(self, folder: Path, *arguments: object, **environment: str) -> list[Running]:
         """Start one run on each executor at once, on results of its own below a folder."""
@@ -178,7 +254,7 @@ def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the small protocol that nothing happened to."""
     results = tmp_path_factory.mktemp("undisturbed")
     with Sweeps(small) as sweeps:
-        sweeps.run(results, *LOCAL)
+        sweeps.start_anew(results, *LOCAL).end()
     return latest(results)
 
 
