@@ -82,21 +82,22 @@ def _start(address: str | None, console: Console) -> None:
             f"ray cannot be imported ({error}); install it or run with --executor local"
         ) from None
     project = str(Path(__file__).resolve().parent.parent)
-    # What a machine of a cluster says itself of where the project lies comes first there.
-    own = "${PYTHONPATH}" if address else os.environ.get("PYTHONPATH", "")
-    paths = (own, project) if address else (project, own)
-    variables = {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    }
     try:
-        ray.init(
-            address=address or "local",
-            num_cpus=None if address else available_cpus(),
-            include_dashboard=None if address else False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": variables},
-        )
+        if address:
+            # What a machine of a cluster says itself of where the project lies comes first there.
+            paths = os.pathsep.join(("${PYTHONPATH}", project))
+            variables = {"PYTHONPATH": paths, "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+            environment = {"env_vars": variables}
+            ray.init(address=address, logging_level=logging.ERROR, runtime_env=environment)
+        else:
+            # Told by a runtime environment, those that Ray starts at once could not be workers.
+            with _path(project):
+                ray.init(
+                    address="local",
+                    num_cpus=available_cpus(),
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                )
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = address or "this machine"
         hint = "; if that cluster asks for a token, set RAY_AUTH_MODE=token" if address else ""
@@ -104,6 +105,20 @@ def _start(address: str | None, console: Console) -> None:
     have = ray.cluster_resources()
     machines = f", {len(_machines())} machines" if address else ""
     console.print(f"Ray: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs{machines}")
+
+
+@contextmanager
+def _path(first: str) -> Iterator[None]:
+    """Let processes that are started in the block look for modules in a folder first."""
+    own = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (first, own)))
+    try:
+        yield
+    finally:
+        if own is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = own
 
 
 def check_address(address: str) -> None:

@@ -54,20 +54,35 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
 
 def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFrame:
     """Return what cells found, one row per window each, as one row per cell, window and metric."""
-    tables = []
+    cells: list[Cell] = []
+    alike: dict[tuple[str, ...], list[tuple[int, pd.DataFrame]]] = {}
     for cell, wide in found:
-        table = wide.melt(id_vars=["window", "source", "action", "share"], var_name="metric")
-        if cell.judge:
-            # What is of a whole set is of none of its windows, and the other way round.
-            table = table.dropna(subset=["value"])
-        table = table.assign(dataset=dataset, **dict(zip(CELL[1:], labels(cell), strict=True)))
-        tables.append(table)
-    if not tables:
+        alike.setdefault(tuple(wide.columns), []).append((len(cells), wide))
+        cells.append(cell)
+    if not cells:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
-    table = pd.concat(tables, ignore_index=True)
-    parts = table["metric"].str.split("@", n=1, expand=True).reindex(columns=[0, 1])
-    table["metric"], table["horizon_ms"] = parts[0], parts[1].astype(np.float64)
+    table = pd.concat([_melted(tables) for tables in alike.values()], ignore_index=True)
+    table = table.iloc[table["cell"].argsort(kind="stable")]
+    cell_of = table["cell"].to_numpy()
+    # What is of a whole set is of none of its windows, and the other way round.
+    judged = np.array([bool(cell.judge) for cell in cells])[cell_of]
+    kept = ~(judged & table["value"].isna().to_numpy())
+    named = pd.DataFrame([labels(cell) for cell in cells], columns=CELL[1:])
+    told = named.take(cell_of[kept]).reset_index(drop=True)
+    table = pd.concat([told, table[kept].reset_index(drop=True)], axis=1).assign(dataset=dataset)
+    codes, metrics = pd.factorize(table["metric"])
+    parts = [str(metric).partition("@") for metric in metrics]
+    table["metric"] = pd.Index([name for name, _, _ in parts]).take(codes)
+    horizons = np.array([float(horizon) if horizon else np.nan for _, _, horizon in parts])
+    table["horizon_ms"] = horizons[codes]
     return table[WINDOW_COLUMNS]
+
+
+def _melted(tables: list[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
+    """Return tables of the same columns, each with its number as ``cell``, one row per metric."""
+    wide = pd.concat([table for _, table in tables], ignore_index=True)
+    wide["cell"] = np.repeat([number for number, _ in tables], [len(one) for _, one in tables])
+    return wide.melt(id_vars=["cell", "window", "source", "action", "share"], var_name="metric")
 
 
 def records(
@@ -102,11 +117,8 @@ def summarise(
         Beside the metrics of ``values`` there is the per-cent change of MSE against each reference
         that ran, paired by window and seed.
     """
-    rows = []
     averaged = by_window(values, keys).assign(base=1.0)
-    for labels, group in averaged.groupby([*keys, "metric"], sort=False, dropna=False):
-        rows.append((*labels, *_row(group, statistics.mean)))
-    table = pd.DataFrame(rows, columns=[*keys, "metric", *SUMMARY])
+    table = _by_group(averaged, [*keys, "metric"], statistics.mean)
     errors = values[values["metric"] == "mse"]
     against = [
         changes(errors, keys, reference).assign(metric=f"change_vs_{reference}")
@@ -117,16 +129,25 @@ def summarise(
 
 def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return values by window and seed, averaged over what else ``keys`` do not tell apart."""
+    if set(CELL) <= set(keys):
+        return values  # of a cell there is one value of a metric by window
     told_apart = list(dict.fromkeys([*keys, "metric", "seed", "window", "source"]))
     return values.groupby(told_apart, sort=False, as_index=False, dropna=False).agg(
         value=("value", "mean"), share=("share", "mean")
     )
 
 
-def paired(group: pd.DataFrame, base: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of windows and seeds that both have; ``base`` is the other's value there."""
-    others = base[["window", "seed", "value"]].rename(columns={"value": "base"})
-    return group.merge(others, on=["window", "seed"])
+def paired(group: pd.DataFrame, base: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the rows of windows and seeds that both have; ``base`` is the other's value there.
+
+    Args:
+        group: one row per window, seed and what ``keys`` tell apart.
+        base: the like, to be paired where the keys agree also.
+        keys: of both.
+    """
+    common = list(dict.fromkeys([*keys, "window", "seed"]))
+    others = base[[*common, "value"]].rename(columns={"value": "base"})
+    return group.merge(others, on=common)
 
 
 def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFrame:
@@ -140,16 +161,11 @@ def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFra
     Returns:
         ``keys`` and ``SUMMARY``.
     """
-    rows = []
     others = [key for key in keys if key not in IMPUTER]
-    for _, group in by_window(values, keys).groupby(others, sort=False, dropna=False):
-        base = group[(group["model"] == reference) & (group["inference"] == "")]
-        if base.empty:
-            continue
-        for labels, mine in group.groupby(keys, sort=False, dropna=False):
-            if not (pairs := paired(mine, base)).empty:
-                rows.append((*labels, *_row(pairs, statistics.change)))
-    return pd.DataFrame(rows, columns=[*keys, *SUMMARY])
+    table = by_window(values, keys)
+    condition = table.groupby(others, sort=False, dropna=False).ngroup().to_numpy()
+    table = table.iloc[np.argsort(condition, kind="stable")]
+    return _by_group(paired(table, _of(table, reference, ""), others), keys, statistics.change)
 
 
 def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
@@ -158,19 +174,15 @@ def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
     Returns:
         mechanism, level and ``SUMMARY``.
     """
-    errors = values[values["metric"] == "mse"]
-    rows = []
-    for labels, level in by_window(errors, [*IMPUTER, *CONDITION]).groupby(CONDITION, sort=False):
-        one, other = (
-            level[(level["model"] == model) & (level["inference"] == inference)]
-            for model, inference in (
-                (comparison.model, comparison.inference),
-                (comparison.against, ""),
-            )
-        )
-        if not (pairs := paired(one, other)).empty:
-            rows.append((*labels, *_row(pairs, statistics.change)))
-    return pd.DataFrame(rows, columns=[*CONDITION, *SUMMARY])
+    errors = by_window(values[values["metric"] == "mse"], [*IMPUTER, *CONDITION])
+    one = _of(errors, comparison.model, comparison.inference)
+    other = _of(errors, comparison.against, "")
+    return _by_group(paired(one, other, CONDITION), CONDITION, statistics.change)
+
+
+def _of(table: pd.DataFrame, model: str, inference: str) -> pd.DataFrame:
+    """Return the rows of an imputer."""
+    return table[(table["model"] == model) & (table["inference"] == inference)]
 
 
 def paired_tests(
@@ -205,16 +217,29 @@ def paired_tests(
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
 
 
-def _row(
-    group: pd.DataFrame, statistic: statistics.Statistic
-) -> tuple[float, float, float, float, int, int, int]:
-    """Return the columns ``SUMMARY`` of one group of windows, of their ``value`` and ``base``."""
-    sources, seeds = group["source"].to_numpy(), group["seed"].to_numpy()
-    interval = statistics.estimate(
-        group[["value", "base"]].to_numpy(np.float64), sources, statistic, seeds
+def _by_group(
+    table: pd.DataFrame, keys: list[str], statistic: statistics.Statistic
+) -> pd.DataFrame:
+    """Return ``keys`` and ``SUMMARY`` of each group of windows, of their ``value`` and ``base``."""
+    if table.empty:
+        return pd.DataFrame(columns=[*keys, *SUMMARY])
+    number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    # In order of names, on which the draws of a bootstrap hang.
+    window, source, seed = (
+        pd.factorize(table[name], sort=True)[0][order] for name in ("window", "source", "seed")
     )
-    windows, recordings, count = (group[name].nunique() for name in ("window", "source", "seed"))
-    return (group["share"].mean(), *interval, windows, recordings, count)
+    columns = table[["value", "base"]].to_numpy(np.float64)[order]
+    share = table["share"].to_numpy(np.float64)[order]
+    rows = []
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        some = slice(start, end)
+        interval = statistics.estimate(columns[some], source[some], statistic, seed[some])
+        counts = (len(np.unique(codes[some])) for codes in (window, source, seed))
+        rows.append((share[some].mean(), *interval, *counts))
+    told = table[keys].iloc[order[starts]].reset_index(drop=True)
+    return pd.concat([told, pd.DataFrame(rows, columns=SUMMARY)], axis=1)
 
 
 def _without_values(

@@ -9,6 +9,7 @@ recordings; over a handful of seeds it errs to the narrow side, by (S - 1) / S o
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -36,7 +37,7 @@ def change(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def estimate(
     columns: NDArray[np.float64],
-    recordings: NDArray[np.object_],
+    recordings: NDArray[Any],
     statistic: Statistic,
     seeds: NDArray[np.int64] | None = None,
 ) -> tuple[float, float, float]:
@@ -48,7 +49,7 @@ def estimate(
 
     Args:
         columns: ``(window, column)`` values; the statistic sees their sums.
-        recordings: ``(window,)`` the recording of each window.
+        recordings: ``(window,)`` the recording of each window, a name or its number by name.
         statistic: maps ``(..., column)`` sums to ``(...)`` values.
         seeds: ``(window,)`` the seed of each value; None: all of one.
 
@@ -66,14 +67,16 @@ def estimate(
 
 def summed(
     columns: NDArray[np.float64],
-    recordings: NDArray[np.object_],
+    recordings: NDArray[Any],
     seeds: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Return ``(seed, recording, column)`` sums over windows; arguments are those of ``estimate``.
 
     Seeds and recordings are in order of their names, whatever that of the windows is.
     """
-    names, recording = np.unique(recordings.astype(str), return_inverse=True)
+    if recordings.dtype == object:
+        recordings = recordings.astype(str)
+    names, recording = np.unique(recordings, return_inverse=True)
     _, seed = np.unique(np.zeros(len(columns)) if seeds is None else seeds, return_inverse=True)
     sums = np.zeros((seed.max() + 1, len(names), columns.shape[1]))
     np.add.at(sums, (seed, recording), columns)
