@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.files import atomic_file, readable
 from bench.motion import Windows, derive_seed
+from bench.precision import Precision, products_in
 from bench.products import CACHED_WINDOWS
 from bench.settings import Settings
 
@@ -48,6 +49,9 @@ class TrainSettings(Settings):
     )
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the running average of weights that is kept; 0: none"
+    )
+    precision: Precision = Field(
+        "float32", description="of matrix products while fitting; validation is float32 always"
     )
     skip_gradient: float | None = Field(
         None, gt=0, description="a step whose gradient's norm is above this is not taken"
@@ -190,7 +194,8 @@ def _epoch(
     for number, rows in enumerate(_parts(order, settings.batch_size)):
         state.optimizer.zero_grad(set_to_none=True)
         batch = {name: part[rows] for name, part in data.items()}
-        losses = accumulate(module, batch, settings.at_a_time(context.device), **terms)
+        with products_in(settings.precision, context.device):
+            losses = accumulate(module, batch, settings.at_a_time(context.device), **terms)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
             raise TrainingError(

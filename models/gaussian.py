@@ -25,6 +25,9 @@ class Gaussian:
         cls, output: Tensor, log_var_range: tuple[float, float] = LOG_VAR_RANGE
     ) -> "Gaussian":
         """Split a fused head's ``(node, window, 2 * feature)`` into mean and log variance."""
+        if output.dtype == torch.bfloat16:
+            # A density's terms need more digits than a product computed in fewer.
+            output = output.float()
         mean, log_var = output.chunk(2, dim=-1)
         return cls(mean, log_var.clamp(*log_var_range))
 

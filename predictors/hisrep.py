@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.motion import MotionSpec, dct_matrix, from_nodes, to_nodes
+from bench.precision import exact, exact_product
 from predictors.base import METRE, TrainedPredictor
 from predictors.gcn import GCNSettings, ResidualGCN
 
@@ -57,8 +58,9 @@ class HisRepItself(TrainedPredictor):
         nodes = to_nodes(history[:, unseen:])
         last = nodes[..., -self.overlap :]
         padded = torch.cat([last, last[..., -1:].expand(-1, -1, self.step)], dim=-1)
-        features = torch.cat([padded @ self.dct.T, self._attend(nodes) @ self.dct.T], dim=-1)
-        return from_nodes(self.gcn(features)[..., : self.piece] @ self.dct)
+        both = [exact_product(part, self.dct.T) for part in (padded, self._attend(nodes))]
+        coefficients = self.gcn(torch.cat(both, dim=-1))[..., : self.piece]
+        return from_nodes(exact_product(coefficients, self.dct))
 
     def _attend(self, nodes: Tensor) -> Tensor:
         """Return the past's pieces, ``(node, window, frame)``, weighted by likeness (eqs. 2, 3).
@@ -71,7 +73,8 @@ class HisRepItself(TrainedPredictor):
         likeness = (self.query(metres[..., -self.overlap :]) * keys).sum(dim=1) + 1e-15
         weight = likeness / likeness.sum(dim=1, keepdim=True)
         pieces = nodes.unfold(-1, self.piece, 1)
-        return torch.einsum("bp,nbpf->nbf", weight, pieces)
+        with exact(nodes.device):
+            return torch.einsum("bp,nbpf->nbf", weight, pieces)
 
 
 def _convolutions(nodes: int, width: int, kernel: int) -> nn.Sequential:

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.motion import MotionSpec, dct_matrix, from_nodes, to_nodes
+from bench.precision import exact_product
 from predictors.base import TrainedPredictor
 from predictors.gcn import GCNSettings, ResidualGCN
 
@@ -44,4 +45,5 @@ class LTD(TrainedPredictor):
         """Return the last ``past`` frames again and the next ``step`` (sec. 3.1 and 3.2)."""
         past = history[:, -self.past :]
         padded = torch.cat([past, past[:, -1:].expand(-1, self.step, -1, -1)], dim=1)
-        return from_nodes(self.gcn(to_nodes(padded) @ self.dct.T) @ self.dct)
+        coefficients = self.gcn(exact_product(to_nodes(padded), self.dct.T))
+        return from_nodes(exact_product(coefficients, self.dct))

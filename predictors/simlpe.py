@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.motion import MotionSpec, dct_matrix
+from bench.precision import exact
 from predictors.base import METRE, TrainedPredictor, position_error
 
 
@@ -53,8 +54,11 @@ class SiMLPe(TrainedPredictor):
         past = history[:, -self.past :]
         # Frames first: a product over frames is then one matrix product.
         x = past.flatten(2).transpose(0, 1) / METRE
-        x = self.leave(self.blocks(self.enter(_over_frames(self.dct, x))))
-        change = _over_frames(self.dct.T, x)[: self.step] * METRE
+        with exact(x.device):
+            x = _over_frames(self.dct, x)
+        x = self.leave(self.blocks(self.enter(x)))
+        with exact(x.device):
+            change = _over_frames(self.dct.T, x.to(self.dct))[: self.step] * METRE
         return past[:, -1:] + change.transpose(0, 1).reshape(len(past), -1, *past.shape[2:])
 
     def error(self, told: Tensor, truth: Tensor) -> Tensor:

@@ -11,13 +11,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import pytest
 import yaml
 
+from bench.cluster import SETTINGS
 from bench.files import PASSING
 from bench.status import Status
 from tests.conftest import PROJECT, TINY, Ended
@@ -62,9 +65,11 @@ class Driver:
     """
 
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["bench.cli", "bench.run"])
+    processes.set_forkserver_preload(["bench.cli", "bench.run", "bench.watching"])
 
     def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+        with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1", **SETTINGS}):
+            forkserver.ensure_running()
         self.place = tempfile.TemporaryDirectory()
         self.told = [Path(self.place.name, name) for name in ("out", "err")]
         self.process = self.processes.Process(
@@ -99,9 +104,12 @@ class Driver:
 def _be_bench(
     arguments: list[str], folder: Path, environment: dict[str, str], told: list[Path]
 ) -> None:
-    """Run the command line as a process of its own session."""
+    """Run the command line as a process of its own session, without figures."""
+    from bench import figures
     from bench.cli import main
 
+    # Drawing takes longer than all the rest of so small a run.
+    figures.write_all = lambda *_: []
     os.setsid()
     os.chdir(folder)
     os.environ.clear()

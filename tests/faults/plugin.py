@@ -1,4 +1,4 @@
-"""Models that take their time or go wrong, given with ``--plugin``; a run without figures.
+"""Models that take their time or go wrong, given with ``--plugin``.
 
 Two variables of the environment stand for what is outside a model, and in no key: ``HOLD`` names a
 file while which is there ``slow`` comes to no end, and with ``MENDED`` nothing goes wrong.
@@ -15,13 +15,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-import bench.figures
 from bench.settings import Settings
 from models.base import Imputer
 from models.vae import VAE
-
-# Drawing takes longer than all the rest of so small a run.
-bench.figures.write_all = lambda *_: []
 
 MUCH = 0.4
 Fault = Literal["none", "raises", "hangs", "not a number", "eats memory", "dies"]

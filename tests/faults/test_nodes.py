@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.code import PROJECT as SOURCES
 from bench.status import Status
 from tests.conftest import PROJECT
 from tests.faults.conftest import (
+    PATIENCE,
     Running,
     Sweeps,
     assert_nothing_half_written,
@@ -106,6 +108,10 @@ def test_a_node_is_lost_in_the_middle(
         lost = running.until("the second node has work", lambda: workers(running, raylet(node)))
     finally:
         cluster.remove_node(node, allow_graceful=False)
+    for one in lost:
+        # It would come to its end if it were let go before it hears that its node is gone.
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(one.pid).wait(PATIENCE)
     hold.unlink()
     ended = running.end()
     assert "2 machines" in ended.out
