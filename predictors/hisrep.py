@@ -74,7 +74,7 @@ class HisRepItself(TrainedPredictor):
         weight = likeness / likeness.sum(dim=1, keepdim=True)
         pieces = nodes.unfold(-1, self.piece, 1)
         with exact(nodes.device):
-            return torch.einsum("bp,nbpf->nbf", weight, pieces)
+            return torch.einsum("bp,nbpf->nbf", weight.to(pieces), pieces)
 
 
 def _convolutions(nodes: int, width: int, kernel: int) -> nn.Sequential:

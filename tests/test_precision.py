@@ -13,11 +13,10 @@ from bench.training import FitContext
 from models.hgvae import HGVAE
 from tests.conftest import walk
 from tests.predictors.helpers import SMALL as PREDICTORS
-from tests.predictors.helpers import build, going_on
+from tests.predictors.helpers import build, going_on, scatter
 
 SMALL: dict[str, dict[str, Any]] = {
     "hgvae": {"latents": [[1, 8], [4, 4]], "width": 16},
-    "conditional_hgvae": {"latents": [[1, 8], [4, 4]], "width": 16},
     "vae": {"hidden": [16, 8], "latent": 4},
     "hmvae": {"latents": [[18, 8], [54, 4]], "width": 16},
 }
@@ -50,7 +49,7 @@ def _as_it_was() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_loss_of_few_digits_is_near_that_of_all(name: str) -> None:
-    made = model(name)
+    made = scatter(model(name)).eval()
     whole, few = loss(made, "float32"), loss(made, "bf16")
     assert few.dtype == torch.float32
     assert few != whole
@@ -80,7 +79,7 @@ def test_a_prediction_of_few_digits_is_near_that_of_all(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_fit_in_few_digits_is_a_fit(name: str) -> None:
-    """It learns as much, and its weights and what it is validated by are float32."""
+    """It learns about the same, and its weights are float32."""
     fits = {}
     for precision in ("float32", "bf16"):
         context = FitContext(seed=2)
@@ -91,11 +90,11 @@ def test_a_fit_in_few_digits_is_a_fit(name: str) -> None:
         made.settings = settings
         made.fit(TRAIN, TRAIN, context)
         assert {weight.dtype for weight in made.parameters()} == {torch.float32}
-        fits[precision] = [row["valid_loss"] for row in context.history]
+        fits[precision] = [row["loss"] for row in context.history]
     assert fits["bf16"] != fits["float32"]
     fallen = fits["float32"][0] - fits["float32"][-1]
     assert fallen > 0
-    assert fits["bf16"][-1] == pytest.approx(fits["float32"][-1], abs=0.2 * fallen)
+    assert fits["bf16"][-1] == pytest.approx(fits["float32"][-1], abs=0.1 * fallen)
 
 
 def test_all_digits_are_all_whatever_the_user_has_set() -> None:
