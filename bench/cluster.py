@@ -212,10 +212,12 @@ def _check_machines(store: Path, plugins: Sequence[Path]) -> None:
             name = f"{machine['NodeManagerHostname']} ({machine['NodeManagerAddress']})"
             answers[name, machine["NodeID"]] = ask.options(scheduling_strategy=place).remote(*asked)
         here = facts(*asked)
-        for (name, _), answer in answers.items():
+        for (name, identity), answer in answers.items():
             try:
                 there = ray.get(answer, timeout=ANSWER_SECONDS)
             except Exception as error:
+                if identity not in {machine["NodeID"] for machine in _machines()}:
+                    continue  # it was lost meanwhile, and runs nothing
                 reason = str(error).strip().splitlines()[-1]
                 raise InputError(
                     f"machine {name} cannot run this project ({reason}); install it there as here"

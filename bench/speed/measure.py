@@ -110,19 +110,29 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def in_turns(
-    rounds: int, what: str, *works: Callable[[], object]
+    rounds: int,
+    what: str,
+    *works: Callable[[], object],
+    gemm: Callable[[], float] | None = None,
 ) -> tuple[list[tuple[float, ...]], list[float]]:
     """Time things in turns, with the machine's GEMM rate about each round.
+
+    Args:
+        rounds: how often each.
+        what: is timed, for messages.
+        works: the things.
+        gemm: measures that rate, FLOP/s; None: of float32 by torch's threads.
 
     Returns:
         The seconds of each thing, by round; and the GEMM rate of each round, FLOP/s.
     """
     times: list[list[float]] = [[] for _ in works]
-    rates, before = [], gemm_rate()
+    gemm = gemm or gemm_rate
+    rates, before = [], gemm()
     for number in range(rounds):
         for place, work in enumerate(works):
             times[place].append(seconds(work))
-        after = gemm_rate()
+        after = gemm()
         rates.append((before + after) / 2)
         before = after
         told = ", ".join(f"{one[-1]:.2f} s" for one in times)
@@ -130,13 +140,13 @@ def in_turns(
     return [tuple(one) for one in times], rates
 
 
-def gemm_rate(device: str = "cpu") -> float:
-    """Return the rate of float32 matrix products, FLOP/s, the median of some.
+def gemm_rate(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """Return the rate of matrix products of a type, FLOP/s, the median of some.
 
     The device is that of torch's threads, or CUDA.
     """
-    left = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device)
-    right = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device)
+    left = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device).to(dtype)
+    right = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device).to(dtype)
     out = torch.empty_like(left)
     times = [seconds(lambda: torch.mm(left, right, out=out)) for _ in range(GEMM_TIMES)]
     return 2 * GEMM_SIZE**3 / statistics.median(times)

@@ -13,7 +13,7 @@ from rich.table import Table
 from bench import provenance
 from bench.errors import InputError, did_you_mean
 from bench.files import atomic_file, writing
-from bench.speed import growth, hgvae, predictors
+from bench.speed import growth, hgvae, precision, predictors
 from bench.speed.measure import GEMM_SIZE, MALLOC, Result, Setup, in_child, progress
 from bench.speed.published import kind
 
@@ -40,6 +40,7 @@ PARTS = (
     Part(("map",), hgvae.map_published, "hgvae", tuple(MALLOC)),
     Part(("train",), hgvae.train_alone, mallocs=tuple(MALLOC)),
     Part(("map",), hgvae.map_alone, mallocs=tuple(MALLOC)),
+    Part(("precision",), precision.precision, mallocs=("tuned",)),
     Part(("epoch",), hgvae.epoch, mallocs=("tuned",)),
     Part(("memory",), hgvae.memory, "hgvae"),
     Part(("ltd",), predictors.ltd, "ltd"),

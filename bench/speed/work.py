@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bench.datasets.synthetic import Synthetic
 from bench.listing import PAPER_SPEC
+from bench.precision import products_in
 from bench.speed.measure import gflop
 from bench.training import accumulate
 
@@ -46,7 +47,8 @@ def train_step(model: Any, motion: Tensor) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        accumulate(model, {"motion": motion}, micro_batch, **settings.terms(None))
+        with products_in(settings.precision, str(motion.device)):
+            accumulate(model, {"motion": motion}, micro_batch, **settings.terms(None))
         nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step()
 

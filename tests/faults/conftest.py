@@ -127,7 +127,7 @@ def _be_bench(
 class Running:
     """A ``bench run`` in processes of its own, on one folder of results."""
 
-    process: subprocess.Popen[str] | Driver
+    process: Driver
     results: Path
 
     def statuses(self) -> list[Status]:
@@ -198,32 +198,14 @@ class Sweeps:
 
     def start(self, results: Path, *arguments: object, **environment: str) -> Running:
         """Start ``bench run`` on a folder of results."""
-        given = self._given(results, arguments)
-        return self._follow(Driver(given, self.protocol.parent, self._in(environment)), results)
-
-    def _given(self, results: Path, arguments: tuple[object, ...]) -> list[str]:
         plugin = ["--plugin", str(PLUGIN)]
-        return ["run", str(self.protocol), *plugin, "--results", str(results), *map(str, arguments)]
-
-    def _in(self, environment: dict[str, str]) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **environment}
-
-    def _follow(self, process: subprocess.Popen[str] | Driver, results: Path) -> Running:
+        given = ["run", str(self.protocol), *plugin, "--results", str(results)]
+        variables = {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", **environment}
+        process = Driver(
+            [*given, *map(str, arguments)], self.protocol.parent, {**os.environ, **variables}
+        )
         self.running.append(Running(process, results))
         return self.running[-1]
-
-    def start_anew(self, results: Path, *arguments: object) -> Running:
-        """Start ``bench run`` on a folder of results, with an interpreter of its own."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench", *self._given(results, arguments)],
-            cwd=self.protocol.parent,
-            env=self._in({}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        return self._follow(process, results)
 
     def start_both(self, folder: Path, *arguments: object, **environment: str) -> list[Running]:
         """Start one run on each executor at once, on results of its own below a folder."""
@@ -262,7 +244,7 @@ def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the small protocol that nothing happened to."""
     results = tmp_path_factory.mktemp("undisturbed")
     with Sweeps(small) as sweeps:
-        sweeps.start_anew(results, *LOCAL).end()
+        sweeps.run(results, *LOCAL)
     return latest(results)
 
 
