@@ -1,10 +1,13 @@
-"""float32 matrix products on a CPU by oneDNN.
+"""float32 matrix products on a CPU by the faster of two libraries.
 
 torch multiplies float32 matrices with MKL, which uses the widest vectors of Intel's processors
 only; on others oneDNN, which torch brings along for convolutions, is up to two and a half times as
-fast, and thin products gain more. It is float32 either way.
+fast, and thin products gain more. On Intel's own it is slower, by half where the left factor is
+transposed. It is float32 either way.
 """
 
+import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +15,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
+def _is_intel() -> bool:
+    """Return whether the processor is one of Intel's."""
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return "GenuineIntel" in platform.processor()
+
+
+ONEDNN = not _is_intel()
+"""Whether oneDNN is the faster one: a fact of the machine, so that a run repeats to the bit."""
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 FEWEST = 8
 """Rows or columns of a result below which oneDNN's kernels have nothing to share out."""
@@ -22,15 +35,16 @@ CACHED_WINDOWS = 64
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Return the matrix product of ``(row, inner)`` and ``(inner, column)``, differentiable once.
 
-    Where oneDNN cannot have it (other types, devices, under autocast), torch's own.
+    By oneDNN where that is the faster one and can have it (type, device, no autocast), else by
+    torch's own.
     """
-    if not suits(left, right):
+    if not (ONEDNN and suits(left, right)):
         return left @ right
     return _Product.apply(left, right)
 
 
 def suits(left: Tensor, right: Tensor) -> bool:
-    """Return whether oneDNN multiplies these two."""
+    """Return whether oneDNN can multiply these two."""
     return (
         _LINEAR is not None
         and left.device.type == right.device.type == "cpu"

@@ -1,4 +1,4 @@
-"""Products by oneDNN against torch's own in double precision, forward and backward."""
+"""Products by either library against double precision, forward and backward."""
 
 import pytest
 import torch
@@ -14,6 +14,12 @@ sizes = st.integers(1, 70)
 needs_onednn = pytest.mark.skipif(
     not products.suits(torch.zeros(64, 64), torch.zeros(64, 64)), reason="torch without oneDNN"
 )
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["onednn", "mkl"])
+def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine has, both are taken in turn."""
+    monkeypatch.setattr(products, "ONEDNN", request.param)
 
 
 def leaves(rows: int, inner: int, columns: int, turned: bool) -> tuple[Tensor, Tensor]:
