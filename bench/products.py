@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
+
 def _is_intel() -> bool:
     """Return whether the processor is one of Intel's."""
     try:

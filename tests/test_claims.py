@@ -412,6 +412,15 @@ def test_a_line_that_bends_falls_or_goes_below_clean_is_not_straight(
         assert f"R2 {explained:.3f}" in claim.ours
 
 
+def test_seeds_that_disagree_widen_the_interval_of_the_slope() -> None:
+    """Recordings agree in each, so all of the width is that of seeds drawn twice."""
+    flat, steep = line(3 * SHARE**0.7), line(3 * SHARE**0.9).assign(seed=1)
+    claim = judged(results(joined(flat, steep)))["d"]
+    assert claim.ours.split(", R2")[0].endswith("[0.7, 0.9]")
+    alike = judged(results(joined(flat, line(3 * SHARE**0.7).assign(seed=1))))["d"]
+    assert alike.ours.split(", R2")[0].endswith("[0.7, 0.7]")
+
+
 def test_the_controls_line_is_told_beside_hgvaes() -> None:
     control = line([0.1, 0.2, 0.3]).assign(model="untrained")
     claim = judged(results(joined(line(SHARE), control)))["d"]
