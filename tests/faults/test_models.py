@@ -19,7 +19,7 @@ from tests.faults.conftest import (
     latest,
 )
 
-TIMEOUT = 8
+TIMEOUT = 5
 REASONS = {
     "raising": "ValueError: no motion today",
     "hanging": f"timed out after {TIMEOUT} s",

@@ -80,7 +80,7 @@ def test_shares_of_a_gpu_let_so_many_trials_run_at_once(
     )  # fmt: skip
     running.until("two run at once", lambda: pids() if len(pids()) == 2 else [])
     # All that Ray has room for are held up: a third would come within the time that two took.
-    time.sleep(5)
+    time.sleep(3)
     at_once = {len(pids())}
     hold.unlink()
     while running.process.poll() is None:
