@@ -51,9 +51,9 @@ def trials(*parts: Sequence[Fit | Cell]) -> list[Trial]:
 def test_a_trial_is_given_as_soon_as_what_it_needs_has_ended_and_no_sooner() -> None:
     from bench.watching import Order
 
-    clerk = Clerk()
+    clerk: Any = Clerk()
     parts = trials([FITS["one"]], [FITS["other"]], [FIRST], [SECOND], [FORECAST])
-    order: Any = Order(clerk, parts)  # type: ignore[arg-type]
+    order = Order(clerk, parts)
     assert order.suggest("a") == {"trial": 0}
     assert order.suggest("b") == {"trial": 1}
     assert order.suggest("c") is None
@@ -72,7 +72,8 @@ def test_a_trial_is_given_as_soon_as_what_it_needs_has_ended_and_no_sooner() -> 
 def test_where_nothing_runs_and_nothing_is_ready_it_is_over() -> None:
     from bench.watching import Order
 
-    order: Any = Order(Clerk(), trials([FITS["one"]], [FIRST]))  # type: ignore[arg-type]
+    clerk: Any = Clerk()
+    order = Order(clerk, trials([FITS["one"]], [FIRST]))
     assert order.suggest("a") == {"trial": 0}
     order.on_trial_complete("a", error=True)
     assert order.suggest("b") == Order.FINISHED
@@ -81,7 +82,8 @@ def test_where_nothing_runs_and_nothing_is_ready_it_is_over() -> None:
 def test_jobs_of_one_trial_do_not_wait_for_each_other() -> None:
     from bench.watching import Order
 
-    order: Any = Order(Clerk(), trials([FITS["one"], FIRST]))  # type: ignore[arg-type]
+    clerk: Any = Clerk()
+    order = Order(clerk, trials([FITS["one"], FIRST]))
     assert order.suggest("a") == {"trial": 0}
 
 
