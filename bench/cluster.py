@@ -4,24 +4,21 @@ Before any job runs, each machine of a cluster is asked what it would run: with 
 packages than the driver's it would compute other values under the same keys.
 """
 
-import hashlib
 import logging
 import os
 import re
 import secrets
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from bench import provenance
-from bench.code import PROJECT
 from bench.errors import InputError
+from bench.machines import differs, facts
 from bench.protocol import Resources, Share
 from bench.trials import available_cpus
 
@@ -37,7 +34,6 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """What Ray is told in variables of the environment where the user tells it nothing else."""
-SHOWN = 3
 
 
 @contextmanager
@@ -162,39 +158,6 @@ def _check_share(share: Share, what: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a machine would compute with.
-
-    Attributes:
-        packages: version of each, and of Python.
-        code: a hash of each source file of the project.
-        plugins: a hash of each file, empty where it is not there.
-        note: what it reads in a file of the store, empty where it is not there.
-    """
-
-    packages: Mapping[str, str | None]
-    code: Mapping[str, str]
-    plugins: Mapping[str, str]
-    note: str
-
-
-def facts(plugins: Sequence[str], note: str) -> Facts:
-    """Return what this process would compute with, and what it reads in the file ``note``."""
-    root = Path(__file__).resolve().parent.parent
-    sources = (path for name in PROJECT for path in sorted((root / name).rglob("*.py")))
-    return Facts(
-        packages=provenance.versions(),
-        code={str(path.relative_to(root)): _hash(path) for path in sources},
-        plugins={path: _hash(Path(path)) for path in plugins},
-        note=Path(note).read_text() if Path(note).is_file() else "",
-    )
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
 def _check_machines(store: Path, plugins: Sequence[Path]) -> None:
     """Raise InputError if a machine of the cluster would not compute what this process does."""
     import ray
@@ -226,27 +189,3 @@ def _check_machines(store: Path, plugins: Sequence[Path]) -> None:
                 raise InputError(f"machine {name} {problem}")
     finally:
         note.unlink(missing_ok=True)
-
-
-def differs(here: Facts, there: Facts) -> str:
-    """Return what is otherwise on another machine and how to mend it, empty if nothing is."""
-    if there.note != here.note:
-        return "does not see the results folder; put --results on storage that all machines share"
-    if told := _told(here.packages, there.packages, "{name} {there}, here {here}"):
-        return f"has other packages: {told}; install the same there"
-    if told := _told(here.code, there.code, "{name}"):
-        return f"has other code: {told}; install this version of the project there"
-    if told := _told(here.plugins, there.plugins, "{name}"):
-        return f"has not the same plugins: {told}; put them where all machines see them"
-    return ""
-
-
-def _told(here: Mapping[str, Any], there: Mapping[str, Any], line: str) -> str:
-    """Return in words where two mappings differ."""
-    names = sorted(name for name in {*here, *there} if here.get(name) != there.get(name))
-    told = [
-        line.format(name=name, here=here.get(name) or "none", there=there.get(name) or "none")
-        for name in names[:SHOWN]
-    ]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(told) + more

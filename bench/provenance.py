@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 NAME = "motion-imputation-bench"
 PACKAGES = (
@@ -68,6 +67,8 @@ def _version(package: str) -> str | None:
 
 
 def _hardware() -> dict[str, Any]:
+    import torch
+
     gpus = range(torch.cuda.device_count())
     return {
         "platform": platform.platform(),

@@ -32,9 +32,9 @@ SMALL: dict[str, Any] = {
     "models": {
         "mean": {},
         "linear": {},
-        "slow": {"seconds": 0.3},
+        "slow": {"seconds": 0.1},
         "slow_vae": {
-            "hidden": [16], "latent": 4, "epochs": 8, "batch_size": 10, "seconds": 0.2,
+            "hidden": [16], "latent": 4, "epochs": 8, "batch_size": 10, "seconds": 0.1,
             "inference": ["map"],
         },
     },

@@ -19,15 +19,18 @@ pytestmark = pytest.mark.ray
 def test_workers_killed_in_a_fit_and_in_an_evaluation(
     sweeps: Sweeps, undisturbed: Path, tmp_path: Path
 ) -> None:
-    running = sweeps.start(tmp_path)
+    hold = tmp_path / "hold"
+    hold.touch()
+    running = sweeps.start(tmp_path / "results", HOLD=str(hold))
     for title in ("slow_vae (seed 0)", "slow features"):
         one = running.wait_for(title)
         os.kill(one.pid, signal.SIGKILL)
         again = running.wait_for(one.title, other_than=one)
     assert again.attempt == 2  # the fit may have kept an epoch, which makes it a first one again
+    hold.unlink()
     running.end()
-    assert_same_tables(latest(tmp_path), undisturbed)
-    assert_nothing_half_written(tmp_path)
+    assert_same_tables(latest(running.results), undisturbed)
+    assert_nothing_half_written(running.results)
 
 
 def test_drivers_killed_in_a_fit_and_in_an_evaluation(

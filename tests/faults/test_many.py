@@ -39,7 +39,7 @@ def test_a_thousand_cells_and_ten_killed_workers(tmp_path: Path) -> None:
     protocol = tmp_path / "many.yaml"
     protocol.write_text(yaml.safe_dump(MANY, sort_keys=False))
     with Sweeps(protocol) as sweeps:
-        sweeps.run(tmp_path / "undisturbed", *LOCAL)
+        undisturbed = sweeps.start(tmp_path / "undisturbed", *LOCAL)
         running = sweeps.start(tmp_path / "results")
         killed: set[int] = set()
 
@@ -55,6 +55,7 @@ def test_a_thousand_cells_and_ten_killed_workers(tmp_path: Path) -> None:
                     os.kill(victim, signal.SIGKILL)
                     killed.add(victim)
         running.end()
+        undisturbed.end()
     stands = [one for one in running.statuses() if "features" in one.title]
     assert len(stands) == CELLS
     assert {one.status for one in stands} == {"done"}

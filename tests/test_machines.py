@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cluster import Facts, differs, facts
+from bench.machines import Facts, differs, facts
 from bench.provenance import PACKAGES
 
 HERE = Facts({"python": "3.12.1", "torch": "2.12.0"}, {"bench/cells.py": "a"}, {"/p.py": "b"}, "c")
