@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bench.adam import Adam
 from bench.files import atomic_file, readable
 from bench.motion import Windows, derive_seed
 from bench.precision import Precision, products_in
@@ -187,12 +188,12 @@ def _epoch(
     epoch = state.epoch
     _seed_draws(context, "epoch", epoch)
     terms = settings.terms(epoch)
-    state.set_rate(settings.rate(epoch))
+    state.optimizer.rate = settings.rate(epoch)
     motion = data["motion"]
     order = torch.randperm(len(motion), device=motion.device)
     totals: dict[str, Tensor] = {}
     for number, rows in enumerate(_parts(order, settings.batch_size)):
-        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.clear()
         batch = {name: part[rows] for name, part in data.items()}
         with products_in(settings.precision, context.device):
             losses = accumulate(module, batch, settings.at_a_time(context.device), **terms)
@@ -266,9 +267,7 @@ class _State:
 
     def __init__(self, module: nn.Module, settings: TrainSettings, context: FitContext) -> None:
         self.module, self.context = module, context
-        self.optimizer = torch.optim.Adam(
-            module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimizer = Adam(module.parameters(), settings.learning_rate, settings.weight_decay)
         # Without averaging these are the same weights.
         self.averaged = copy.deepcopy(module) if settings.ema else module
         self.epoch = 0
@@ -279,11 +278,6 @@ class _State:
     @property
     def path(self) -> Path | None:
         return self.context.folder and self.context.folder / "checkpoint.safetensors"
-
-    def set_rate(self, rate: float) -> None:
-        """Let the optimiser go on with another learning rate."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
 
     def step(self) -> None:
         """Take an optimiser's step, and let the averaged weights follow."""
@@ -311,9 +305,7 @@ class _State:
         tensors = {f"module.{name}": value for name, value in _copy(self.module).items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"average.{name}": value for name, value in _copy(self.averaged).items()}
-        for number, slots in self.optimizer.state_dict()["state"].items():
-            for slot, value in slots.items():
-                tensors[f"adam.{number}.{slot}"] = value
+        tensors |= {f"adam.{name}": value for name, value in self.optimizer.state().items()}
         note = {"epoch": self.epoch, "best_loss": self.best_loss, "history": self.context.history}
         with atomic_file(self.path) as draft:
             save_file(tensors, draft, metadata={"state": json.dumps(note)})
@@ -335,13 +327,7 @@ class _State:
         self.best = parts["best"]
         self.epoch, self.best_loss = note["epoch"], note["best_loss"]
         self.context.history[:] = note["history"]
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["adam"].items():
-            number, slot = name.split(".")
-            # Adam counts its steps on the host.
-            slots.setdefault(int(number), {})[slot] = value.cpu() if slot == "step" else value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        self.optimizer.restore(parts["adam"])
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.adam import Adam
 from bench.products import CACHED_WINDOWS
 from bench.settings import Settings
 
@@ -94,7 +95,7 @@ class Map(Inference):
         scale = self._scale(model, start, rows)
         # Only hidden entries are variables, so only they get gradients.
         hidden = (start.flatten()[rows] / scale).requires_grad_(True)
-        optimizer = torch.optim.Adam([hidden], lr=self._rate(model))
+        optimizer = Adam([hidden], self._rate(model))
         best = start.clone()
         highest = torch.full((len(start),), -torch.inf, device=start.device)
         for step in range(self.steps + 1):

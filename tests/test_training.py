@@ -1,7 +1,7 @@
 """The fit loop: interruption, divergence, warm-up, best weights, averaging, skipping."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import torch
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from bench.adam import Adam
 from bench.motion import Windows
 from bench.training import (
     FitContext,
@@ -64,16 +64,22 @@ def plain(history: list) -> list:
 
 
 @pytest.fixture
-def steps() -> Iterator[list[Tensor]]:
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The first parameter after each step of any optimiser."""
-    taken: list[Tensor] = []
+    return after_each_step(monkeypatch, lambda adam: adam.parameters[0].detach().clone())
 
-    def record(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        taken.append(optimizer.param_groups[0]["params"][0].detach().clone())
 
-    handle = register_optimizer_step_post_hook(record)
-    yield taken
-    handle.remove()
+def after_each_step(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Adam], Any]) -> list[Any]:
+    """Return a list that grows by what is seen of an optimiser after each of its steps."""
+    taken: list[Any] = []
+    take = Adam.step
+
+    def step(adam: Adam) -> None:
+        take(adam)
+        taken.append(seen(adam))
+
+    monkeypatch.setattr(Adam, "step", step)
+    return taken
 
 
 @pytest.mark.parametrize(
@@ -196,14 +202,9 @@ def test_the_rate_falls_by_one_factor_an_epoch_to_the_share_asked_for(
 
 
 @pytest.fixture
-def rates() -> Iterator[list[float]]:
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The learning rate of each step of any optimiser."""
-    used: list[float] = []
-    handle = register_optimizer_step_post_hook(
-        lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
-    )
-    yield used
-    handle.remove()
+    return after_each_step(monkeypatch, lambda adam: adam.rate)
 
 
 def test_steps_are_taken_at_their_epochs_rate_after_an_interruption_too(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.adam import Adam
 from bench.datasets.synthetic import Synthetic
 from bench.listing import PAPER_SPEC
 from bench.precision import products_in
@@ -40,13 +41,11 @@ def hide(motion: Tensor) -> Tensor:
 def train_step(model: Any, motion: Tensor) -> Callable[[], None]:
     """Return what takes a step of the fit loop on a batch, the KL terms at full weight."""
     settings = model.settings
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = Adam(model.parameters(), settings.learning_rate, settings.weight_decay)
     micro_batch = settings.at_a_time(motion.device.type)
 
     def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.clear()
         with products_in(settings.precision, str(motion.device)):
             accumulate(model, {"motion": motion}, micro_batch, **settings.terms(None))
         nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.adam import Adam
 from bench.motion import Windows
 from bench.motion.corruption import Noise
 from bench.motion.occlusion import Features, Level
+from models import inference
 from models.base import GenerativeImputer
 from models.hgvae import HGVAE
 from models.hmvae import HMVAE
@@ -132,17 +134,17 @@ def ascended(case: Case, objective: Objective, rate: float, clear: bool = True) 
 def test_windows_of_several_levels_share_a_batch_and_nothing_else(precise: Case) -> None:
     model, start, occluded = precise
     assert occluded.sum(dim=(1, 2, 3)).tolist() == [0, 1, 270, 1350, 2430, 2700]
-    for inference in (Map(steps=4, rate=3.0), Map(steps=4, objective="elbo"), Reconstruct(steps=3)):
-        together = inference.complete(model, start, occluded)
+    for method in (Map(steps=4, rate=3.0), Map(steps=4, objective="elbo"), Reconstruct(steps=3)):
+        together = method.complete(model, start, occluded)
         assert torch.equal(together[0], start[0])
         for row in range(6):
             one = slice(row, row + 1)
-            alone = inference.complete(model, start[one], occluded[one])
+            alone = method.complete(model, start[one], occluded[one])
             torch.testing.assert_close(alone, together[one], atol=1e-6, rtol=0)
         # A window that cannot be followed must not take others with it.
         astray = start.clone()
         astray[3] = torch.nan
-        among = inference.complete(model, astray, occluded)
+        among = method.complete(model, astray, occluded)
         rest = [row for row in range(6) if row != 3]
         torch.testing.assert_close(among[rest], together[rest], atol=1e-6, rtol=0)
 
@@ -215,12 +217,12 @@ def optimizers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Tensor], floa
     """The variables and the rate of every Adam made in a test."""
     made: list[tuple[list[Tensor], float]] = []
 
-    class Spy(torch.optim.Adam):
-        def __init__(self, params: list[Tensor], lr: float) -> None:
-            made.append((params, lr))
-            super().__init__(params, lr=lr)
+    class Spy(Adam):
+        def __init__(self, parameters: list[Tensor], rate: float) -> None:
+            made.append((parameters, rate))
+            super().__init__(parameters, rate)
 
-    monkeypatch.setattr(torch.optim, "Adam", Spy)
+    monkeypatch.setattr(inference, "Adam", Spy)
     return made
 
 
