@@ -192,24 +192,27 @@ def _line(status: Status) -> str:
 def _estimate(jobs: list[Fit | Cell], statuses: list[Status]) -> str:
     """Return in words how long the rest may take, from the times of what is done."""
     like = {job.key: _like(job) for job in jobs}
-    done = pd.Series(
-        {one.key: one.seconds for one in statuses if one.status == "done" and one.seconds},
-        dtype=float,
+    done = pd.DataFrame(
+        [(*like[one.key], one.seconds) for one in statuses if one.status == "done" and one.seconds],
+        columns=["kind", "like", "seconds"],
     )
-    if done.empty:
-        return "nothing has ended yet that tells how long the rest takes"
-    means = done.groupby([like[key] for key in done.index]).mean()
-    left = [one for one in statuses if one.status in ("running", "waiting")]
-    seconds = sum(float(means.get(like[one.key], done.mean())) for one in left)
+    alike = done.groupby(["kind", "like"])["seconds"].mean()
+    # How long fits take says nothing of cells.
+    kinds = done.groupby("kind")["seconds"].mean()
+    left = [like[one.key] for one in statuses if one.status in ("running", "waiting")]
+    known = [alike.get(one, kinds[one[0]]) for one in left if one[0] in kinds]
     workers = {(one.host, one.pid) for one in statuses if one.status == "running"}
-    return f"about {_span(seconds / max(1, len(workers)))} left"
+    told = [f"about {_span(sum(known) / max(1, len(workers)))} left"] if known else []
+    for kind, count in Counter(kind for kind, _ in left if kind not in kinds).items():
+        told.append(f"{count} {kind}s of which nothing tells yet how long they take")
+    return ", and ".join(told)
 
 
-def _like(job: Fit | Cell) -> str:
-    """Return what jobs have in common that take about as long."""
+def _like(job: Fit | Cell) -> tuple[str, str]:
+    """Return a job's kind, and what jobs of it have in common that take about as long."""
     if isinstance(job, Fit):
-        return f"fit {job.label}"
-    return f"{job.task} {job.learner} {job.inference}"
+        return "fit", job.label
+    return "cell", f"{job.task} {job.learner} {job.inference}"
 
 
 def _span(seconds: float) -> str:
