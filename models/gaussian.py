@@ -48,7 +48,9 @@ class Gaussian:
 
     def sample(self) -> Tensor:
         """Draw by the reparametrisation trick from torch's global generator."""
-        return self.mean + torch.exp(0.5 * self.log_var) * torch.randn_like(self.mean)
+        # In the order of its shape, however the mean lies in memory.
+        noise = torch.randn_like(self.mean, memory_format=torch.contiguous_format)
+        return self.mean + torch.exp(0.5 * self.log_var) * noise
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log density of ``value`` in nats, ``(window,)``: nodes and features summed."""

@@ -7,8 +7,15 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from bench import products
 from models.gaussian import Gaussian
 from models.graph import GCB, GCL, Bias, Residual, Style
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["onednn", "mkl"])
+def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine multiplies with, both layouts in memory are taken in turn."""
+    monkeypatch.setattr(products, "ONEDNN", request.param)
 
 
 def gelu(x: float) -> float:
@@ -154,3 +161,47 @@ def test_samples_have_the_distributions_moments() -> None:
     drawn = g.sample()
     assert float(drawn.mean()) == pytest.approx(2, abs=0.05)
     assert float(drawn.std()) == pytest.approx(3, abs=0.05)
+
+
+def graph(windows_first: bool) -> torch.Tensor:
+    """Return the same ``(node, window, feature)`` in either order in memory."""
+    torch.manual_seed(3)
+    A = torch.randn(9, 16, 24)
+    if windows_first:
+        A = A.transpose(0, 1).contiguous().transpose(0, 1)
+    return A.requires_grad_()
+
+
+@pytest.mark.parametrize("residual", ["input", "branch"])
+def test_a_block_gives_the_same_for_either_order_in_memory(residual: Residual) -> None:
+    block = GCB(9, 24, Style(residual=residual))
+    torch.nn.init.constant_(block.alpha, 0.3)
+    found = []
+    for windows_first in (False, True):
+        A = graph(windows_first)
+        out = block(A)
+        weight = torch.linspace(-1, 1, out.numel()).view(out.shape)
+        found.append((out, *torch.autograd.grad((out * weight).sum(), (A, *block.parameters()))))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_copy_no_graph_with_windows_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy would cost what the layout gains."""
+    monkeypatch.setattr(products, "ONEDNN", False)
+    blocks = torch.nn.Sequential(GCB(9, 24), GCB(9, 24))
+    A = graph(windows_first=True)
+    weight = torch.randn_like(A)
+    with torch.profiler.profile(record_shapes=True) as seen:
+        torch.autograd.grad(blocks(A), (A, *blocks.parameters()), weight)
+    copies = [event.input_shapes[0] for event in seen.events() if event.name == "aten::copy_"]
+    assert not [shape for shape in copies if math.prod(shape) == A.numel()]
+
+
+def test_a_draw_hangs_on_no_order_in_memory() -> None:
+    draws = []
+    for windows_first in (False, True):
+        mean = graph(windows_first).detach()
+        torch.manual_seed(4)
+        draws.append(Gaussian(mean, torch.zeros_like(mean)).sample())
+    assert torch.equal(*draws)
