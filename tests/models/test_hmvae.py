@@ -118,7 +118,7 @@ def test_kl_terms_weigh_0_003(windows: Windows, training: bool) -> None:
     torch.manual_seed(5)
     x = model._scaled(motion)
     path, posteriors, priors = model._descend(
-        model._ascend(x), lambda q: q.mean + q.log_var.exp().sqrt() * torch.randn_like(q.mean)
+        model._ascend(x), lambda q: q.mean + q.log_var.exp().sqrt() * torch.randn(q.mean.shape)
     )
     rates = divergence(posteriors, priors).mean(dim=1)
     assert float(rates.detach().min()) > 1
