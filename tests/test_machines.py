@@ -1,5 +1,7 @@
 """What makes a machine of a cluster unfit to take part; tests/faults asks real ones."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,3 +45,10 @@ def test_facts_are_of_every_source_file_plugin_and_package(tmp_path: Path) -> No
     assert absent.code == there.code
     assert {"bench/cells.py", "bench/motion/windows.py", "models/base.py"} <= set(there.code)
     assert set(there.packages) == {"python", *PACKAGES}
+
+
+def test_a_machine_is_asked_without_importing_what_computes() -> None:
+    """That takes seconds, in a worker that Ray gives no trial afterwards."""
+    heavy = "{'torch', 'pandas', 'scipy'} & sys.modules.keys()"
+    asked = f"import sys, bench.machines as m; m.facts([], ''); assert not {heavy}"
+    subprocess.run([sys.executable, "-c", asked], check=True)
