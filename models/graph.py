@@ -48,14 +48,13 @@ class Style:
 PAPER = Style()
 
 
-class GCL(nn.Module):
-    """Graph convolutional layer: ``gelu(S A W + b)``, or ``S A W + b`` without the gelu (eq. 2).
+class Convolution(nn.Module):
+    """Graph convolution ``S A W``, the product that costs less first.
 
     Args:
         nodes: (in, out) number of nodes.
         features: (in, out) number of features of a node.
-        style: how to read the equation.
-        head: whether it gives a distribution's means and log variances, which no gelu may bound.
+        gain: of W at first; 1 keeps the variance of what comes in.
         S: ``(out, in)`` fixed adjacency in place of a learnt one, such as pooling by limbs.
     """
 
@@ -65,25 +64,19 @@ class GCL(nn.Module):
         self,
         nodes: tuple[int, int],
         features: tuple[int, int],
-        style: Style = PAPER,
-        head: bool = False,
+        gain: float = 1.0,
         S: Tensor | None = None,
     ) -> None:
         super().__init__()
         nodes_in, nodes_out = nodes
         features_in, features_out = features
-        self.activation = style.activation and not head
         if S is None:
             self.S = nn.Parameter(_initial_adjacency(nodes_in, nodes_out))
         else:
             self.register_buffer("S", S, persistent=False)
-        gain = GELU_GAIN if self.activation else 1.0
-        W = gain * torch.randn(features_in, features_out) / math.sqrt(features_in)
-        if head:
-            W[:, features_out // 2 :] *= LOG_VAR_GAIN
-        self.W = nn.Parameter(W)
-        rows = nodes_out if style.bias == "node" else 1
-        self.b = nn.Parameter(torch.zeros(rows, features_out))
+        self.W = nn.Parameter(
+            gain * torch.randn(features_in, features_out) / math.sqrt(features_in)
+        )
         # The smaller of the two possible middle results makes the cheaper order of products.
         self.nodes_first = nodes_out * features_in * (nodes_in + features_out) <= (
             nodes_in * features_out * (features_in + nodes_out)
@@ -92,11 +85,41 @@ class GCL(nn.Module):
     def forward(self, A: Tensor) -> Tensor:
         """Map ``(nodes in, window, features in)`` to ``(nodes out, window, features out)``."""
         if self.nodes_first:
-            A = _over_features(_over_nodes(self.S, A), self.W)
-        else:
-            A = _over_nodes(self.S, _over_features(A, self.W))
+            return _over_features(_over_nodes(self.S, A), self.W)
+        return _over_nodes(self.S, _over_features(A, self.W))
+
+
+class GCL(Convolution):
+    """Graph convolutional layer: ``gelu(S A W + b)``, or ``S A W + b`` without the gelu (eq. 2).
+
+    Args:
+        nodes: (in, out) number of nodes.
+        features: (in, out) number of features of a node.
+        style: how to read the equation.
+        head: whether it gives a distribution's means and log variances, which no gelu may bound.
+        S: ``(out, in)`` fixed adjacency in place of a learnt one.
+    """
+
+    def __init__(
+        self,
+        nodes: tuple[int, int],
+        features: tuple[int, int],
+        style: Style = PAPER,
+        head: bool = False,
+        S: Tensor | None = None,
+    ) -> None:
+        activation = style.activation and not head
+        super().__init__(nodes, features, GELU_GAIN if activation else 1.0, S)
+        self.activation = activation
+        if head:
+            self.W.data[:, features[1] // 2 :] *= LOG_VAR_GAIN
+        rows = nodes[1] if style.bias == "node" else 1
+        self.b = nn.Parameter(torch.zeros(rows, features[1]))
+
+    def forward(self, A: Tensor) -> Tensor:
+        """Map ``(nodes in, window, features in)`` to ``(nodes out, window, features out)``."""
         # In place it would cost more: autograd copies the gradient of a view written to.
-        A = A + self.b[:, None]
+        A = super().forward(A) + self.b[:, None]
         return _gelu(A) if self.activation else A
 
 

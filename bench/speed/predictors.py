@@ -20,6 +20,7 @@ from bench.listing import PAPER_SPEC
 from bench.speed.measure import Result, Setup, in_turns
 from bench.speed.published import modules
 from bench.speed.work import of_windows, relative, train_step, windows
+from models.graph import Convolution
 from predictors.base import TrainedPredictor
 from predictors.gcn import Dropout, ResidualGCN
 from predictors.hisrep import HisRepItself
@@ -267,12 +268,14 @@ def _give(ours: ResidualGCN, theirs: Any) -> None:
     for (first, second), block in pairs:
         layers += [(first, block.gc1, block.bn1), (second, block.gc2, block.bn2)]
     for layer, convolution, norm in layers:
-        _give_layer(layer.convolution, convolution)
+        _give_products(layer.convolution, convolution)
         layer.norm.load_state_dict(norm.state_dict())
-    _give_layer(ours.leave, theirs.gc7)
+        # Ours has no bias before a normalisation: it moves the mean, and so changes nothing.
+        layer.norm.running_mean -= convolution.bias.repeat(SPEC.nodes)
+    _give_products(ours.leave, theirs.gc7)
+    ours.leave.b.copy_(theirs.gc7.bias[None])
 
 
-def _give_layer(ours: Any, theirs: Any) -> None:
+def _give_products(ours: Convolution, theirs: Any) -> None:
     ours.S.copy_(theirs.att)
     ours.W.copy_(theirs.weight)
-    ours.b.copy_(theirs.bias[None])

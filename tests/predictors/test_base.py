@@ -160,10 +160,7 @@ def test_a_past_longer_than_its_windows_is_refused(name: str) -> None:
 
 
 BEFORE_A_NORM = {
-    # A batch's mean is taken away again, and so is what is added to every row of it.
-    "ltd": ("enter.convolution.b", "0.convolution.b", "1.convolution.b"),
-    "hisrep": ("enter.convolution.b", "0.convolution.b", "1.convolution.b"),
-    # Likewise the mean over the coordinates of a frame.
+    # The mean over the coordinates of a frame is taken away again, and what is added to each.
     "simlpe": ("over_frames.bias",),
 }
 """Biases that the published networks have and that can change nothing in training."""
