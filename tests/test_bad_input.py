@@ -567,6 +567,8 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("speed --json .", (".: no file can be written there; name another place",), {}),
     ("compare a b --csv tiny.yaml/x", ("tiny.yaml/x: no file can be written there",), {}),
     ("speed nothing", ("speed: no row called 'nothing' (known: ",), {}),
+    ("speed ltd", ("speed: 'ltd' needs --against a checkout of wei-mao-2019/LearnTrajDep",), {}),
+    ("speed epoch --malloc default", ("speed: 'epoch' needs --malloc tuned",), {}),
     ("speed --rounds 0", ("--rounds", "greater than or equal to 1"), {}),
     ("speed --threads none", ("--threads", "should be a valid integer"), {}),
     ("speed --malloc jemalloc", ("--malloc", "'jemalloc' is not one of"), {}),

@@ -15,7 +15,7 @@ from bench.errors import InputError, did_you_mean
 from bench.files import atomic_file, writing
 from bench.speed import growth, hgvae, precision, predictors
 from bench.speed.measure import GEMM_SIZE, MALLOC, Result, Setup, in_child, progress
-from bench.speed.published import kind
+from bench.speed.published import KINDS, kind
 
 
 @dataclass(frozen=True)
@@ -64,17 +64,31 @@ def measure(
         if row not in known:
             raise InputError(f"speed: no row called '{row}'{did_you_mean(row, known)}")
     setup = replace(setup, against={kind(path): path.resolve() for path in against})
+    runs = [
+        (part, malloc)
+        for part in PARTS
+        if not part.against or part.against in setup.against
+        for malloc in part.mallocs
+        if malloc in mallocs
+    ]
+    for row in rows:
+        if not any(row in part.rows for part, _ in runs):
+            raise InputError(f"speed: '{row}' {_needed(row)}")
     results: list[Result] = []
-    for part in PARTS:
-        if rows and not set(rows) & set(part.rows):
-            continue
-        if part.against and part.against not in setup.against:
-            continue
-        for malloc in part.mallocs:
-            if malloc in mallocs:
-                progress(f"{', '.join(part.rows)} ({malloc} malloc)")
-                results += in_child(part.work, replace(setup, malloc=malloc))
+    for part, malloc in runs:
+        if not rows or set(rows) & set(part.rows):
+            progress(f"{', '.join(part.rows)} ({malloc} malloc)")
+            results += in_child(part.work, replace(setup, malloc=malloc))
     return results
+
+
+def _needed(row: str) -> str:
+    """Return what a row cannot be measured without."""
+    part = next(part for part in PARTS if row in part.rows)
+    needed = [f"--malloc {' or '.join(part.mallocs)}"]
+    if part.against:
+        needed.insert(0, f"--against a checkout of {KINDS[part.against][0]}")
+    return f"needs {' and '.join(needed)}"
 
 
 def table(results: Sequence[Result]) -> Table:
@@ -93,8 +107,9 @@ def table(results: Sequence[Result]) -> Table:
         "GFLOP/s",
         "note",
         caption=(
-            "median [range] of rounds in turns; ratio: other / ours; published: code of --against; "
-            f"GEMM: as many FLOP at this machine's float32 rate of {GEMM_SIZE}x{GEMM_SIZE} products"
+            r"median \[range] of rounds in turns; ratio: other / ours; published: code of "
+            f"--against; GEMM: as many FLOP at this machine's float32 rate of "
+            f"{GEMM_SIZE}x{GEMM_SIZE} products"
         ),
     )
     for one in results:
