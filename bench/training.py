@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.adam import Adam
 from bench.files import atomic_file, readable
+from bench.lanes import Turns, even, in_lanes
 from bench.motion import Windows, derive_seed
 from bench.precision import Precision, products_in
 from bench.products import CACHED_WINDOWS
@@ -192,11 +193,10 @@ def _epoch(
     motion = data["motion"]
     order = torch.randperm(len(motion), device=motion.device)
     totals: dict[str, Tensor] = {}
-    for number, rows in enumerate(_parts(order, settings.batch_size)):
+    for number, rows in enumerate(_batches(order, settings.batch_size)):
         state.optimizer.clear()
         batch = {name: part[rows] for name, part in data.items()}
-        with products_in(settings.precision, context.device):
-            losses = accumulate(module, batch, settings.at_a_time(context.device), **terms)
+        losses = accumulate(module, batch, settings, **terms)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
             raise TrainingError(
@@ -213,29 +213,56 @@ def _epoch(
     return {"epoch": epoch + 1, **terms, **means}
 
 
-def accumulate(module: Any, batch: Batch, micro_batch: int, **terms: float) -> dict[str, Tensor]:
+def accumulate(
+    module: Any, batch: Batch, settings: TrainSettings, **terms: float
+) -> dict[str, Tensor]:
     """Add the gradient of a batch's mean loss to the parameters, a part of the batch at a time.
 
-    Small parts keep activations in cache and memory low; the gradient is the whole batch's.
+    Small parts keep activations in cache and memory low; the gradient is the whole batch's. While
+    one part goes backward, the next goes forward.
 
     Returns:
         Each loss, averaged over the batch, without a graph.
     """
+    motion = batch["motion"]
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    turns = Turns()
+
+    def part(numbered: tuple[int, Tensor]) -> tuple[dict[str, Tensor], list[Tensor | None]]:
+        number, rows = numbered
+        given = {name: values[rows[0] : rows[-1] + 1] for name, values in batch.items()}
+        share = len(rows) / len(motion)
+        with turns.take(number), products_in(settings.precision, str(motion.device)):
+            losses = module.losses(**given, **terms)
+        slopes = torch.autograd.grad(losses["loss"] * share, weights, allow_unused=True)
+        return {name: value.detach() * share for name, value in losses.items()}, list(slopes)
+
+    count = math.ceil(len(motion) / settings.at_a_time(motion.device.type))
+    parts = torch.arange(len(motion)).tensor_split(even(count, len(motion)))
     totals: dict[str, Tensor] = {}
-    for rows in _parts(torch.arange(len(batch["motion"])), micro_batch):
-        part = {name: given[rows[0] : rows[-1] + 1] for name, given in batch.items()}
-        share = len(rows) / len(batch["motion"])
-        losses = module.losses(**part, **terms)
-        (losses["loss"] * share).backward()
+    for losses, slopes in in_lanes(part, list(enumerate(parts)), motion.device):
+        for weight, slope in zip(weights, slopes, strict=True):
+            _add(weight, slope)
         for name, value in losses.items():
-            totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach() * share
+            totals[name] = totals[name] + value if name in totals else value
     return totals
 
 
-def _parts(rows: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Return parts of at most ``size`` rows and as nearly as can be of one size.
+def _add(weight: Tensor, slope: Tensor | None) -> None:
+    """Add to a weight's gradient."""
+    if slope is None:
+        return
+    if weight.grad is None:
+        # A copy: two weights of a sum are told one and the same tensor as their slope.
+        weight.grad = slope.clone(memory_format=torch.contiguous_format)
+    else:
+        weight.grad += slope
 
-    A last part of a few rows would have a noisy gradient, and no batch statistics.
+
+def _batches(rows: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Return batches of at most ``size`` rows and as nearly as can be of one size.
+
+    A last one of a few rows would have a noisy gradient, and no batch statistics.
     """
     return rows.tensor_split(math.ceil(len(rows) / size))
 

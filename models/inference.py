@@ -4,6 +4,7 @@ Any inference serves any generative model. Windows of a batch never influence ea
 batch may mix windows of many levels.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.adam import Adam
+from bench.lanes import even, in_lanes
 from bench.products import CACHED_WINDOWS
 from bench.settings import Settings
 
@@ -86,9 +88,11 @@ class Map(Inference):
             noise = torch.randn(motion.shape[1:], generator=torch.Generator().manual_seed(0))
             motion = torch.where(occluded, noise.to(motion), motion)
         size = self.batch or (CACHED_WINDOWS if motion.device.type == "cpu" else len(motion))
-        pairs = zip(motion.split(size), occluded.split(size), strict=True)
+        parts = even(math.ceil(len(motion) / size), len(motion))
+        pairs = list(zip(motion.tensor_split(parts), occluded.tensor_split(parts), strict=True))
         with _frozen(model):
-            return torch.cat([self._ascend(model, *pair) for pair in pairs])
+            ascended = in_lanes(lambda pair: self._ascend(model, *pair), pairs, motion.device)
+            return torch.cat(list(ascended))
 
     def _ascend(self, model: "GenerativeImputer", start: Tensor, occluded: Tensor) -> Tensor:
         rows = torch.nonzero(occluded.flatten(), as_tuple=True)[0]

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from bench.adam import Adam
 from bench.datasets.synthetic import Synthetic
 from bench.listing import PAPER_SPEC
-from bench.precision import products_in
 from bench.speed.measure import gflop
 from bench.training import accumulate
 
@@ -42,12 +41,10 @@ def train_step(model: Any, motion: Tensor) -> Callable[[], None]:
     """Return what takes a step of the fit loop on a batch, the KL terms at full weight."""
     settings = model.settings
     optimizer = Adam(model.parameters(), settings.learning_rate, settings.weight_decay)
-    micro_batch = settings.at_a_time(motion.device.type)
 
     def step() -> None:
         optimizer.clear()
-        with products_in(settings.precision, str(motion.device)):
-            accumulate(model, {"motion": motion}, micro_batch, **settings.terms(None))
+        accumulate(model, {"motion": motion}, settings, **settings.terms(None))
         nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step()
 
