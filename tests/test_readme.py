@@ -55,5 +55,5 @@ def test_every_file_it_names_is_there() -> None:
 
 def test_ci_runs_the_readmes_test_command() -> None:
     (command,) = re.findall(r"<!-- tests -->\n```bash\n(.*?)\n```", README, flags=re.DOTALL)
-    assert command == "pip install -e '.[test]' && python -m pytest"
+    assert command == "pip install -e '.[test]' && python -m pytest -n 2 --dist loadfile"
     assert "<!-- tests -->" in (PROJECT / ".ci" / "run").read_text()
