@@ -5,6 +5,7 @@ where a neighbour takes one of two cores for a while, a step takes up to ten tim
 meet only where a part ends.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -47,7 +48,7 @@ def even(count: int, items: int) -> int:
 
     The same with one thread as with many, since draws are by part.
     """
-    return count if count == 1 else min(items, LANES * -(-count // LANES))
+    return count if count == 1 else min(items, LANES * math.ceil(count / LANES))
 
 
 class Turns:

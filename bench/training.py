@@ -232,6 +232,7 @@ def accumulate(
         number, rows = numbered
         given = {name: values[rows[0] : rows[-1] + 1] for name, values in batch.items()}
         share = len(rows) / len(motion)
+        # A lane is a thread of its own, in which autocast has to be switched on anew.
         with turns.take(number), products_in(settings.precision, str(motion.device)):
             losses = module.losses(**given, **terms)
         slopes = torch.autograd.grad(losses["loss"] * share, weights, allow_unused=True)
@@ -240,11 +241,12 @@ def accumulate(
     count = math.ceil(len(motion) / settings.at_a_time(motion.device.type))
     parts = torch.arange(len(motion)).tensor_split(even(count, len(motion)))
     totals: dict[str, Tensor] = {}
-    for losses, slopes in in_lanes(part, list(enumerate(parts)), motion.device):
-        for weight, slope in zip(weights, slopes, strict=True):
-            _add(weight, slope)
-        for name, value in losses.items():
-            totals[name] = totals[name] + value if name in totals else value
+    with products_in(settings.precision, str(motion.device)):
+        for losses, slopes in in_lanes(part, list(enumerate(parts)), motion.device):
+            for weight, slope in zip(weights, slopes, strict=True):
+                _add(weight, slope)
+            for name, value in losses.items():
+                totals[name] = totals[name] + value if name in totals else value
     return totals
 
 

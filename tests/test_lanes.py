@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,8 @@ def test_an_error_in_a_turn_lets_the_next_one_have_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "items", "parts"), [(1, 9, 1), (2, 9, 2), (3, 9, 4), (13, 800, 14), (3, 3, 3)]
+    ("count", "items", "parts"),
+    [(1, 9, 1), (2, 9, 2), (3, 9, 4), (13, 800, 14), (3, 3, 3)],
 )
 def test_no_lane_is_left_over(count: int, items: int, parts: int) -> None:
     assert even(count, items) == parts
@@ -120,6 +122,37 @@ def test_fewer_digits_are_asked_for_in_every_lane() -> None:
         accumulate(network, {"motion": motion}, settings, kl_weight=1.0)
         gradients.append(torch.cat([slope(one) for one in network.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_way_back_has_the_precision_of_the_way_there(threads: int) -> None:
+    seen: list[str] = []
+
+    class Look(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_float32_matmul_precision())
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_float32_matmul_precision())
+            return gradients[0]
+
+    class Looked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.ones(3))
+
+        def losses(self, motion: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": (Look.apply(self.a) * motion).mean()}
+
+    torch.set_num_threads(threads)
+    before = torch.get_float32_matmul_precision()
+    settings = VariationalSettings(micro_batch=2, precision="tf32")
+    accumulate(Looked(), {"motion": torch.ones(8, 3)}, settings)
+    assert seen == 8 * ["high"]
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_two_weights_with_one_slope_have_a_gradient_each() -> None:
