@@ -42,7 +42,7 @@ class TrainSettings(Settings):
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="windows at a time within a batch, whose gradients add up; "
+        description="most windows of a part of a batch, whose gradients add up; "
         "null: what a processor's cache holds, or all on a GPU",
     )
     weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty")
@@ -60,7 +60,7 @@ class TrainSettings(Settings):
     )
 
     def at_a_time(self, device: str) -> int:
-        """Return how many windows of a batch are taken at a time."""
+        """Return how many windows a part of a batch has at most."""
         if self.micro_batch is not None:
             return self.micro_batch
         return CACHED_WINDOWS if device == "cpu" else self.batch_size

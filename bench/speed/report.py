@@ -108,7 +108,7 @@ def table(results: Sequence[Result]) -> Table:
         "note",
         caption=(
             r"median \[range] of rounds in turns; ratio: other / ours; published: code of "
-            f"--against; GEMM: as many FLOP at this machine's float32 rate of "
+            "--against; GEMM: as many FLOP at this machine's float32 rate of "
             f"{GEMM_SIZE}x{GEMM_SIZE} products"
         ),
     )
