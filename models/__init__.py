@@ -1,1 +1,1 @@
-"""Imputers, one file each; the registry finds every file of this folder."""
+"""Imputers and detectors: one file each, found by name; ``base`` says what they implement."""

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from bench.fitting.training import FitContext, TrainSettings, train
 from bench.motion import MotionSpec, Windows
-from bench.training import FitContext, TrainSettings, train
 from models.base import Classifier
 
 KERNEL = 5

@@ -7,15 +7,12 @@ A new one is a new file in this folder with a subclass of ``Imputer``, ``Generat
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from bench.learner import Learner
-
-if TYPE_CHECKING:
-    from models.inference import Inference
+from bench.fitting.learner import Learner
 
 SCORE_BATCH = 100
 
@@ -78,6 +75,14 @@ class Detector(Model):
         return None
 
 
+class Completion(Protocol):
+    """How a generative model completes a window; ``models.inference`` has them."""
+
+    def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
+        """Return ``motion`` completed; hidden entries arrive holding the train mean."""
+        ...
+
+
 class GenerativeImputer(Imputer, Detector):
     """An imputer with a density over windows: it also scores and samples.
 
@@ -89,7 +94,7 @@ class GenerativeImputer(Imputer, Detector):
     map_rate: ClassVar[float] = 1.0
     """Step of MAP ascent, mm, unless the protocol gives another (the paper's, sec. 6.3)."""
 
-    inference: "Inference | None" = None
+    inference: Completion | None = None
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Complete by the chosen inference; raises RuntimeError if none was chosen."""

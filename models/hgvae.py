@@ -24,9 +24,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from bench.fitting.precision import exact_product
+from bench.fitting.training import FitContext, VariationalSettings, train
 from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
-from bench.precision import exact_product
-from bench.training import FitContext, VariationalSettings, train
 from models.base import GenerativeImputer
 from models.gaussian import Gaussian, SharedNoise
 from models.graph import GCB, GCL, Bias, Residual, Style, weighted_sum

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from bench.settings import Settings
+from bench.core.settings import Settings
 from models.base import Imputer
 
 

@@ -4,8 +4,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
-from bench.training import FitContext
 from models.principal import PrincipalDetector
 
 

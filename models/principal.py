@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bench.core.settings import Settings
+from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
-from bench.settings import Settings
-from bench.training import FitContext
 from models.base import Detector
 
 # Deviations a hundred thousand times smaller than the largest are near what float32 rounds off.

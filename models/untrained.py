@@ -1,7 +1,7 @@
 """An HG-VAE that has learnt nothing."""
 
+from bench.fitting.training import FitContext
 from bench.motion import Windows
-from bench.training import FitContext
 from models.hgvae import HGVAE
 
 

@@ -7,8 +7,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from bench.fitting.training import FitContext, VariationalSettings, train
 from bench.motion import MotionSpec, Windows
-from bench.training import FitContext, VariationalSettings, train
 from models.base import GenerativeImputer
 from models.gaussian import Gaussian, SharedNoise
 

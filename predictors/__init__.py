@@ -1,1 +1,1 @@
-"""Downstream predictors, one file each; the registry finds every file of this folder."""
+"""Predictors of the motion that follows: one file each, found by name; see ``base``."""

@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.learner import Learner
+from bench.fitting.learner import Learner
+from bench.fitting.training import FitContext, TrainSettings, train
 from bench.motion import MotionSpec, Windows
-from bench.motion.occlusion import Mechanism
-from bench.training import FitContext, TrainSettings, train
+from bench.motion.mechanisms.base import Mechanism
 
 PUBLISHED_JOINTS = 22
 """Joints of the Human3.6M benchmark, for which papers count parameters."""

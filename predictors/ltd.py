@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bench.fitting.precision import exact_product
 from bench.motion import MotionSpec, dct_matrix, from_nodes, to_nodes
-from bench.precision import exact_product
 from predictors.base import TrainedPredictor
 from predictors.gcn import GCNSettings, ResidualGCN
 

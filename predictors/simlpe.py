@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from bench.fitting.precision import exact
 from bench.motion import MotionSpec, dct_matrix
-from bench.precision import exact
 from predictors.base import METRE, TrainedPredictor, position_error
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.registry import INFERENCES, MODELS
-from bench.training import FitContext
+from bench.core.registry import INFERENCES, MODELS
+from bench.fitting.training import FitContext
 from models.base import Imputer
 from tests.conftest import TINY, Bench, run_of, walk
 from tests.predictors.helpers import SMALL as PREDICTORS

@@ -22,13 +22,13 @@ import pytest
 import torch
 import yaml
 
-from bench import results
+from bench.analysis import results
+from bench.core.errors import InputError
+from bench.core.registry import plugins
 from bench.datasets.archive import File
 from bench.datasets.npy import array_of
-from bench.errors import InputError
-from bench.registry import plugins
-from bench.store import Store
-from bench.training import FitContext, TrainSettings, train
+from bench.fitting.training import FitContext, TrainSettings, train
+from bench.sweep.store import Store
 from models.mean import Mean
 from tests.conftest import PROJECT, TINY, Bench, walk
 from tests.test_plugins import MODEL, unload
@@ -44,7 +44,7 @@ SOURCES = [
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.figures.write_all", lambda *_: [])
+    monkeypatch.setattr("bench.report.page.figures.write_all", lambda *_: [])
     torch.set_num_threads(1)
     unload()
     yield

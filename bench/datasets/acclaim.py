@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from bench.core.errors import InputError
 from bench.datasets.archive import File
-from bench.errors import InputError
 from bench.motion import Skeleton
 
 ROOT = "root"

@@ -36,11 +36,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bench.core.errors import InputError
 from bench.datasets.acclaim import joints_of, read_skeleton
 from bench.datasets.acclaim_motion import FPS, read_motion
 from bench.datasets.archive import File, tree
 from bench.datasets.base import Dataset, Source, check_length, data_root
-from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import KEPT, body
 from bench.motion.kinematics import neighbours, orient, rotations_between

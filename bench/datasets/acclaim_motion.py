@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from bench.core.errors import InputError
 from bench.datasets.acclaim import (
     ANGLES,
     MEND,
@@ -27,7 +28,6 @@ from bench.datasets.acclaim import (
     shown,
 )
 from bench.datasets.archive import File
-from bench.errors import InputError
 
 FPS = 120.0
 """Frames per second of CMU and HDM05, whose motion files do not state any."""

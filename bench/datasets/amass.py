@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.archive import LARGEST, UNREADABLE, File, reason_of, tree
+from bench.core.errors import InputError, reason_of
+from bench.datasets.archive import LARGEST, UNREADABLE, File, tree
 from bench.datasets.base import Dataset, Source, check_length, data_root
 from bench.datasets.npy import array_of
-from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import JOINTS, KEPT, body
 from bench.motion.kinematics import orient, resample_rotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
-from bench.errors import InputError
+from bench.core.errors import InputError, reason_of
 
 LARGEST = 2**29
 """Bytes of a file that are read at most; a larger one is no motion, or a zip bomb."""
@@ -80,11 +80,6 @@ class File:
             raise InputError(
                 f"{self}: cannot be read ({reason_of(error)}); fetch it again"
             ) from None
-
-
-def reason_of(error: Exception) -> str:
-    """Return what an error says, in one line that is not too long to be read."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def tree(place: Path, *suffixes: str) -> list[File]:

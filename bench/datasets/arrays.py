@@ -26,16 +26,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bench.datasets.archive import LARGEST, File, reason_of, tree
+from bench.core.errors import InputError, did_you_mean, reason_of
+from bench.core.settings import Settings
+from bench.datasets.archive import LARGEST, File, tree
 from bench.datasets.base import Dataset, Source, check_length, check_table
 from bench.datasets.npy import array_of
 from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
 from bench.datasets.synthetic import SKELETON
-from bench.errors import InputError, did_you_mean
 from bench.motion import Skeleton
 from bench.motion.body import KEPT
 from bench.motion.kinematics import facing, resample_positions
-from bench.settings import Settings
 
 LAYOUT = "motion.yaml"
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet")

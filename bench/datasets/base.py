@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bench.core.errors import InputError, legible
+from bench.core.settings import Settings
 from bench.datasets.archive import HEAD, File
-from bench.errors import InputError, legible
 from bench.motion import Skeleton, Windows
-from bench.settings import Settings
 
 SPLITS = ("train", "valid", "test")
 LONGEST = 2**18

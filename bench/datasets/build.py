@@ -32,12 +32,12 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 
-from bench.code import code_version
+from bench.core.code_versions import code_version
+from bench.core.errors import InputError
+from bench.core.files import atomic_file, readable
 from bench.datasets import cut as cutting
 from bench.datasets.base import SPLITS, Data, Dataset, Source
 from bench.datasets.cut import FACTS, RECORDINGS, Kept, cut, open_windows
-from bench.errors import InputError
-from bench.files import atomic_file, readable
 
 T = TypeVar("T")
 
@@ -253,7 +253,7 @@ def _each(dataset: Dataset, missing: Sequence[Kept]) -> Generator[str, None, Non
     if workers < 2:
         yield from map(read, left)
         return
-    from bench.registry import plugins
+    from bench.core.registry import plugins
 
     context = get_context("spawn")
     started = context.Event()
@@ -285,7 +285,7 @@ def _imports_its_parents_script() -> bool:
 
 def _prepare(plugins: tuple[Path, ...], started: Event) -> None:
     """Make known to another process what the user's own files define."""
-    from bench.registry import load_plugin
+    from bench.core.registry import load_plugin
 
     started.set()
     # An interrupt reaches every process of a terminal; the first one tells the others to stop.

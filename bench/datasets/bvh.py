@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from bench.core.errors import InputError, did_you_mean
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source, check_length
 from bench.datasets.bvh_file import MEND, BVHFile, bare, numbers_of, read_bvh
 from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, rig_of
 from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
 from bench.datasets.synthetic import SKELETON
-from bench.errors import InputError, did_you_mean
 from bench.motion import Skeleton
 from bench.motion.body import KEPT
 from bench.motion.kinematics import facing

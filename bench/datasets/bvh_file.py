@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.archive import File, reason_of
+from bench.core.errors import InputError, reason_of
+from bench.datasets.archive import File
 from bench.datasets.base import check_length
-from bench.errors import InputError
 from bench.motion.kinematics import resample_positions, resample_rotations
 
 MEND = "fetch or export the file again"

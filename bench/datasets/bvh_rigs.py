@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
+from bench.core.errors import did_you_mean
+from bench.core.settings import Settings
 from bench.datasets.bvh_file import bare
-from bench.errors import did_you_mean
 from bench.motion.body import KEPT
-from bench.settings import Settings
 
 Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
 COLLARS = ("left_collar", "right_collar")

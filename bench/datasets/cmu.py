@@ -18,11 +18,11 @@ from typing import ClassVar
 
 import pandas as pd
 
+from bench.core.errors import InputError, reason_of
 from bench.datasets.acclaim_body import AcclaimBody, beside
-from bench.datasets.archive import File, reason_of
+from bench.datasets.archive import File
 from bench.datasets.base import Source
 from bench.datasets.cmu_actions import ACTION_OF
-from bench.errors import InputError
 
 INDEX = "index.csv"
 _NAME = re.compile(r"([0-9]{1,4})_([0-9]{1,4})\.amc", re.IGNORECASE)

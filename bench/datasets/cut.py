@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.core.errors import InputError
+from bench.core.files import atomic_folder, readable
 from bench.datasets.base import SPLITS, Dataset, Source
-from bench.errors import InputError
-from bench.files import atomic_folder, readable
 from bench.motion import Windows
 
 FACTS = "dataset.json"

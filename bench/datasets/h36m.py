@@ -36,9 +36,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.spatial.transform import Rotation
 
-from bench.datasets.archive import File, reason_of
+from bench.core.errors import InputError, reason_of
+from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source, check_length, check_table, data_root
-from bench.errors import InputError
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.kinematics import resample_rotations
 

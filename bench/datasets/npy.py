@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.datasets.archive import reason_of
+from bench.core.errors import reason_of
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

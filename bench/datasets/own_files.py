@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
-from bench import plain
+from bench.core import safe_yaml
+from bench.core.errors import InputError
+from bench.core.settings import Settings
+from bench.core.validation import validated
 from bench.datasets.archive import HEAD, File, tree
 from bench.datasets.base import SPLITS, data_root
-from bench.errors import InputError
 from bench.motion import derive_seed
-from bench.settings import Settings
-from bench.validation import validated
 
 Description = TypeVar("Description", bound=Settings)
 
@@ -112,7 +112,7 @@ def described(cls: type[Description], path: Path) -> Description:
 def _parsed(cls: type[Description], path: Path, text: bytes) -> Description:
     """Return what a text says; ``path`` is what messages call it."""
     try:
-        raw = plain.parse(text)
+        raw = safe_yaml.parse(text)
     except ValueError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):

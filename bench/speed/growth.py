@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.figures import save
-from bench.listing import PAPER_SPEC, skeleton_of
 from bench.motion import MotionSpec
+from bench.protocol.listing import PAPER_SPEC, skeleton_of
+from bench.report.figures import save
 from bench.speed.hgvae import ascent
 from bench.speed.measure import Setup, gflop, in_child, peak_memory, progress, seconds
 from bench.speed.work import train_step
 from models.hgvae import HGVAE
-from models.inference import Map
+from models.inference.map import Map
 
 SIZES: dict[str, tuple[int, ...]] = {
     "batch": (25, 50, 100, 200),

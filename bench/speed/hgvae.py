@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.listing import PAPER_SPEC
+from bench.fitting.training import FitContext, train
 from bench.motion import Windows
+from bench.protocol.listing import PAPER_SPEC
 from bench.speed.measure import (
     Result,
     Setup,
@@ -21,9 +22,8 @@ from bench.speed.measure import (
 )
 from bench.speed.published import PublishedHGVAE, given_noise
 from bench.speed.work import hide, of_windows, relative, train_step, windows
-from bench.training import FitContext, train
 from models.hgvae import HGVAE
-from models.inference import Map
+from models.inference.map import Map
 
 WINDOWS = 800
 STEPS = 10

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench.listing import PAPER_SPEC
-from bench.precision import Precision
+from bench.fitting.precision import Precision
+from bench.protocol.listing import PAPER_SPEC
 from bench.speed.hgvae import PUBLISHED, WINDOWS
 from bench.speed.measure import Result, Setup, against_gemm, gemm_rate, in_turns
 from bench.speed.published import PublishedHGVAE

@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from bench.listing import PAPER_SPEC
+from bench.protocol.listing import PAPER_SPEC
 from bench.speed.measure import Result, Setup, in_turns
 from bench.speed.published import modules
 from bench.speed.work import of_windows, relative, train_step, windows

@@ -17,7 +17,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 from models.gaussian import Gaussian
 from models.graph import GCB, GCL
 from models.hgvae import HGVAE

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bench import provenance
-from bench.errors import InputError, did_you_mean
-from bench.files import atomic_file, writing
+from bench.core import provenance
+from bench.core.errors import InputError, did_you_mean
+from bench.core.files import atomic_file, writing
 from bench.speed import growth, hgvae, precision, predictors
 from bench.speed.measure import GEMM_SIZE, MALLOC, Result, Setup, in_child, progress
 from bench.speed.published import KINDS, kind

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.adam import Adam
 from bench.datasets.synthetic import Synthetic
-from bench.listing import PAPER_SPEC
+from bench.fitting.adam import Adam
+from bench.fitting.training import accumulate
+from bench.protocol.listing import PAPER_SPEC
 from bench.speed.measure import gflop
-from bench.training import accumulate
 
 HIDDEN = 0.1
 """Share of features that MAP completes."""

@@ -10,14 +10,14 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from bench import plan, sweep
 from bench.datasets.base import Data
 from bench.datasets.build import load
-from bench.plan import Cell
-from bench.protocol import Protocol
-from bench.resolving import resolve
-from bench.store import Store
-from bench.trials import Workspace
+from bench.protocol.resolving import resolve
+from bench.protocol.schema import Protocol
+from bench.sweep import executors, plan
+from bench.sweep.jobs import Cell
+from bench.sweep.store import Store
+from bench.sweep.workspace import Workspace
 from tests.conftest import PROJECT
 
 QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process
@@ -71,12 +71,12 @@ class Fitted:
             shutil.rmtree(self.store.folder / name, ignore_errors=True)
 
     def run(
-        self, executor: sweep.Executor, chosen: Callable[[Cell], bool] = lambda cell: True
+        self, executor: executors.Executor, chosen: Callable[[Cell], bool] = lambda cell: True
     ) -> list[Cell]:
         """Plan and run what chosen cells are missing, as ``bench run`` does, and return them."""
         cells = [cell for cell in self.plan().to_do(self.store).cells if chosen(cell)]
-        trials = sweep.trials(self.protocol, (), cells)
-        sweep.run(self.workspace, trials, executor, QUIET)
+        trials = executors.trials(self.protocol, (), cells)
+        executors.run(self.workspace, trials, executor, QUIET)
         assert all(self.store.has_cell(cell.key) for cell in cells)
         return cells
 
@@ -90,5 +90,5 @@ def fitted(raw: dict[str, Any], folder: Path) -> Fitted:
 
     foreign = {label: loaded(dataset) for label, dataset in protocol.foreign.items()}
     made = Fitted(protocol, store, loaded(protocol.dataset), foreign)
-    sweep.run(made.workspace, sweep.trials(protocol, made.plan().fits, ()), "local", QUIET)
+    executors.run(made.workspace, executors.trials(protocol, made.plan().fits, ()), "local", QUIET)
     return made

@@ -8,11 +8,11 @@ import functools
 import pytest
 import torch
 
-from bench.listing import PAPER_SPEC
+from bench.protocol.listing import PAPER_SPEC
 from bench.speed import hgvae
 from bench.speed.work import of_windows, train_step, windows
 from models.hgvae import HGVAE
-from models.inference import Map
+from models.inference.map import Map
 from tests.benchmarks.conftest import Report
 
 

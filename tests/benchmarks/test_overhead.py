@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench import cluster, metrics
-from bench.executions import standing
-from bench.plan import DEGRADED, Cell, Fit
-from bench.registry import INFERENCES
+from bench import metrics
+from bench.core.registry import INFERENCES
 from bench.speed.measure import seconds
-from bench.times import overhead
+from bench.sweep import cluster
+from bench.sweep.executions import standing
+from bench.sweep.jobs import DEGRADED, Cell, Fit
+from bench.sweep.times import overhead
 from models.base import Detector, GenerativeImputer, Imputer, Model
 from tests.benchmarks.sweeps import QUIET, Fitted, fitted, occlusion
 

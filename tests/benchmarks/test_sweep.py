@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from bench import cluster, times
-from bench.plan import Cell
 from bench.speed.measure import seconds
+from bench.sweep import cluster, times
+from bench.sweep.jobs import Cell
 from tests.benchmarks.sweeps import QUIET, Fitted, fitted, occlusion
 
 ROUNDS = 2

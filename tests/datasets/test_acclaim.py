@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.core.errors import InputError
 from bench.datasets.acclaim import read_skeleton
 from bench.datasets.acclaim_motion import AcclaimMotion, read_motion
 from bench.datasets.archive import File
-from bench.errors import InputError
 from bench.motion import forward_kinematics, rotation_matrices
 from tests.datasets.acclaim_text import Rig, TextBone, Vector, rig_of, words_of
 

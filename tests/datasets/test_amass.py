@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from bench.core.errors import InputError
 from bench.datasets import build
 from bench.datasets.amass import AMASS, REST, rotations_of
 from bench.datasets.archive import File
 from bench.datasets.base import Source
 from bench.datasets.build import load
-from bench.errors import InputError
 from bench.motion.body import JOINTS, KEPT
 
 TRAIN = [

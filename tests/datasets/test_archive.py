@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import InputError
 from bench.datasets.archive import File, tree
-from bench.errors import InputError
 
 
 def _archive(path: Path, name: str = "a.bvh", method: int = zipfile.ZIP_DEFLATED) -> Path:

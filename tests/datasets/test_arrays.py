@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from bench.core.errors import InputError
 from bench.datasets.archive import File
 from bench.datasets.arrays import Arrays
 from bench.datasets.base import Dataset, Source
 from bench.datasets.build import load
 from bench.datasets.bvh import BVH
 from bench.datasets.synthetic import BODY
-from bench.errors import InputError
 from bench.motion.body import KEPT
 from bench.motion.kinematics import resample_positions
 from tests.conftest import PROJECT, Bench

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench import code
+from bench.core import code_versions
+from bench.core.errors import InputError
 from bench.datasets import build
 from bench.datasets.archive import File
 from bench.datasets.base import Data, Dataset, Source
 from bench.datasets.build import load
 from bench.datasets.synthetic import SKELETON, Synthetic
-from bench.errors import InputError
 from bench.motion import Skeleton
 from tests.conftest import PROJECT
 
@@ -260,13 +260,13 @@ def test_windows_are_made_anew_if_their_cutting_is_edited(
     dataset = Synthetic(subjects=4, seconds=2.5, stride=20)
     before = load(dataset, None, tmp_path).fingerprint
     assert load(dataset, None, tmp_path).fingerprint == before
-    read = code._read
+    read = code_versions._read
 
     def edited(name: str) -> tuple[str, tuple[str, ...]]:
         version, imported = read(name)
         return ("edited" if name == "bench.datasets.cut" else version), imported
 
-    monkeypatch.setattr(code, "_read", edited)
+    monkeypatch.setattr(code_versions, "_read", edited)
     assert load(dataset, None, tmp_path).fingerprint != before
 
 

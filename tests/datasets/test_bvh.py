@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
+from bench.core.errors import InputError
 from bench.datasets.archive import File
 from bench.datasets.base import Source
 from bench.datasets.build import load
 from bench.datasets.bvh import BVH
 from bench.datasets.bvh_file import read_bvh
 from bench.datasets.synthetic import BODY
-from bench.errors import InputError
 from bench.motion.body import JOINTS, KEPT
 from tests.datasets.acclaim_reference import about, apply, bones_of, ends_of, frames_of, multiply
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from bench.core.errors import InputError
 from bench.datasets.acclaim import read_skeleton
 from bench.datasets.acclaim_body import MEAN, MEAN_BONES, SKELETON, body_positions
 from bench.datasets.acclaim_motion import AcclaimMotion, read_motion
@@ -24,7 +25,6 @@ from bench.datasets.cmu_expmap import (
     joint_rotations,
     rows_of,
 )
-from bench.errors import InputError
 from bench.motion import forward_kinematics, rotation_matrices
 from bench.motion.body import KEPT
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.errors import InputError
 from bench.datasets.archive import File
 from bench.datasets.base import Data, Source
 from bench.datasets.build import load
@@ -20,7 +21,6 @@ from bench.datasets.cmu_expmap import (
     joint_rotations,
     rows_of,
 )
-from bench.errors import InputError
 from bench.motion import forward_kinematics, rotation_matrices
 
 

@@ -22,7 +22,9 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from bench import inventory
+from bench.commands import inventory
+from bench.commands.unpack import unpack
+from bench.core.errors import InputError
 from bench.datasets.amass import AMASS
 from bench.datasets.archive import File
 from bench.datasets.arrays import Arrays
@@ -35,8 +37,6 @@ from bench.datasets.cmu_published import CMUPublished
 from bench.datasets.h36m import H36M
 from bench.datasets.hdm05 import HDM05
 from bench.datasets.own_files import kind_of
-from bench.download import unpack
-from bench.errors import InputError
 from tests.conftest import PROJECT
 from tests.datasets import damage
 from tests.datasets.damage import Damage, in_a_member, with_member

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from bench.core.errors import InputError
 from bench.datasets.archive import File
 from bench.datasets.base import Source
 from bench.datasets.build import load
 from bench.datasets.h36m import H36M, KNOWN_FILES, rows_of
-from bench.errors import InputError
 
 PARENTS = [0, 1, 2, 3, 4, 5, 1, 7, 8, 9, 10, 1, 12, 13, 14, 15, 13, 17, 18, 19, 20, 21, 20, 23]
 PARENTS += [13, 25, 26, 27, 28, 29, 28, 31]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.errors import InputError
 from bench.datasets.cmu import CMU
 from bench.datasets.hdm05 import HDM05
-from bench.errors import InputError
 
 CLIP = "hdm05_asfamc/bd/HDM_bd_lieDownFloor_003_120.amc"
 

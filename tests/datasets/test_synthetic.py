@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bench.commands.describe import LEVELS, TRIVIAL, _errors, dct_energy
 from bench.datasets.base import Data, Source
 from bench.datasets.build import load
 from bench.datasets.cmu_expmap import CMUExpmap
@@ -20,8 +21,8 @@ from bench.datasets.synthetic import (
     _mirror,
     take,
 )
-from bench.describe import LEVELS, TRIVIAL, _errors, dct_energy
-from bench.motion.occlusion import Features, Level
+from bench.motion.mechanisms.base import Level
+from bench.motion.mechanisms.features import Features
 
 
 def recordings(dataset: Synthetic) -> list[tuple[Source, NDArray[np.float32]]]:

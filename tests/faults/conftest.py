@@ -20,9 +20,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.cluster import SETTINGS
-from bench.files import PASSING
-from bench.status import Status
+from bench.core.files import PASSING
+from bench.sweep.cluster import SETTINGS
+from bench.sweep.status import Status
 from tests.conftest import PROJECT, TINY, Ended
 
 PLUGIN = Path(__file__).with_name("plugin.py")
@@ -65,7 +65,7 @@ class Driver:
     """
 
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["bench.cli", "bench.run", "bench.watching"])
+    processes.set_forkserver_preload(["bench.cli", "bench.commands.run", "bench.sweep.tune_hooks"])
 
     def __init__(self, arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
         with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1", **SETTINGS}):
@@ -105,8 +105,8 @@ def _be_bench(
     arguments: list[str], folder: Path, environment: dict[str, str], told: list[Path]
 ) -> None:
     """Run the command line as a process of its own session, without figures."""
-    from bench import figures
     from bench.cli import main
+    from bench.report import figures
 
     # Drawing takes longer than all the rest of so small a run.
     figures.write_all = lambda *_: []

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.settings import Settings
+from bench.core.settings import Settings
 from models.base import Imputer
 from models.vae import VAE
 

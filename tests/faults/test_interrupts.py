@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.status import Status
+from bench.sweep.status import Status
 from tests.conftest import Bench
 from tests.faults.conftest import (
     PATIENCE,

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.records import CELL
-from bench.trials import WORKER_DEATHS
+from bench.analysis.records import CELL
+from bench.sweep.worker import WORKER_DEATHS
 from tests.conftest import TINY, Bench
 from tests.faults.conftest import (
     LOCAL,

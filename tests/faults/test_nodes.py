@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.code import PROJECT as SOURCES
-from bench.status import Status
+from bench.core.code_versions import PROJECT as SOURCES
+from bench.sweep.status import Status
 from tests.conftest import PROJECT
 from tests.faults.conftest import (
     PATIENCE,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.fitting.training import FitContext
 from bench.motion import Windows
-from bench.training import FitContext
 from models.action_classifier import ActionClassifier
 from tests.conftest import walk
 

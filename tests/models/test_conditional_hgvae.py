@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.listing import PAPER_SPEC
+from bench.fitting.training import FitContext
 from bench.motion import Windows
-from bench.training import FitContext
+from bench.protocol.listing import PAPER_SPEC
 from models.conditional_hgvae import ConditionalHGVAE
 from models.gaussian import Gaussian
 from models.hgvae import HGVAE

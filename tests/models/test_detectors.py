@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from bench.datasets.synthetic import SKELETON
 from bench.motion import Windows
-from bench.motion.corruption import Noise
+from bench.motion.corruptions.noise import Noise
 from models.base import Detector
 from models.mahalanobis import Mahalanobis
 from models.nearest import Nearest

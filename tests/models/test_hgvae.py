@@ -13,9 +13,9 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from bench.datasets.build import load
 from bench.datasets.synthetic import SKELETON, Synthetic
-from bench.listing import PAPER_SPEC
+from bench.fitting.training import FitContext
 from bench.motion import Windows, dct_matrix
-from bench.training import FitContext
+from bench.protocol.listing import PAPER_SPEC
 from models.gaussian import Gaussian
 from models.graph import GCL
 from models.hgvae import HGVAE

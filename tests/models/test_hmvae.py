@@ -6,8 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from bench.datasets.synthetic import SKELETON
-from bench.listing import PAPER_SPEC
 from bench.motion import MotionSpec, Skeleton, Windows
+from bench.protocol.listing import PAPER_SPEC
 from models.hgvae import HGVAE
 from models.hmvae import HMVAE
 from tests.models.test_hgvae import divergence, fixed_draw, nats

@@ -9,11 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core.registry import MODELS
 from bench.motion import MotionSpec, Windows
-from bench.motion.occlusion import Features, Level
-from bench.registry import MODELS
+from bench.motion.mechanisms.base import Level
+from bench.motion.mechanisms.features import Features
 from models.base import GenerativeImputer, Imputer
-from models.inference import Map, Mean, Reconstruct
+from models.inference.map import Map
+from models.inference.mean import Mean
+from models.inference.reconstruct import Reconstruct
 from tests.conftest import walk
 from tests.models.test_hgvae import SMALL
 

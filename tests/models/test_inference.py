@@ -8,15 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.adam import Adam
+from bench.fitting.adam import Adam
 from bench.motion import Windows
-from bench.motion.corruption import Noise
-from bench.motion.occlusion import Features, Level
-from models import inference
+from bench.motion.corruptions.noise import Noise
+from bench.motion.mechanisms.base import Level
+from bench.motion.mechanisms.features import Features
 from models.base import GenerativeImputer
 from models.hgvae import HGVAE
 from models.hmvae import HMVAE
-from models.inference import Map, Mean, Reconstruct
+from models.inference import base
+from models.inference.map import Map
+from models.inference.mean import Mean
+from models.inference.reconstruct import Reconstruct
 from models.vae import VAE
 from tests.conftest import walk
 from tests.models.test_hgvae import SMALL, small
@@ -222,7 +225,7 @@ def optimizers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Tensor], floa
             made.append((parameters, rate))
             super().__init__(parameters, rate)
 
-    monkeypatch.setattr(inference, "Adam", Spy)
+    monkeypatch.setattr(base, "Adam", Spy)
     return made
 
 

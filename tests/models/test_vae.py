@@ -10,9 +10,9 @@ from scipy.special import erf
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from bench.listing import PAPER_SPEC
+from bench.fitting.training import FitContext
 from bench.motion import Windows
-from bench.training import FitContext
+from bench.protocol.listing import PAPER_SPEC
 from models.base import Model
 from models.vae import VAE
 from tests.conftest import walk

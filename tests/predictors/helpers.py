@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bench.core.registry import PREDICTORS
 from bench.datasets.synthetic import BODY, SKELETON
-from bench.learner import Learner
+from bench.fitting.learner import Learner
 from bench.motion import MotionSpec, Windows
-from bench.registry import PREDICTORS
 from tests.conftest import walk
 
 SMALL: dict[str, dict[str, Any]] = {

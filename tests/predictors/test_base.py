@@ -10,11 +10,12 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.learner import Learner
+from bench.core.registry import PREDICTORS
+from bench.fitting.learner import Learner
+from bench.fitting.training import FitContext, Progress
 from bench.motion import MotionSpec, Windows
-from bench.motion.occlusion import Features, Level
-from bench.registry import PREDICTORS
-from bench.training import FitContext, Progress
+from bench.motion.mechanisms.base import Level
+from bench.motion.mechanisms.features import Features
 from predictors.base import TrainedPredictor, position_error
 from predictors.zero_velocity import ZeroVelocity
 from tests.predictors.helpers import SMALL, build, gait, going_on, settings_for

@@ -6,7 +6,7 @@ import scipy.fft
 import torch
 from numpy.typing import NDArray
 
-from bench.learner import Learner
+from bench.fitting.learner import Learner
 from predictors.simlpe import SiMLPe
 from tests.predictors.helpers import H36M, SMALL, build, going_on, weights_of
 

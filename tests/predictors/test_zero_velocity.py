@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from bench.registry import PREDICTORS
+from bench.core.registry import PREDICTORS
 from predictors.zero_velocity import ZeroVelocity
 from tests.predictors.helpers import going_on
 

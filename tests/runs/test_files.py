@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.records import COLUMNS
+from bench.analysis.records import COLUMNS
 from tests.conftest import Bench
 from tests.runs.conftest import FITS, latest, texts
 

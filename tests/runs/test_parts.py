@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from bench.times import Overhead
-from bench.trials import available_cpus
+from bench.sweep.cluster import available_cpus
+from bench.sweep.times import Overhead
 from tests.conftest import TINY, Bench
 from tests.runs.conftest import (
     CELLS,

@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from bench.datasets.build import load
 from bench.motion import Windows
-from bench.motion.corruption import Noise
-from bench.motion.occlusion import Features, Level
-from bench.resolving import resolve
+from bench.motion.corruptions.noise import Noise
+from bench.motion.mechanisms.base import Level
+from bench.motion.mechanisms.features import Features
+from bench.protocol.resolving import resolve
 from tests.conftest import TINY
 from tests.runs.conftest import latest, scored
 

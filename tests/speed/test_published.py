@@ -7,7 +7,7 @@ import pytest
 
 import models.hgvae
 from bench.cli import main
-from bench.errors import InputError
+from bench.core.errors import InputError
 from bench.speed.published import kind, modules
 
 

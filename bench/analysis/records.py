@@ -1,0 +1,270 @@
+"""From the store's cells to the two tidy tables that everything else reads.
+
+``windows``: one row per cell, window and metric. ``records``: one row per cell and metric, with a
+95 % interval over recordings. Their columns are a public interface.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis import statistics
+from bench.protocol.schema import Comparison
+from bench.sweep.jobs import Cell
+from bench.sweep.plan import Plan
+from bench.sweep.status import Status
+from bench.sweep.store import Store
+
+CELL = ["dataset", "split", "model", "inference", "predictor", "mechanism", "level", "seed"]
+COLUMNS = [
+    *CELL[:-1],
+    "share",
+    "seed",
+    "horizon_ms",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n",
+    "status",
+]
+WINDOW_COLUMNS = [
+    *CELL[:-1],
+    "share",
+    "seed",
+    "window",
+    "source",
+    "action",
+    "horizon_ms",
+    "metric",
+    "value",
+]
+SUMMARY = ["share", "value", "low", "high", "n", "recordings", "seeds"]
+CONDITION = ["mechanism", "level"]
+IMPUTER = ["model", "inference"]
+UNFINISHED = ("failed", "skipped")
+"""The ``status`` of rows without a value."""
+
+
+def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
+    """Return every finished cell's values, one row per window and metric."""
+    there = (cell for cell in plan.cells if store.has_cell(cell.key))
+    return long(((cell, store.load_cell(cell.key)) for cell in there), dataset)
+
+
+def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFrame:
+    """Return what cells found, one row per window each, as one row per cell, window and metric."""
+    cells: list[Cell] = []
+    alike: dict[tuple[str, ...], list[tuple[int, pd.DataFrame]]] = {}
+    for cell, wide in found:
+        alike.setdefault(tuple(wide.columns), []).append((len(cells), wide))
+        cells.append(cell)
+    if not cells:
+        return pd.DataFrame(columns=WINDOW_COLUMNS)
+    table = pd.concat([_melted(tables) for tables in alike.values()], ignore_index=True)
+    table = table.iloc[table["cell"].argsort(kind="stable")]
+    cell_of = table["cell"].to_numpy()
+    # What is of a whole set is of none of its windows, and the other way round.
+    judged = np.array([bool(cell.judge) for cell in cells])[cell_of]
+    kept = ~(judged & table["value"].isna().to_numpy())
+    named = pd.DataFrame([labels(cell) for cell in cells], columns=CELL[1:])
+    told = named.take(cell_of[kept]).reset_index(drop=True)
+    table = pd.concat([told, table[kept].reset_index(drop=True)], axis=1).assign(dataset=dataset)
+    codes, metrics = pd.factorize(table["metric"])
+    parts = [str(metric).partition("@") for metric in metrics]
+    table["metric"] = pd.Index([name for name, _, _ in parts]).take(codes)
+    horizons = np.array([float(horizon) if horizon else np.nan for _, _, horizon in parts])
+    table["horizon_ms"] = horizons[codes]
+    return table[WINDOW_COLUMNS]
+
+
+def _melted(tables: list[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
+    """Return tables of the same columns, each with its number as ``cell``, one row per metric."""
+    wide = pd.concat([table for _, table in tables], ignore_index=True)
+    wide["cell"] = np.repeat([number for number, _ in tables], [len(one) for _, one in tables])
+    return wide.melt(id_vars=["cell", "window", "source", "action", "share"], var_name="metric")
+
+
+def records(
+    values: pd.DataFrame,
+    plan: Plan,
+    statuses: Iterable[Status],
+    dataset: str,
+    references: Sequence[str],
+) -> pd.DataFrame:
+    """Return one row per cell and metric, and one per cell that has no values."""
+    done = summarise(values, [*CELL, "horizon_ms"], references).assign(status="done")
+    unfinished = pd.DataFrame(_without_values(plan, statuses, values, dataset))
+    table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
+    for column in ("share", "horizon_ms", "value", "low", "high"):
+        table[column] = table[column].astype(np.float64)
+    return table.astype({"n": np.int64, "seed": np.int64})
+
+
+def summarise(
+    values: pd.DataFrame, keys: list[str], references: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the mean of each metric over windows, with an interval over recordings.
+
+    Args:
+        values: one row per cell, window and metric, as ``windows`` returns it.
+        keys: the columns that tell one row of the result from another. Where ``seed`` is not
+            among them, the mean is over seeds too, and so is the interval.
+        references: imputers to state the others' error against.
+
+    Returns:
+        ``keys``, metric and ``SUMMARY``: share, value, low, high, n (windows), recordings, seeds.
+        Beside the metrics of ``values`` there is the per-cent change of MSE against each reference
+        that ran, paired by window and seed.
+    """
+    averaged = by_window(values, keys).assign(base=1.0)
+    table = _by_group(averaged, [*keys, "metric"], statistics.mean)
+    errors = values[values["metric"] == "mse"]
+    against = [
+        changes(errors, keys, reference).assign(metric=f"change_vs_{reference}")
+        for reference in references
+    ]
+    return pd.concat([table, *against], ignore_index=True)
+
+
+def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Return values by window and seed, averaged over what else ``keys`` do not tell apart."""
+    if set(CELL) <= set(keys):
+        return values  # of a cell there is one value of a metric by window
+    told_apart = list(dict.fromkeys([*keys, "metric", "seed", "window", "source"]))
+    return values.groupby(told_apart, sort=False, as_index=False, dropna=False).agg(
+        value=("value", "mean"), share=("share", "mean")
+    )
+
+
+def paired(group: pd.DataFrame, base: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the rows of windows and seeds that both have; ``base`` is the other's value there.
+
+    Args:
+        group: one row per window, seed and what ``keys`` tell apart.
+        base: the like, to be paired where the keys agree also.
+        keys: of both.
+    """
+    common = list(dict.fromkeys([*keys, "window", "seed"]))
+    others = base[[*common, "value"]].rename(columns={"value": "base"})
+    return group.merge(others, on=common)
+
+
+def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFrame:
+    """Return the per-cent change of each imputer's values against a reference's, by condition.
+
+    Args:
+        values: of one metric, one row per cell and window.
+        keys: the columns that tell one row of the result from another, ``IMPUTER`` among them.
+        reference: the imputer, without an inference, to compare with where all other keys agree.
+
+    Returns:
+        ``keys`` and ``SUMMARY``.
+    """
+    others = [key for key in keys if key not in IMPUTER]
+    table = by_window(values, keys)
+    condition = table.groupby(others, sort=False, dropna=False).ngroup().to_numpy()
+    table = table.iloc[np.argsort(condition, kind="stable")]
+    return _by_group(paired(table, _of(table, reference, ""), others), keys, statistics.change)
+
+
+def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
+    """Return the per-cent change of MSE of one imputer against another, by condition.
+
+    Returns:
+        mechanism, level and ``SUMMARY``.
+    """
+    errors = by_window(values[values["metric"] == "mse"], [*IMPUTER, *CONDITION])
+    one = _of(errors, comparison.model, comparison.inference)
+    other = _of(errors, comparison.against, "")
+    return _by_group(paired(one, other, CONDITION), CONDITION, statistics.change)
+
+
+def _of(table: pd.DataFrame, model: str, inference: str) -> pd.DataFrame:
+    """Return the rows of an imputer."""
+    return table[(table["model"] == model) & (table["inference"] == inference)]
+
+
+def paired_tests(
+    values: pd.DataFrame, models: Sequence[str], baselines: Sequence[str]
+) -> pd.DataFrame:
+    """Test the MSE of models against the best baseline's at each mechanism and level.
+
+    The best baseline is the one of lowest MSE there. The test is paired by recording
+    (``statistics.sign_flip_p``) and two-sided; p is corrected over all rows by Holm's method.
+
+    Returns:
+        model, inference, mechanism, level, best_baseline, p, p_holm.
+    """
+    errors = values[values["metric"] == "mse"]
+    rows = []
+    for condition, level in by_window(errors, [*IMPUTER, *CONDITION]).groupby(
+        CONDITION, sort=False
+    ):
+        simple = level[level["model"].isin(baselines) & (level["inference"] == "")]
+        if simple.empty:
+            continue
+        best = str(simple.groupby("model")["value"].mean().idxmin())
+        base = simple[simple["model"] == best]
+        for imputer, group in level.groupby(IMPUTER, sort=False):
+            if imputer[0] in models:
+                pairs = paired(group, base)
+                difference = (pairs["value"] - pairs["base"]).to_numpy()
+                p = statistics.sign_flip_p(difference, pairs["source"].to_numpy())
+                rows.append((*imputer, *condition, best, p))
+    columns = [*IMPUTER, *CONDITION, "best_baseline", "p"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
+
+
+def _by_group(
+    table: pd.DataFrame, keys: list[str], statistic: statistics.Statistic
+) -> pd.DataFrame:
+    """Return ``keys`` and ``SUMMARY`` of each group of windows, of their ``value`` and ``base``."""
+    if table.empty:
+        return pd.DataFrame(columns=[*keys, *SUMMARY])
+    number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    # In order of names, on which the draws of a bootstrap hang.
+    window, source, seed = (
+        pd.factorize(table[name], sort=True)[0][order] for name in ("window", "source", "seed")
+    )
+    columns = table[["value", "base"]].to_numpy(np.float64)[order]
+    share = table["share"].to_numpy(np.float64)[order]
+    rows = []
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        some = slice(start, end)
+        interval = statistics.estimate(columns[some], source[some], statistic, seed[some])
+        counts = (len(np.unique(codes[some])) for codes in (window, source, seed))
+        rows.append((share[some].mean(), *interval, *counts))
+    told = table[keys].iloc[order[starts]].reset_index(drop=True)
+    return pd.concat([told, pd.DataFrame(rows, columns=SUMMARY)], axis=1)
+
+
+def _without_values(
+    plan: Plan, statuses: Iterable[Status], values: pd.DataFrame, dataset: str
+) -> list[dict[str, object]]:
+    # A finished cell has none where there was no window for it.
+    ended = {
+        status.key: status.status
+        for status in statuses
+        if status.status in ("done", "failed", "skipped")
+    }
+    done = set(values[CELL[1:]].itertuples(index=False, name=None))
+    rows: list[dict[str, object]] = []
+    for cell in plan.cells:
+        told = labels(cell)
+        if told not in done:
+            row = {"dataset": dataset, **dict(zip(CELL[1:], told, strict=True))}
+            rows.append({**row, "metric": "", "n": 0, "status": ended.get(cell.key, "skipped")})
+    return rows
+
+
+def labels(cell: Cell) -> tuple[str | int, ...]:
+    """Return what tells a cell's rows from those of others: the columns ``CELL``, less the first"""
+    split = "sample" if cell.task == "sample" else "test"
+    level = cell.level or ("" if cell.mechanism else "0")
+    what = (cell.model, cell.inference, cell.predictor, cell.mechanism, level)
+    return (split, *what, cell.seed)

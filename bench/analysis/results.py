@@ -1,0 +1,243 @@
+"""All that a run found: its per-window values, and the tables made of them."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis import forecasting, generation, marking, ood, prediction, ranks, records, tables
+from bench.core import safe_yaml
+from bench.core.errors import InputError
+from bench.protocol.resolving import resolve
+from bench.protocol.schema import Protocol
+
+VALUES = "windows.parquet"
+PROTOCOL = "protocol.yaml"
+PROVENANCE = "provenance.json"
+RECORDS = "records.parquet"
+NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
+"""Columns that per-window values have in runs of every version."""
+TABLES = (
+    *("imputation", "ranks", "quality", "detection", "levels", "comparisons"),
+    *("forecasting", "prediction", "generation"),
+)
+"""The attributes of ``Results`` that are tables made from values."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run found.
+
+    Attributes:
+        protocol: what ran.
+        label: the data set, as tables and figures call it, with what must be said beside it.
+        values: per-window values (``records.windows``).
+        imputation: ``tables.imputation``. This and the others are marked (``marking.marked``).
+        ranks: ``ranks.table``.
+        quality: ``tables.quality``.
+        detection: ``ood.detection``.
+        levels: ``ood.detection_levels``.
+        comparisons: ``tables.comparisons``.
+        forecasting: ``forecasting.table``.
+        prediction: ``prediction.table``.
+        generation: ``generation.table``.
+    """
+
+    protocol: Protocol
+    label: str
+    values: pd.DataFrame
+    imputation: pd.DataFrame
+    ranks: pd.DataFrame
+    quality: pd.DataFrame
+    detection: pd.DataFrame
+    levels: pd.DataFrame
+    comparisons: pd.DataFrame
+    forecasting: pd.DataFrame
+    prediction: pd.DataFrame
+    generation: pd.DataFrame
+
+    @property
+    def told(self) -> "Results":
+        """The same without the rows of tables that say only that something failed."""
+        told: dict[str, Any] = {name: marking.told(getattr(self, name)) for name in TABLES}
+        return replace(self, **told)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many test windows, recordings and seeds the run is of."""
+        tests = self.values[self.values["split"] == "test"]
+        named = {"n": "window", "recordings": "source", "seeds": "seed"}
+        return {name: tests[column].nunique() for name, column in named.items()}
+
+    @property
+    def basis(self) -> str:
+        """What every figure says of its numbers: the data, windows, recordings and seeds."""
+        table = pd.DataFrame([self.counts] if len(self.values) else [])
+        return tables.basis(table, self.label)
+
+
+def build(
+    values: pd.DataFrame,
+    protocol: Protocol,
+    fits: Iterable[dict[str, Any]],
+    label: str,
+    absent: Sequence[str] = (),
+    unfinished: pd.DataFrame | None = None,
+) -> Results:
+    """Make every table from per-window values.
+
+    Args:
+        values: per-window values.
+        protocol: what ran.
+        fits: summary of every finished fit.
+        label: the data set.
+        absent: files of the data set that were not there.
+        unfinished: cells that failed or were skipped (``marking.unfinished``); None: none.
+    """
+    missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
+    label, fits = protocol.labelled(label), list(fits)
+    imputed, foretold = (values[(values["predictor"] == "") == no] for no in (True, False))
+    detection = ood.detection(imputed)
+    marked = marking.detection(detection, missing, protocol)
+    predicted = prediction.table(foretold, protocol, fits, absent)
+    return Results(
+        protocol=protocol,
+        label=label,
+        values=values,
+        imputation=marking.imputation(tables.imputation(imputed, protocol), missing, protocol),
+        ranks=marking.ranks(ranks.table(imputed, protocol), missing, protocol),
+        quality=marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
+        detection=marked,
+        levels=marking.levels(ood.detection_levels(detection), marked),
+        comparisons=marking.comparisons(tables.comparisons(imputed, protocol), missing, protocol),
+        forecasting=marking.forecasts(forecasting.table(foretold, protocol), missing, protocol),
+        prediction=marking.predictions(predicted, missing, protocol),
+        generation=marking.generation(generation.table(imputed, protocol), missing, protocol),
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says.
+
+    Attributes:
+        protocol: what ran.
+        values: per-window values.
+        facts: its provenance.
+    """
+
+    protocol: Protocol
+    values: pd.DataFrame
+    facts: dict[str, Any]
+
+
+def open_run(folder: Path) -> Run:
+    """Return what a run's folder says; raises InputError if it is not one."""
+    try:
+        values = pd.read_parquet(folder / VALUES)
+        raw = safe_yaml.read(folder / PROTOCOL)
+        facts = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        # What every reader takes for granted.
+        if lacking := NEEDED - set(values):
+            raise ValueError(f"{VALUES} has no column {min(lacking)}")
+        facts["fits"].values(), facts["data"]["label"], facts["data"]["absent_files"]
+        facts["data"].get("foreign", {}).items(), facts.get("plugins", {}).items()
+        return Run(resolve(raw), values, facts)
+    except (
+        InputError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise _no_run(folder, error) from None
+
+
+def read(folder: Path) -> Results:
+    """Return the results of a run's folder; raises InputError if it is not one."""
+    return of(open_run(folder), _cells(folder))
+
+
+def _cells(folder: Path) -> pd.DataFrame:
+    """Return a run's records; of one that wrote none, as older ones, none are known."""
+    try:
+        return pd.read_parquet(folder / RECORDS)[records.COLUMNS]
+    except FileNotFoundError:
+        return pd.DataFrame(columns=records.COLUMNS)
+    except (OSError, ValueError, LookupError) as error:
+        raise _no_run(folder, error) from None
+
+
+def of(run: Run, cells: pd.DataFrame) -> Results:
+    """Return every table of a run.
+
+    Args:
+        run: what its folder says.
+        cells: its records (``records.records``).
+    """
+    fits, data = list(run.facts["fits"].values()), run.facts["data"]
+    missing = marking.unfinished(cells)
+    return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"], missing)
+
+
+def _no_run(folder: Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"{folder}: not the folder of a run, such as results/occlusion/latest ({reason})"
+    )
+
+
+@dataclass(frozen=True)
+class Written:
+    """One table of a run as it is written.
+
+    Attributes:
+        name: of its files.
+        table: tidy.
+        sections: what readers see of it.
+        note: what stands under every caption.
+    """
+
+    name: str
+    table: pd.DataFrame
+    sections: list[tables.Section]
+    note: str
+
+    @property
+    def title(self) -> str:
+        """The name, to be read."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def written(results: Results) -> list[Written]:
+    """Return every table that has rows."""
+    parts: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], list[tables.Section]]]] = {
+        "imputation": (results.imputation, tables.imputation_sections),
+        "ranks": (results.ranks, ranks.sections),
+        "models": (results.quality, tables.quality_sections),
+        "ood": (results.detection, tables.ood_sections),
+        "detection_level": (results.levels, tables.level_sections),
+        "comparisons": (results.comparisons, tables.comparison_sections),
+        "forecasting": (results.forecasting, forecasting.sections),
+        "prediction": (results.prediction, prediction.sections),
+        "generation": (
+            results.generation,
+            lambda table: generation.sections(table, results.protocol.judge),
+        ),
+    }
+    return [
+        Written(name, table, sections(table), tables.note(table, results.label))
+        for name, (table, sections) in parts.items()
+        if not table.empty or (name == "imputation" and results.protocol.models)
+    ]
+
+
+def write(results: Results, folder: Path) -> None:
+    """Write every table that has rows, as CSV, Markdown and LaTeX."""
+    for one in written(results):
+        tables.write(one.table, one.sections, folder, one.name, one.note, results.label)

@@ -1,0 +1,345 @@
+"""Tables of a run: tidy CSV to compute with, Markdown and LaTeX to read."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis import records
+from bench.analysis.records import UNFINISHED
+from bench.core.files import atomic_file
+from bench.protocol.schema import Protocol
+from models.base import GenerativeImputer, Imputer
+
+COMPARISON = ["comparison", "model", "inference", "against"]
+"""Columns that tell one comparison of a protocol from another."""
+ERRORS = ("mse", "mpjpe", "bone_error", "acceleration_error")
+CAPTIONS = {
+    "mse": "Mean squared error over hidden features, mm²",
+    "mpjpe": "Mean per joint position error over joints with something hidden, mm",
+    "bone_error": "Mean error of bone length over bones with something hidden, mm",
+    "acceleration_error": "Mean error of acceleration where something hidden touches it, m/s²",
+    "auroc": "AUROC of clean against degraded windows (0.5: no better than chance)",
+    "aupr": "Area under precision and recall, degraded windows positive",
+    "fpr95": "Degraded windows taken for clean where 95 per cent of clean ones are (FPR@95)",
+    "shift_sd": "Shift of the mean score from clean windows, in their standard deviations",
+}
+REASONS = "jobs.csv"
+"""The file of a run that says how each of its jobs ended."""
+QUALITY = {
+    "parameters": "parameters",
+    "fit_seconds": "fit, s",
+    "elbo_per_dimension": "ELBO, nats per dimension",
+    "reconstruction_rmse": "reconstruction RMSE, mm",
+    "action_accuracy": "actions told from z0, %",
+    "bones_in_range": "sampled frames with all bones in the test range, %",
+    "bone_excess": "sampled bones out of the test range by, mm",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a table as it is read: a caption, and text in rows and columns."""
+
+    name: str
+    caption: str
+    text: pd.DataFrame
+
+
+def caption(metric: str) -> str:
+    """Return what a metric is, in words."""
+    if metric.startswith("change_vs_"):
+        reference = {"mean": "mean imputation", "linear": "linear interpolation"}
+        name = metric.removeprefix("change_vs_")
+        return f"Change of MSE against {reference.get(name, name)}, per cent (negative is better)"
+    return CAPTIONS[metric]
+
+
+def baselines(protocol: Protocol) -> list[str]:
+    """Return the labels of what imputes without a density and is no control."""
+    return [
+        label
+        for label, entry in protocol.models.items()
+        if issubclass(cls := entry.cls, Imputer)
+        and not issubclass(cls, GenerativeImputer)
+        and not cls.control
+        # A mean that is wrong on purpose is nobody's baseline.
+        and entry.settings == cls.Settings()
+    ]
+
+
+def contenders(protocol: Protocol) -> list[str]:
+    """Return the labels of what imputes with a density and is no control."""
+    return [
+        label
+        for label, entry in protocol.models.items()
+        if issubclass(cls := entry.cls, GenerativeImputer) and not cls.control
+    ]
+
+
+def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """Return the imputation table from per-window values.
+
+    One row per imputer, mechanism, level and metric, seeds taken together. Rows of ``mse`` of
+    generative models also have ``best_baseline`` and the paired test's ``p`` and ``p_holm``
+    (``records.paired_tests``).
+    """
+    metrics = (*ERRORS, *(f"change_vs_{name}" for name in protocol.references))
+    keys = [*records.IMPUTER, *records.CONDITION]
+    errors = values[values["metric"].isin(ERRORS)]
+    table = records.summarise(errors, keys, protocol.references)
+    table = table[table["metric"].isin(metrics)].reset_index(drop=True)
+    tests = records.paired_tests(values, contenders(protocol), baselines(protocol))
+    return table.merge(tests.assign(metric="mse"), how="left", on=[*keys, "metric"])
+
+
+def quality(
+    values: pd.DataFrame, protocol: Protocol, fits: Iterable[dict[str, Any]]
+) -> pd.DataFrame:
+    """Return, for each generative model, how well it fits clean test windows, and its samples.
+
+    Args:
+        values: per-window values.
+        protocol: what ran.
+        fits: summary of every finished fit.
+
+    Returns:
+        model, metric (a key of ``QUALITY``), value, low, high, n, recordings, seeds.
+    """
+    chosen = values[
+        values["metric"].isin(
+            ("elbo", "reconstruction_mse", "action_correct", "bones_in_range", "bone_excess")
+        )
+        & (values["mechanism"] == "")
+    ]
+    table = records.summarise(chosen, ["model"]).drop(columns="share")
+    numbers, metric = ["value", "low", "high"], table["metric"]
+    table.loc[metric == "elbo", numbers] /= protocol.spec.features
+    table.loc[metric == "reconstruction_mse", numbers] **= 0.5
+    table.loc[metric.isin(("action_correct", "bones_in_range")), numbers] *= 100
+    table["metric"] = metric.replace(
+        {
+            "elbo": "elbo_per_dimension",
+            "reconstruction_mse": "reconstruction_rmse",
+            "action_correct": "action_accuracy",
+        }
+    )
+    facts = pd.DataFrame(list(fits), columns=["model", "parameters", "seconds"])
+    facts = facts[facts["model"].isin(table["model"])].rename(columns={"seconds": "fit_seconds"})
+    means = facts.groupby("model", sort=False).mean().reset_index()
+    return pd.concat([means.melt("model", var_name="metric"), table], ignore_index=True)
+
+
+def comparisons(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """Return the protocol's comparisons: one row each per mechanism and level."""
+    tables = [
+        records.compare(values, comparison).assign(comparison=label, **comparison.model_dump())
+        for label, comparison in protocol.comparisons.items()
+    ]
+    empty = pd.DataFrame(columns=[*records.CONDITION, *records.SUMMARY, *COMPARISON])
+    return pd.concat(tables, ignore_index=True) if tables else empty
+
+
+def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return one metric as text: a row per imputer or score, a column per mechanism and level."""
+    chosen = table[table["metric"] == metric]
+    detail = chosen["inference"] if "inference" in chosen else chosen["score"]
+    rows = named(chosen["model"], detail)
+    return wide(chosen, rows, conditions(chosen))
+
+
+def imputation_sections(table: pd.DataFrame) -> list[Section]:
+    """Return a section per metric, and one of the paired tests."""
+    sections = [
+        Section(metric, caption(metric), readable(table, metric))
+        for metric in table["metric"].unique()
+    ]
+    tested = table[table["p_holm"].notna()]
+    if not tested.empty:
+        rows = named(tested["model"], tested["inference"])
+        told = [
+            f"{p:.2g} vs {best}"
+            for p, best in zip(tested["p_holm"], tested["best_baseline"], strict=True)
+        ]
+        text = pivot(rows, conditions(tested), told)
+        recordings = tested["recordings"].max()
+        least = 2.0 ** (1 - recordings)
+        note = (
+            "Paired test of MSE against the best baseline, p after Holm's correction for "
+            f"{len(tested)} tests; {recordings:.0f} recordings allow no p below "
+            f"{least:.2g} before it"
+        )
+        sections.append(Section("p_holm", note, text))
+    return sections
+
+
+def quality_sections(table: pd.DataFrame) -> list[Section]:
+    """Return one section: a row per model."""
+    text = wide(table, table["model"], table["metric"])
+    columns = [name for name in QUALITY if name in text.columns]
+    text = text[columns].rename(columns=QUALITY)
+    return [Section("models", "Models on clean test windows, and windows drawn from them", text)]
+
+
+def ood_sections(table: pd.DataFrame) -> list[Section]:
+    """Return a section per metric of the sums and of the detectors."""
+    whole = table[~table["score"].str.match(r"nlp_z\d")]
+    return [
+        Section(metric, caption(metric), readable(whole, metric))
+        for metric in table["metric"].unique()
+    ]
+
+
+def level_sections(levels: pd.DataFrame) -> list[Section]:
+    """Return one section: the detection level of each score."""
+    text = levels.set_index(["model", "score", "mechanism"])[["level", "direction", "auroc"]]
+    told = text.assign(
+        level=stated(text["level"].replace("", "none tried"), levels["status"]),
+        direction=text["direction"].astype(object).fillna(""),
+        auroc=text["auroc"].map(number),
+    )
+    note = "Detection level: the smallest whose mean score leaves that of clean windows +-1 sd"
+    return [Section("detection_level", note, told.reset_index().set_index("model"))]
+
+
+def comparison_sections(table: pd.DataFrame) -> list[Section]:
+    """Return one section: a row per comparison."""
+    text = wide(table, table["comparison"], conditions(table))
+    note = "Change of MSE of one imputer against another, per cent (negative is better)"
+    return [Section("comparisons", note, text)]
+
+
+def write(
+    table: pd.DataFrame, sections: Sequence[Section], folder: Path, name: str, note: str, label: str
+) -> None:
+    """Write a table as ``name.csv``, and its sections as ``name.md`` and ``name.tex``.
+
+    Args:
+        table: tidy; gets a column ``dataset``.
+        sections: what readers see of it.
+        folder: where to write.
+        name: of the files.
+        note: what stands under every caption: the data, how many windows and seeds.
+        label: the data set.
+    """
+    with atomic_file(folder / f"{name}.csv") as draft:
+        table.assign(dataset=label).to_csv(draft, index=False, lineterminator="\n")
+    markdown, latex = [f"# {name.replace('_', ' ').capitalize()}\n\n{note}\n"], []
+    for section in sections:
+        shown = section.text.rename(index=_bar, columns=_bar).map(_bar)
+        rows = shown.to_markdown(disable_numparse=True)
+        markdown.append(f"## {_untagged(section.caption)}\n\n{rows}\n")
+        title = _tex(f"{section.caption}. {note}")
+        latex.append(section.text.to_latex(caption=title, label=f"tab:{section.name}", escape=True))
+    with atomic_file(folder / f"{name}.md") as draft:
+        draft.write_text("\n".join(markdown), encoding="utf-8")
+    with atomic_file(folder / f"{name}.tex") as draft:
+        draft.write_text("\n".join(latex), encoding="utf-8")
+
+
+def note(table: pd.DataFrame, label: str) -> str:
+    """Return what a reader must know of a table's numbers."""
+    spread = ""
+    if "low" in table:
+        over = "recordings and seeds" if table["seeds"].max() > 1 else "recordings"
+        spread = f"; in brackets the 95 % interval over {over}"
+    whole = table.empty or (table["status"] == "done").all()
+    why = "" if whole else f"; {REASONS} says why something failed or was skipped"
+    return f"Data: {basis(table, label)}{spread}{why}."
+
+
+def basis(table: pd.DataFrame, label: str) -> str:
+    """Return the data set and how many windows, recordings and seeds a table is of."""
+    if table.empty or not table["n"].any():
+        return f"{label}; no cell was finished"
+    named = {"n": "window", "recordings": "recording", "seeds": "seed"}
+    counts = {what: int(table[column].max()) for column, what in named.items()}
+    windows, recordings, seeds = (
+        f"{count} {what}" if count == 1 else f"{count} {what}s" for what, count in counts.items()
+    )
+    return f"{label}; {windows} of {recordings}, {seeds}"
+
+
+def named(models: Iterable[str], details: Iterable[str]) -> list[str]:
+    """Return a name of each row: the model, and in brackets its inference or score if any."""
+    return [
+        f"{model} ({detail})" if detail else model
+        for model, detail in zip(models, details, strict=True)
+    ]
+
+
+def number(value: float) -> str:
+    """Return three significant digits, or whole numbers from 100 on."""
+    if np.isnan(value):
+        return ""
+    if abs(value) >= 1e6:
+        return f"{value:.2e}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Return a value with its interval, if it has one."""
+    if np.isnan(low):
+        return number(value)
+    return f"{number(value)} [{number(low)}, {number(high)}]"
+
+
+def conditions(table: pd.DataFrame) -> "pd.Series[str]":
+    """Return mechanism and level of each row, as tables state them."""
+    return (table["mechanism"] + " " + table["level"]).str.strip()
+
+
+def wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
+    """Return values with their intervals as text, rows and columns in order of appearance.
+
+    Where something failed or was skipped, it says so.
+    """
+    numbers = table[["value", "low", "high"]].astype(float)
+    text = [interval(*row) for row in numbers.itertuples(index=False)]
+    return pivot(rows, columns, stated(text, table["status"]))
+
+
+def stated(text: Iterable[str], status: Iterable[str]) -> list[str]:
+    """Return text with what failed or was skipped said after it, or in its place."""
+    return [
+        value if state == "done" else state if state in UNFINISHED else f"{value} {state}"
+        for value, state in zip(text, status, strict=True)
+    ]
+
+
+def pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> pd.DataFrame:
+    """Return text in rows and columns, both in order of appearance."""
+    long = pd.DataFrame({"row": list(rows), "column": list(columns), "text": text})
+    wide = long.pivot(index="row", columns="column", values="text")
+    wide = wide.loc[long["row"].unique(), long["column"].unique()].fillna("")
+    wide.columns.name = wide.index.name = None
+    return wide
+
+
+def _bar(text: Any) -> Any:
+    """Escape what would end a cell of a Markdown table, or be a tag in it."""
+    return _untagged(text.replace("|", r"\|")) if isinstance(text, str) else text
+
+
+def _untagged(text: str) -> str:
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+TEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "%_#$&{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "²": r"\textsuperscript{2}",
+    }
+)
+
+
+def _tex(text: str) -> str:
+    """Escape what captions have of LaTeX's special characters."""
+    return text.translate(TEX)

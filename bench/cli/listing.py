@@ -1,0 +1,30 @@
+"""``bench list``: what a protocol can name."""
+
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import console
+from bench.cli.options import Plugins
+from bench.core.errors import InputError, did_you_mean
+
+
+def list_(
+    what: Annotated[
+        str,
+        typer.Argument(help="models, predictors, inferences, mechanisms, datasets..., or all."),
+    ] = "all",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Settings, and parameters at the paper's size.")
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """List what a protocol can name."""
+    from bench.protocol import listing
+
+    known = listing.sections()
+    if what != "all" and what not in known:
+        raise InputError(f"list: nothing called '{what}'{did_you_mean(what, [*known, 'all'])}")
+    for name, table in known.items():
+        if what in (name, "all"):
+            console.print(table(verbose))

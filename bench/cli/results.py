@@ -1,0 +1,138 @@
+"""Commands about finished runs: ``claims``, ``compare``, ``merge``, ``rescore``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from bench.cli.app import console
+from bench.cli.options import Plugins, Results, is_folder, may_be_written, resolved
+
+
+def claims(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, as results/occlusion/latest.")
+    ],
+    plugin: Plugins = None,
+) -> None:
+    """Hold the paper's claims against a run; print the verdicts and write them to its folder."""
+    from bench.analysis import claims as verdicts
+    from bench.analysis import results
+    from bench.report.printing import print_claims
+
+    found = results.read(run)
+    verdicts.write(found, run)
+    print_claims(found, console)
+    console.print(f"written: {run / 'claims.csv'}, {run / 'claims.md'}", soft_wrap=True)
+
+
+def compare(
+    first: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="A run's folder, as results/cmu/latest.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another run's folder.")],
+    most: Annotated[int, typer.Option(min=1, help="Cells to print, largest change first.")] = 30,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=may_be_written, help="Write every cell that differs."
+        ),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Say what two runs have otherwise: settings, circumstances, and values cell by cell.
+
+    The exit code is 0 if they are identical, whatever made them and however long it took, 1 if not.
+    """
+    from bench.commands import compare as command
+    from bench.core.files import atomic_file
+    from bench.report.printing import print_text
+
+    found = command.compare(first, second)
+    if not found.settings.empty:
+        print_text(found.settings.set_index("setting"), "set otherwise", console)
+    if not found.cells.empty:
+        text = command.readable(found.cells, most).set_index("cell")
+        print_text(text, "second run against the first, most changed first", console)
+    if csv:
+        with atomic_file(csv) as draft:
+            found.cells.to_csv(draft, index=False, lineterminator="\n")
+        console.print(f"written: {csv}", soft_wrap=True)
+    left, right = found.alone
+    counts = f"{found.same} cells and metrics alike, {len(found.cells)} not"
+    if left or right:
+        counts += f"; {left} values only the first has, {right} only the second"
+    for which, lacking in zip(("first", "second"), found.unfinished, strict=True):
+        if lacking:
+            counts += f"; {len(lacking)} cells failed or were skipped in the {which}"
+    console.print(f"{'' if found.identical else 'not '}identical: {counts}", soft_wrap=True)
+    raise typer.Exit(0 if found.identical else 1)
+
+
+def merge(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of two runs or more.")
+    ],
+    protocol: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The protocol that the runs are parts of; by default, their union."
+        ),
+    ] = None,
+    results: Results = Path("results"),
+    allow_differences: Annotated[
+        bool,
+        typer.Option(
+            "--allow-differences",
+            help="Join runs made with other versions, or that have cells not alike: the first's "
+            "stand, and the provenance says so.",
+        ),
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Join runs made on several machines into one, with tables as if one machine had run all.
+
+    They are of the same data and set alike, but for the models, seeds, levels and such that each
+    lists. What no run has is told and marked as skipped; the exit code is then 1.
+    """
+    from bench.commands.merge import merge as join
+    from bench.report import printing, run_folder
+
+    whole = resolved(protocol, None, None, None) if protocol else None
+    found = join(runs, whole, allow_differences)
+    for difference in found.differences:
+        console.print(f"[yellow]allowed:[/] {escape(difference)}", soft_wrap=True)
+    written, tables = run_folder.write(found.contents, results, found.draw)
+    raise typer.Exit(printing.print_run(tables, written, found.contents.outcomes, console))
+
+
+def rescore(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, as results/occlusion/latest.")
+    ],
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            callback=is_folder,
+            help="Folder of runs that has what the run kept; its own by default.",
+        ),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Compute a run's errors anew from what was completed, calling no model; write a new run.
+
+    For a metric that was added or mended in bench/metrics.py. It needs the completions: run with
+    --set resources.keep_completions=all. Scores of models, reconstructions and what a classifier
+    says of windows stay as they were.
+    """
+    from bench.commands.rescore import rescore as anew
+    from bench.report import printing, run_folder
+
+    place = results or run.resolve().parent.parent
+    found = anew(run, place)
+    for counts, what in ((found.done, "computed anew"), (found.left, "not all kept, left as was")):
+        for task, count in counts.items():
+            console.print(f"{count} cells of task {task}: {what}")
+    written, tables = run_folder.write(found.contents, place, found.draw)
+    raise typer.Exit(printing.print_run(tables, written, found.contents.outcomes, console))

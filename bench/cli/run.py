@@ -1,0 +1,96 @@
+"""Commands that begin or follow a run: ``run``, ``status``, ``validate``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.app import Interrupted, console
+from bench.cli.options import (
+    DataRoot,
+    Limit,
+    Only,
+    Overrides,
+    Plugins,
+    ProtocolFile,
+    Results,
+    resolved,
+)
+from bench.core.errors import InputError
+
+
+class Executor(StrEnum):
+    """What runs the trials."""
+
+    ray = "ray"
+    local = "local"
+
+
+def run(
+    protocol: ProtocolFile,
+    set_: Overrides = None,
+    only: Only = None,
+    limit: Limit = None,
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+    executor: Annotated[
+        Executor, typer.Option(help="Ray, or this process (which needs no Ray).")
+    ] = Executor.ray,
+    address: Annotated[
+        str | None, typer.Option(help="Join a running Ray cluster, as auto or HOST:6379.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a file of motion that cannot be used.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Fit, sweep and aggregate what is missing of a protocol; write tables and figures.
+
+    Ctrl-C once: what is running comes to an end, a fit at that of its epoch, and the same command
+    goes on from there. Ctrl-C twice: it stops now.
+    """
+    from bench.commands.run import Options
+    from bench.commands.run import run as execute
+    from bench.sweep.cluster import check_address
+
+    if address and executor is Executor.local:
+        raise InputError("--address is of a Ray cluster; leave it out with --executor local")
+    if address and not dry_run:
+        check_address(address)
+    options = Options(results, data_root, executor.value, address, dry_run, strict, retry_failed)
+    try:
+        code = execute(resolved(protocol, set_, only, limit), options, console)
+    except KeyboardInterrupt:
+        raise Interrupted from None
+    raise typer.Exit(code)
+
+
+def status(
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="As results/occlusion, or the folder of a run in it."),
+    ],
+) -> None:
+    """Say how a run stands, while it goes on and after: what is done, running, failed, waiting."""
+    from bench.commands import status as command
+
+    command.show(path, console)
+
+
+def validate(
+    protocol: ProtocolFile,
+    set_: Overrides = None,
+    only: Only = None,
+    limit: Limit = None,
+    plugin: Plugins = None,
+) -> None:
+    """Check a protocol and print it with every setting stated; run nothing."""
+    import yaml
+
+    found = resolved(protocol, set_, only, limit)
+    typer.echo(yaml.safe_dump(found.to_dict(), sort_keys=False, allow_unicode=True), nl=False)

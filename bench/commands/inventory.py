@@ -1,0 +1,162 @@
+"""What motion there is: which data sets are under a folder, and what each file of it is worth."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from bench.core.errors import InputError
+from bench.core.registry import DATASETS
+from bench.datasets.archive import File, tree
+from bench.datasets.base import SPLITS, Dataset
+from bench.protocol import resolving
+
+NOT_MOTION = {
+    ".asf": "a skeleton; it is read with the .amc files of its subject",
+    "index.csv": "descriptions of recordings; cmu takes actions from them",
+    ".zip": "an archive in an archive; unpack it",
+}
+"""Why some kinds of files are no recordings, by suffix or name."""
+UNKNOWN = "no data set knows such a file"
+
+
+def known(root: Path | None) -> Table:
+    """Return a table of every data set: whether it is under ``root``, and where it is published.
+
+    Nothing of the recordings is read.
+    """
+    table = Table(
+        "data set", "motion", "recordings, or why there are none", "published", title="data sets"
+    )
+    for name, cls in DATASETS.all().items():
+        kind = "synthetic" if cls.synthetic else "real"
+        table.add_row(*map(escape, (name, kind, _there(name, root), cls.home)))
+    for name, reason in DATASETS.broken.items():
+        table.add_row(*map(escape, (name, "", f"unusable: {reason}", "")))
+    return table
+
+
+def _there(name: str, root: Path | None) -> str:
+    """Return how many recordings of a data set there are, or why none."""
+    try:
+        counts = Counter(source.split for source in resolving.dataset(name).sources(root))
+    except InputError as error:
+        return str(error)
+    splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
+    return f"{counts.total()} ({splits})"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of reading one file.
+
+    Attributes:
+        file: which.
+        kind: the data set that claims it; empty if none does.
+        problem: why it cannot be used or is no motion; empty if it was read.
+        seconds: of motion that were read.
+    """
+
+    file: File
+    kind: str
+    problem: str = ""
+    seconds: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether it claims to be motion and cannot be used."""
+        return bool(self.kind and self.problem)
+
+
+def check(path: Path, console: Console | None = None) -> list[Checked]:
+    """Read every file in a file, folder or zip archive with the data set that claims it.
+
+    Zip archives in a folder are looked into.
+
+    Args:
+        path: what to read.
+        console: where to show progress; None shows nothing.
+
+    Raises:
+        InputError: there is nothing at ``path``.
+    """
+    if not path.is_dir() and not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    readers = list(_readers())
+    found: list[Checked] = []
+    files: list[File] = []
+    for file in tree(path) if path.is_dir() else [File(path)]:
+        if file.inner.suffix.lower() != ".zip":
+            files.append(file)
+            continue
+        try:
+            files += tree(file.path)
+        except InputError as error:
+            found.append(Checked(file, "zip", str(error)))
+    steps = track(
+        files,
+        description="reading",
+        console=console,
+        disable=console is None or len(files) < 2,
+        transient=True,
+    )
+    return found + [_checked(file, readers) for file in steps]
+
+
+def report(checked: list[Checked]) -> Table:
+    """Return a table of how many files were read, refused, or are no motion, by kind."""
+    table = Table("files", "read", "minutes", "refused", title="files by what they are")
+    for kind in sorted({one.kind for one in checked if one.kind}):
+        here = [one for one in checked if one.kind == kind]
+        bad = sum(one.refused for one in here)
+        minutes = sum(one.seconds for one in here) / 60
+        table.add_row(escape(kind), str(len(here) - bad), f"{minutes:.1f}", str(bad))
+    reasons = Counter(
+        f"{one.file.inner.suffix.lower() or 'no suffix'}: {one.problem}"
+        for one in checked
+        if not one.kind
+    )
+    for reason, count in sorted(reasons.items()):
+        table.add_row(escape(f"not motion ({reason})"), f"{count} left alone", "", "")
+    return table
+
+
+def _readers() -> Iterator[Dataset]:
+    """Give every data set that needs no settings."""
+    for name in DATASETS.all():
+        try:
+            yield resolving.dataset(name)
+        except InputError:
+            continue
+
+
+def _checked(file: File, readers: list[Dataset]) -> Checked:
+    """Read a file with each data set that claims it until one can; the first one's reason counts.
+
+    Formats are shared: what one data set refuses may be another one's.
+    """
+    refusals: list[Checked] = []
+    for dataset in readers:
+        try:
+            source = dataset.recognise(file)
+            if source is None:
+                continue
+            motion = dataset.read(source)
+        except InputError as error:
+            refusals.append(Checked(file, dataset.name, str(error)))
+        except Exception as error:
+            # One bad file must not hide what is wrong with the others.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            problem = InputError(f"{file}: its reader broke ({reason}); please report this")
+            refusals.append(Checked(file, dataset.name, str(problem)))
+        else:
+            return Checked(file, dataset.name, seconds=len(motion) / dataset.fps)
+    if refusals:
+        return refusals[0]
+    by_suffix = NOT_MOTION.get(file.inner.suffix.lower(), UNKNOWN)
+    return Checked(file, "", NOT_MOTION.get(file.inner.name, by_suffix))

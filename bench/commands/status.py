@@ -1,0 +1,144 @@
+"""``bench status``: the progress of a run, printed."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.core.errors import InputError
+from bench.core.files import alive
+from bench.sweep import job_table
+from bench.sweep.executions import PLAN, Execution, read, standing
+from bench.sweep.jobs import Cell, Fit, from_plain
+from bench.sweep.status import Status, now
+from bench.sweep.store import Store
+
+STATES = ("done", "running", "failed", "skipped", "waiting")
+
+
+SHOWN = 10
+
+
+def show(path: Path, console: Console) -> None:
+    """Print how the newest execution under ``path`` stands, or the run in that folder.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if (path / PLAN).is_file():
+        _show_execution(path, console)
+    elif (path / job_table.JOBS).is_file():
+        _show_run(path, console)
+    elif below := sorted(path.glob(f"*/{PLAN}")):
+        for one in below:
+            _show_execution(one.parent, console)
+    else:
+        raise InputError(
+            f"{path}: neither the folder of a protocol's results, as results/occlusion, nor that "
+            "of a run in it"
+        )
+
+
+def _show_execution(folder: Path, console: Console) -> None:
+    execution = read(folder)
+    made = [from_plain(job) for job in execution.jobs]
+    statuses = standing(made, Store(folder.parent / ".store"))
+    lines = [f"[bold]{escape(execution.protocol)}[/]: {escape(_driver(execution, folder))}"]
+    _show(lines, _rows(made, statuses), statuses, console)
+    there = sum(status.key not in execution.to_do for status in statuses if status.status == "done")
+    if there:
+        console.print(f"{there} of those done were there before it began")
+    left = {status.key for status in statuses if status.status in ("running", "waiting")}
+    if left and not execution.ended and alive(execution.host, execution.pid) is not False:
+        console.print(_estimate(made, statuses))
+
+
+def _driver(execution: Execution, folder: Path) -> str:
+    """Return in words who runs an execution, or how it ended."""
+    began = datetime.fromtimestamp(execution.since).strftime("%Y-%m-%d %H:%M:%S")
+    who = f"began {began} on {execution.host} (process {execution.pid})"
+    again = f"; to go on: {execution.command}"
+    if execution.run:
+        return f"{who}, {execution.ended}: {folder / execution.run}"
+    if execution.ended:
+        return f"{who}, {execution.ended}{again}"
+    if alive(execution.host, execution.pid) is False:
+        return f"{who}, and that process is gone{again}"
+    return f"{who}, still runs"
+
+
+def _show_run(folder: Path, console: Console) -> None:
+    plan, statuses = job_table.read(folder)
+    lines = [f"[bold]{escape(str(folder))}[/]: a finished run"]
+    _show(lines, _rows(plan.jobs, statuses), statuses, console)
+    if (folder / job_table.FAILURES).exists():
+        console.print(f"tracebacks: {folder / job_table.FAILURES}", soft_wrap=True, markup=False)
+
+
+def _rows(made: list[Fit | Cell], statuses: list[Status]) -> list[tuple[str, str]]:
+    """Return the kind and state of every job, once by key."""
+    kinds = {job.key: type(job).__name__.lower() for job in made}
+    return [(kinds[status.key], status.status) for status in statuses]
+
+
+def _show(
+    lines: list[str], rows: Iterable[tuple[str, str]], statuses: list[Status], console: Console
+) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    counts = Counter(rows)
+    table = Table("", *STATES)
+    for kind in ("fit", "cell"):
+        table.add_row(f"{kind}s", *(str(counts[kind, state]) for state in STATES))
+    console.print(table)
+    for style, state in (("green", "running"), ("red", "failed"), ("yellow", "skipped")):
+        chosen = sorted((one for one in statuses if one.status == state), key=lambda one: one.since)
+        for one in chosen[-SHOWN:]:
+            console.print(f"[{style}]{state}[/] {escape(_line(one))}", soft_wrap=True)
+        if len(chosen) > SHOWN:
+            console.print(f"and {len(chosen) - SHOWN} more {state}")
+
+
+def _line(status: Status) -> str:
+    if status.status != "running":
+        return f"{status.title}: {status.error}"
+    where = f"{status.title}: on {status.host} (process {status.pid})"
+    if alive(status.host, status.pid) is False:
+        return f"{where}, which is gone; it is begun again"
+    attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
+    return f"{where} for {_span(now() - status.since)}{attempt}"
+
+
+def _estimate(jobs: list[Fit | Cell], statuses: list[Status]) -> str:
+    """Return in words how long the rest may take, from the times of what is done."""
+    like = {job.key: _like(job) for job in jobs}
+    done = pd.DataFrame(
+        [(*like[one.key], one.seconds) for one in statuses if one.status == "done" and one.seconds],
+        columns=["kind", "like", "seconds"],
+    )
+    alike = done.groupby(["kind", "like"])["seconds"].mean()
+    # How long fits take says nothing of cells.
+    kinds = done.groupby("kind")["seconds"].mean()
+    left = [like[one.key] for one in statuses if one.status in ("running", "waiting")]
+    known = [alike.get(one, kinds[one[0]]) for one in left if one[0] in kinds]
+    workers = {(one.host, one.pid) for one in statuses if one.status == "running"}
+    told = [f"about {_span(sum(known) / max(1, len(workers)))} left"] if known else []
+    for kind, count in Counter(kind for kind, _ in left if kind not in kinds).items():
+        told.append(f"{count} {kind}s of which nothing tells yet how long they take")
+    return ", and ".join(told)
+
+
+def _like(job: Fit | Cell) -> tuple[str, str]:
+    """Return a job's kind, and what jobs of it have in common that take about as long."""
+    if isinstance(job, Fit):
+        return "fit", job.label
+    return "cell", f"{job.task} {job.learner} {job.inference}"
+
+
+def _span(seconds: float) -> str:
+    return str(timedelta(seconds=max(0, round(seconds))))

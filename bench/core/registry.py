@@ -1,0 +1,181 @@
+"""Names to models, predictors, data sets, mechanisms, corruptions and inferences.
+
+What is built in is found by looking: every concrete subclass, with a ``name``, in the modules of
+a package. What is installed from outside comes by entry points, in the groups ``bench.models``,
+``bench.predictors``, ``bench.datasets``, ``bench.mechanisms``, ``bench.corruptions`` and
+``bench.inferences``; a single file comes by ``load_plugin``.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from bench.core.errors import InputError, did_you_mean
+
+T = TypeVar("T")
+
+_plugins: dict[str, ModuleType] = {}
+"""Files given with ``--plugin``, by the name of their module."""
+
+
+class Registry(Generic[T]):
+    """The classes of one kind by name; nothing is imported before the first look-up.
+
+    Args:
+        kind: what one is called in messages.
+        place: the package whose modules hold the built-in ones, or the one module that does.
+        base: module and name of their base class, as ``"models.base:Imputer"``.
+    """
+
+    def __init__(self, kind: str, place: str, base: str) -> None:
+        self.kind, self.place, self.base = kind, place, base
+        self.broken: dict[str, str] = {}
+
+    def get(self, name: str) -> type[T]:
+        """Return the class called ``name``; raises InputError with the nearest known name."""
+        if name in self._classes:
+            return self._classes[name]
+        if name in self.broken:
+            raise InputError(f"{self.kind} '{name}' cannot be imported: {self.broken[name]}")
+        raise InputError(f"unknown {self.kind} '{name}'{did_you_mean(name, self._classes)}")
+
+    def all(self) -> dict[str, type[T]]:
+        """Return every class by name, in alphabetical order."""
+        return dict(sorted(self._classes.items()))
+
+    @cached_property
+    def _classes(self) -> dict[str, type[T]]:
+        module, _, attribute = self.base.partition(":")
+        base = getattr(importlib.import_module(module), attribute)
+        found: dict[str, Any] = {}
+        added = [cls for module in _plugins.values() for cls in _defined_in(module)]
+        for candidate in [*self._built_in(), *self._installed(), *added]:
+            if (
+                inspect.isclass(candidate)
+                and issubclass(candidate, base)
+                and not inspect.isabstract(candidate)
+                and isinstance(name := getattr(candidate, "name", None), str)
+            ):
+                if candidate in added and name in found:
+                    place = _plugins[candidate.__module__].__file__
+                    raise InputError(f"{place}: there is a {self.kind} '{name}' already; rename it")
+                found[name] = candidate
+        return found
+
+    def forget(self) -> None:
+        """Look again at the next look-up."""
+        vars(self).pop("_classes", None)
+
+    def _built_in(self) -> Iterator[Any]:
+        place = importlib.import_module(self.place)
+        modules = [place]
+        for info in pkgutil.iter_modules(getattr(place, "__path__", [])):
+            try:
+                modules.append(importlib.import_module(f"{self.place}.{info.name}"))
+            except ImportError as error:  # a model whose optional dependency is not installed
+                self.broken[info.name] = str(error)
+        for module in modules:
+            yield from _defined_in(module)
+
+    def _installed(self) -> Iterator[Any]:
+        for point in entry_points(group=f"bench.{self.kind.replace('data set', 'dataset')}s"):
+            try:
+                yield point.load()
+            except Exception as error:
+                # Somebody else's code may fail in any way; the rest must still be usable.
+                self.broken[point.name] = f"{type(error).__name__}: {error}"
+
+
+def _defined_in(module: ModuleType) -> Iterator[type]:
+    for value in vars(module).values():
+        if inspect.isclass(value) and value.__module__ == module.__name__:
+            yield value
+
+
+def summary(thing: type) -> str:
+    """Return the first line of a class's docstring."""
+    return (inspect.getdoc(thing) or "").split("\n", 1)[0]
+
+
+MODELS: Registry[Any] = Registry("model", "models", "models.base:Model")
+PREDICTORS: Registry[Any] = Registry("predictor", "predictors", "predictors.base:Predictor")
+INFERENCES: Registry[Any] = Registry(
+    "inference", "models.inference", "models.inference.base:Inference"
+)
+DATASETS: Registry[Any] = Registry("data set", "bench.datasets", "bench.datasets.base:Dataset")
+CORRUPTIONS: Registry[Any] = Registry(
+    "corruption", "bench.motion.corruptions", "bench.motion.corruptions.base:Corruption"
+)
+MECHANISMS: Registry[Any] = Registry(
+    "mechanism", "bench.motion.mechanisms", "bench.motion.mechanisms.base:Mechanism"
+)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    MODELS,
+    PREDICTORS,
+    INFERENCES,
+    DATASETS,
+    CORRUPTIONS,
+    MECHANISMS,
+)
+
+
+def load_plugin(path: Path) -> None:
+    """Make known what a Python file defines, as if it lay in the project; twice does no harm.
+
+    Raises:
+        InputError: the file cannot be imported, defines nothing that has a place here, or
+            something under a name that is taken.
+    """
+    name = f"bench_plugin_{path.stem}"
+    if name in _plugins:
+        if Path(str(_plugins[name].__file__)) != path.resolve():
+            raise InputError(f"--plugin {path}: another plugin file has the same name; rename one")
+        return
+    if not path.is_file():
+        raise InputError(f"--plugin {path}: no such file")
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise InputError(f"--plugin {path}: not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        # Somebody else's code may fail in any way.
+        del sys.modules[name]
+        reason = " ".join(str(error).split())
+        raise InputError(f"--plugin {path}: {type(error).__name__}: {reason}") from None
+    _plugins[name] = module
+    try:
+        _look_again(module, path)
+    except InputError:
+        del _plugins[name], sys.modules[name]
+        for registry in REGISTRIES:
+            registry.forget()
+        raise
+
+
+def _look_again(module: ModuleType, path: Path) -> None:
+    """Let every registry look again; raises InputError if none has use for a plugin's module."""
+    for registry in REGISTRIES:
+        registry.forget()
+    known = {cls for registry in REGISTRIES for cls in registry.all().values()}
+    if not known & set(_defined_in(module)):
+        kinds = ", ".join(registry.kind for registry in REGISTRIES)
+        raise InputError(
+            f"--plugin {path}: it has no class with a name that derives from a base class of the "
+            f"project ({kinds}), every method of it implemented"
+        )
+
+
+def plugins() -> dict[str, Path]:
+    """Return the files that were loaded, by the name of their module."""
+    return {name: Path(str(module.__file__)) for name, module in _plugins.items()}

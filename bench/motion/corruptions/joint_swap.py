@@ -1,0 +1,42 @@
+"""Exchange a left joint with its right counterpart, as a marker swap does."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.motion.corruptions.base import Corruption
+from bench.motion.mechanisms.base import Level
+from bench.motion.windows import MotionSpec
+
+
+class JointSwap(Corruption):
+    """Marker swap: left and right of one joint change places in a run of ``level`` frames."""
+
+    name = "joint_swap"
+
+    level: Level
+
+    def corrupt(
+        self, motion: NDArray[np.float32], spec: MotionSpec, generator: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Swap one pair of joints in one run of frames; all pairs and starts equally likely."""
+        length = self._frames(spec)
+        pairs = spec.skeleton.pairs
+        pair = spec.skeleton.index(pairs[generator.integers(len(pairs))])
+        start = generator.integers(spec.frames - length + 1)
+        swapped = motion.copy()
+        swapped[start : start + length, pair] = motion[start : start + length, pair[::-1]]
+        return swapped
+
+    def check(self, spec: MotionSpec) -> None:
+        """Raise ValueError if no joint has a mirror, or for no frames or more than there are."""
+        if not spec.skeleton.pairs:
+            raise ValueError(f"{self.name} needs joints that mirror each other; there are none")
+        self._frames(spec)
+
+    def _frames(self, spec: MotionSpec) -> int:
+        """Return how many frames are swapped: however small the share, at least one."""
+        if not (self.level.count or self.level.share):
+            raise ValueError(f"level {self.level} swaps nothing")
+        if (self.level.count or 0) > spec.frames:
+            raise ValueError(f"level {self.level} is over 100%: a window has {spec.frames} frames")
+        return max(1, self.level.features(spec.frames))

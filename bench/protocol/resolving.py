@@ -1,0 +1,301 @@
+"""A protocol file, or plain values, to a validated, fully resolved Protocol.
+
+An entry of ``models``, ``predictors``, ``inference``, ``occlusion`` or ``corruption`` has a label
+of the user's choice. What it is comes from its key ``model``, ``predictor``, ``inference``,
+``mechanism`` or ``corruption``, or else from the label; the other keys are that thing's own
+settings. An entry may say ``preset: NAME`` to start from settings that its class has under that
+name, and one of ``models`` or ``predictors`` may say ``like: LABEL`` to start from those of
+another.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.core import safe_yaml
+from bench.core.errors import InputError, did_you_mean
+from bench.core.registry import (
+    DATASETS,
+    INFERENCES,
+)
+from bench.core.validation import validated
+from bench.datasets.base import Dataset
+from bench.motion import MotionSpec
+from bench.protocol.entries import (
+    check_label,
+    corruption_entry,
+    distinct,
+    inference_entry,
+    look_up,
+    model_entry,
+    occlusion_entry,
+    predictor_entry,
+)
+from bench.protocol.outline import Outline
+from bench.protocol.schema import (
+    Comparison,
+    Forecast,
+    Protocol,
+    Published,
+    Shown,
+    frames_of,
+    spec_of,
+)
+from models.base import GenerativeImputer, Imputer
+
+REFERENCES = ("mean", "linear")
+"""Models that the others' error is stated against unless a protocol names others."""
+LIMITED_EPOCHS = 2
+"""Epochs that a fit of a quick look has at most."""
+HORIZONS_MS = (80, 160, 320, 400, 560, 720, 880, 1000)
+"""When predictions are judged unless a protocol says otherwise, where windows have these frames."""
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
+    """Read a protocol file, apply ``key.path=value`` overrides, and resolve it.
+
+    Raises:
+        InputError: the file is missing, not YAML, or says something that cannot be.
+    """
+    raw = safe_yaml.read(path)
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: a protocol is a mapping of keys such as dataset and models")
+    for override in overrides:
+        _apply(raw, override)
+    raw.setdefault("name", path.stem)
+    try:
+        protocol = resolve(raw)
+        for label in protocol.learners:
+            protocol.parameters(label)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return protocol
+
+
+def resolve(raw: Mapping[str, Any]) -> Protocol:
+    """Return the Protocol of plain values; raises InputError naming the first thing wrong."""
+    head = validated(Outline, raw, "")
+    dataset = _dataset(head.dataset)
+    spec = spec_of(dataset)
+    if not head.models and not head.predictors:
+        raise InputError("models: missing; name a model, or a predictor under predictors")
+    if head.models and not head.occlusion:
+        raise InputError("occlusion: missing")
+    for label in set(head.models) & set(head.predictors):
+        raise InputError(f"{label}: a label of models or predictors is one of them only")
+    if head.scale.samples < len(head.actions):
+        raise InputError(
+            f"scale.samples: {head.scale.samples} windows cannot be of {len(head.actions)} "
+            "actions; draw more"
+        )
+    labels = Counter([*head.occlusion, *head.corruption, *head.foreign])
+    for label in (label for label, times in labels.items() if times > 1):
+        raise InputError(
+            f"{label}: a label of occlusion, corruption or foreign is one of them only"
+        )
+    _check_apart([*head.models, *head.predictors])
+    _check_apart(labels)
+    _check_apart(head.inference)
+    protocol = Protocol(
+        name=head.name,
+        description=head.description,
+        dataset=dataset,
+        models={label: model_entry(head, label) for label in head.models},
+        predictors={label: predictor_entry(head, label) for label in head.predictors},
+        forecast=(forecast := _forecast(head, spec)),
+        published=tuple(
+            _published(head, number, forecast) for number in range(len(head.published))
+        ),
+        inference={
+            label: inference_entry(INFERENCES, "inference", label, entry or {})
+            for label, entry in head.inference.items()
+        },
+        occlusion={label: occlusion_entry(label, e, spec) for label, e in head.occlusion.items()},
+        corruption={
+            label: corruption_entry(label, e or {}, spec) for label, e in head.corruption.items()
+        },
+        foreign={label: _foreign(label, e or {}, spec) for label, e in head.foreign.items()},
+        actions=distinct(head.actions, "actions"),
+        show=tuple(_shown(head, number) for number in range(len(head.show))),
+        references=_references(head),
+        comparisons={label: _comparison(head, label) for label in head.comparisons},
+        seeds=distinct(head.seeds, "seeds"),
+        scale=head.scale,
+        limit=head.limit,
+        resources=head.resources,
+    )
+    return protocol if head.limit is None else _limited(protocol, head.limit)
+
+
+def _limited(protocol: Protocol, limit: int) -> Protocol:
+    """Return a protocol cut down to a quick look; one that is so already stays as it is."""
+
+    def short(entry: Any) -> Any:
+        epochs = getattr(entry.settings, "epochs", LIMITED_EPOCHS)
+        if epochs <= LIMITED_EPOCHS:
+            return entry
+        settings = entry.settings.model_copy(update={"epochs": LIMITED_EPOCHS})
+        return replace(entry, settings=settings)
+
+    splits = {
+        split: min(limit, getattr(protocol.scale, split) or limit)
+        for split in ("train", "valid", "test")
+    }
+    # A window of each action is the least that can be drawn.
+    drawn = min(protocol.scale.samples, max(limit, len(protocol.actions)))
+    return replace(
+        protocol,
+        models={label: short(entry) for label, entry in protocol.models.items()},
+        predictors={label: short(entry) for label, entry in protocol.predictors.items()},
+        scale=protocol.scale.model_copy(update={**splits, "samples": drawn}),
+    )
+
+
+def dataset(name: str, overrides: Sequence[str] = ()) -> Dataset:
+    """Return a data set with ``key=value`` settings; raises InputError if there is no such."""
+    raw: dict[str, Any] = {}
+    for override in overrides:
+        _apply(raw, override)
+    return validated(DATASETS.get(name), raw, name)
+
+
+def _dataset(raw: dict[str, Any], where: str = "dataset") -> Dataset:
+    settings = dict(raw)
+    name = settings.pop("name", None)
+    if not isinstance(name, str):
+        raise InputError(f"{where}.name: say which{did_you_mean('', DATASETS.all())}")
+    return validated(look_up(DATASETS, name, f"{where}.name"), settings, where)
+
+
+def _foreign(label: str, raw: dict[str, Any], spec: MotionSpec) -> Dataset:
+    where = f"foreign.{label}"
+    shape = {"frames": spec.frames, "fps": spec.fps}
+    dataset = _dataset({"name": label, **shape, **raw}, where)
+    if (dataset.frames, dataset.fps) != (spec.frames, spec.fps):
+        raise InputError(f"{where}: its windows must have the {spec.frames} frames and the rate")
+    if len(dataset.skeleton) != len(spec.skeleton):
+        joints = f"{len(dataset.skeleton)} joints, not {len(spec.skeleton)}"
+        raise InputError(f"{where}: it has {joints}; choose a data set of the same joints")
+    if others := [name for name in dataset.skeleton.names if name not in spec.skeleton.names]:
+        raise InputError(
+            f"{where}: its joints {', '.join(others)} are not in the windows that models are "
+            "fitted on; choose a data set of the same joints"
+        )
+    return dataset
+
+
+def _references(head: Outline) -> tuple[str, ...]:
+    """Return whom errors are stated against: as asked, or the usual ones that take part."""
+    if head.references is None:
+        return tuple(label for label in REFERENCES if label in head.models)
+    for label in head.references:
+        check_label(label, head.models, "references")
+        _check_completed(head, label, "", "references")
+    return distinct(head.references, "references")
+
+
+def _shown(head: Outline, number: int) -> Shown:
+    where = f"show.{number}"
+    shown = validated(Shown, head.show[number], where)
+    check_label(shown.model, head.models, f"{where}.model")
+    if shown.inference:
+        check_label(shown.inference, head.inference, f"{where}.inference")
+    check_label(shown.mechanism, head.occlusion, f"{where}.mechanism")
+    levels = head.occlusion[shown.mechanism].get("levels") or ()
+    check_label(str(shown.level), {str(level): None for level in levels}, f"{where}.level")
+    _check_completed(head, shown.model, shown.inference, where)
+    return shown
+
+
+def _comparison(head: Outline, label: str) -> Comparison:
+    where = f"comparisons.{label}"
+    comparison = validated(Comparison, head.comparisons[label], where)
+    check_label(comparison.model, head.models, f"{where}.model")
+    check_label(comparison.against, head.models, f"{where}.against")
+    if comparison.inference:
+        check_label(comparison.inference, head.inference, f"{where}.inference")
+    if comparison.model == comparison.against:
+        raise InputError(f"{where}: {comparison.model} is held against itself; name another")
+    _check_completed(head, comparison.model, comparison.inference, where)
+    _check_completed(head, comparison.against, "", where)
+    return comparison
+
+
+def _check_completed(head: Outline, label: str, inference: str, where: str) -> None:
+    """Raise InputError if no window is completed by a model in that way."""
+    entry = model_entry(head, label)
+    if not issubclass(entry.cls, Imputer) or entry.train_on:
+        raise InputError(f"{where}: {label} completes nothing")
+    known = [""]
+    if issubclass(entry.cls, GenerativeImputer):
+        known = [way for way in entry.inference or head.inference if way != "mean"]
+    if inference not in known:
+        how = f"inference: {' or '.join(known)}" if any(known) else "no inference"
+        raise InputError(f"{where}: {label} is completed with {how}")
+
+
+def _forecast(head: Outline, spec: MotionSpec) -> Forecast:
+    forecast = validated(Forecast, head.forecast, "forecast")
+    for label in forecast.imputers or ():
+        check_label(label, head.models, "forecast.imputers")
+        if not issubclass(model_entry(head, label).cls, Imputer):
+            raise InputError(f"forecast.imputers: {label} completes nothing; leave it out")
+    if forecast.horizons_ms is None:
+        usual = tuple(frames_of(HORIZONS_MS, spec))
+        return forecast.model_copy(update={"horizons_ms": usual})
+    distinct(forecast.horizons_ms, "forecast.horizons_ms")
+    for horizon in forecast.horizons_ms:
+        if horizon not in frames_of([horizon], spec):
+            first, last = 1000 / spec.fps, 1000 * spec.future / spec.fps
+            raise InputError(
+                f"forecast.horizons_ms: no frame {horizon} ms ahead; there is one every "
+                f"{first:g} ms, to {last:g} ms (dataset.future)"
+            )
+    return forecast
+
+
+def _published(head: Outline, number: int, forecast: Forecast) -> Published:
+    where = f"published.{number}"
+    table = validated(Published, head.published[number], where)
+    check_label(table.predictor, head.predictors, f"{where}.predictor")
+    count = len(forecast.horizons_ms or ())
+    for action, errors in table.mm.items():
+        if len(errors) != count:
+            raise InputError(
+                f"{where}.mm.{action}: {len(errors)} numbers for the {count} horizons of "
+                "forecast.horizons_ms"
+            )
+    for other in head.published[:number]:
+        if (other["predictor"], other.get("windows", "all")) == (table.predictor, table.windows):
+            raise InputError(f"{where}: there is a table of {table.predictor} and these windows")
+    return table
+
+
+def _check_apart(labels: Iterable[str]) -> None:
+    """Raise InputError for labels that a reader, or a file system, may take for each other."""
+    seen: dict[str, str] = {}
+    for label in labels:
+        if (other := seen.setdefault(label.casefold(), label)) != label:
+            raise InputError(f"{other}, {label}: labels differ in capitals alone; rename one")
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Put one ``key.path=value`` into a raw protocol; the value is read as YAML."""
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise InputError(f"--set {override}: write it as models.hgvae.epochs=5")
+    try:
+        value = safe_yaml.parse(text)
+    except ValueError as error:
+        raise InputError(f"--set {override}: the value is not valid YAML: {error}") from None
+    place = raw
+    for key in keys[:-1]:
+        if place.get(key) is None:
+            place[key] = {}
+        if not isinstance(place[key], dict):
+            raise InputError(f"--set {override}: '{key}' has no keys of its own")
+        place = place[key]
+    place[keys[-1]] = value

@@ -1,0 +1,163 @@
+"""The paper's pictures of motion: completed windows (Fig. 1) and drawn ones by action (Fig. 3).
+
+Nothing is picked by eye. A completed window is the one of median error among the test windows, and
+of each action the first window drawn is shown. Every picture is there as PDF, PNG and GIF, and as
+MP4 where ffmpeg is.
+"""
+
+import glob
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.files import atomic_file
+from bench.motion import Windows
+from bench.motion.mechanisms.base import Level
+from bench.protocol.schema import Protocol, Shown
+from bench.report import poses
+from bench.sweep.jobs import Cell
+from bench.sweep.plan import Plan
+from bench.sweep.store import Store
+from models.base import ConditionalImputer
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Motion to be drawn, as strips of poses and as an animation.
+
+    Attributes:
+        name: of the files.
+        title: above it.
+        panels: one strip each, or one moving figure each.
+        every: frames from one pose of a strip to the next.
+    """
+
+    name: str
+    title: str
+    panels: list[poses.Panel]
+    every: int = poses.EVERY
+
+
+def write(
+    protocol: Protocol, plan: Plan, store: Store, test: Windows, folder: Path, label: str
+) -> list[Path]:
+    """Write every picture that the run has the motion for; return the PNG files.
+
+    Args:
+        protocol: what ran.
+        plan: its cells.
+        store: what they found.
+        test: the test windows that they are about.
+        folder: where to write.
+        label: the data set.
+    """
+    drawn = [*_completed(protocol, plan, store, test), *_sampled(protocol, plan, store)]
+    return [_write(picture, test, folder, label) for picture in drawn]
+
+
+def names(protocol: Protocol) -> dict[Shown | str, str]:
+    """Return what the pictures of a run are called, by what they show: a completion, or a model"""
+    many = len(protocol.show) > 1
+    completed: dict[Shown | str, str] = {
+        shown: f"fig1_imputation_{number}" if many else "fig1_imputation"
+        for number, shown in enumerate(protocol.show, 1)
+    }
+    told = (k for k, entry in protocol.models.items() if issubclass(entry.cls, ConditionalImputer))
+    return completed | {label: f"fig3_samples_{label}" for label in told}
+
+
+def take_over(protocol: Protocol, runs: Iterable[tuple[Path, Protocol]], folder: Path) -> None:
+    """Copy a protocol's pictures from the first of some runs' folders that has them."""
+    runs = list(runs)
+    for shown, name in names(protocol).items():
+        called = ((run, names(theirs).get(shown)) for run, theirs in runs)
+        found = (sorted(run.glob(f"{glob.escape(theirs)}.*")) for run, theirs in called if theirs)
+        for path in next(filter(None, found), []):
+            shutil.copyfile(path, folder / f"{name}{path.suffix}")
+
+
+def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> Iterator[Picture]:
+    """Fig. 1: the mean-imputed window, and the completed one, each with the truth."""
+    called = names(protocol)
+    for shown in protocol.show:
+        cell = _cell_of(shown, plan, store)
+        if cell is None:
+            continue
+        row, truth, filled, completed = _median(cell, protocol, store, test)
+        hidden = (filled != truth).any(axis=-1)
+        level = f"{cell.mechanism} {cell.level} hidden"
+        who = f"{shown.model} ({shown.inference})" if shown.inference else shown.model
+        panels = [
+            poses.Panel(f"{name}, {_rmse(motion, truth):.0f} mm off", motion, truth, rings)
+            for name, motion, rings in (
+                ("mean imputation (rings: something of the joint hidden)", filled, hidden),
+                (who, completed, None),
+            )
+        ]
+        title = f"{level}: the test window of median error, {test.names[row]}"
+        yield Picture(called[shown], title, panels, shown.every)
+
+
+def _cell_of(shown: Shown, plan: Plan, store: Store) -> Cell | None:
+    """Return the first seed's cell of what is to be shown, if its completion is there."""
+    for cell in plan.cells:
+        told = (cell.model, cell.inference, cell.mechanism, cell.level)
+        if cell.task == "impute" and told == shown.cell and store.has_completion(cell.key):
+            return cell
+    return None
+
+
+def _median(
+    cell: Cell, protocol: Protocol, store: Store, test: Windows
+) -> tuple[int, NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the window of median error: its row, its truth, mean-imputed, and completed."""
+    errors = store.load_cell(cell.key)["mse"].to_numpy()
+    row = int(np.argsort(errors)[len(errors) // 2])
+    mechanism = protocol.occlusion[cell.mechanism].at(Level.parse(cell.level), cell.seed)
+    occluded = mechanism.occluded(test)
+    completed = np.array(test.motion)
+    completed[occluded] = store.load_completion(cell.key)
+    mean = store.load_mean(cell.fit)
+    filled = np.where(occluded[row], mean, test.motion[row])
+    return row, np.array(test.motion[row]), filled, completed[row]
+
+
+def _rmse(motion: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
+    """Return the error over coordinates that differ, mm."""
+    off = (motion - truth)[motion != truth]
+    return float(np.sqrt(np.square(off, dtype=np.float64).mean())) if len(off) else 0.0
+
+
+def _sampled(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Picture]:
+    """Fig. 3: the first window drawn of each action, of each conditional model."""
+    for cell in plan.cells:
+        if (
+            cell.task != "sample"
+            or cell.seed != protocol.seeds[0]
+            or not store.has_completion(cell.key)
+            or cell.model not in names(protocol)
+        ):
+            continue
+        motion = store.load_completion(cell.key)
+        table = store.load_cell(cell.key)
+        asked = table.loc[table["action"] != "", "action"].to_numpy()
+        first = {action: int(np.argmax(asked == action)) for action in dict.fromkeys(asked)}
+        panels = [poses.Panel(action, motion[row]) for action, row in first.items()]
+        title = f"windows drawn by {cell.model}, the first of each action"
+        yield Picture(names(protocol)[cell.model], title, panels)
+
+
+def _write(picture: Picture, test: Windows, folder: Path, label: str) -> Path:
+    title = f"{picture.title} - {label}"
+    figure = poses.contact_sheet(picture.panels, test.skeleton, title, picture.every)
+    for suffix in ("pdf", "png"):
+        with atomic_file(folder / f"{picture.name}.{suffix}") as draft:
+            figure.savefig(draft, dpi=200, bbox_inches="tight")
+    for suffix in ("gif", "mp4") if poses.has_ffmpeg() else ("gif",):
+        path = folder / f"{picture.name}.{suffix}"
+        poses.animate(picture.panels, test.skeleton, path, test.fps, title)
+    return folder / f"{picture.name}.png"

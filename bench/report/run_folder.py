@@ -1,0 +1,112 @@
+"""The folder of a run, written by one function whoever has the values."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from bench.analysis import claims, records, results
+from bench.analysis.results import Results, Run
+from bench.core.errors import InputError
+from bench.core.files import draft_folder, settle
+from bench.report import figures, page
+from bench.sweep import job_table, times
+from bench.sweep.plan import Plan
+from bench.sweep.status import Status
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a run's folder is made from.
+
+    Attributes:
+        run: what ran, what it found, and its provenance.
+        plan: every fit and cell of it.
+        statuses: how each of them ended, once by key.
+    """
+
+    run: Run
+    plan: Plan
+    statuses: list[Status]
+
+    @property
+    def outcomes(self) -> list[Status]:
+        """Of what failed or was skipped."""
+        return outcomes(self.statuses)
+
+    @property
+    def label(self) -> str:
+        """The data set, as tables and figures call it."""
+        return self.run.protocol.labelled(str(self.run.facts["data"]["label"]))
+
+
+def read(folder: Path) -> Contents:
+    """Return what a run's folder was made from; raises InputError if it is not one."""
+    run = results.open_run(folder)
+    plan, statuses = job_table.read(folder)
+    ended = {status.key: status for status in statuses}
+    try:
+        # Tracebacks are there alone.
+        ended |= {one["key"]: Status(**one) for one in run.facts["failures"] if one["key"] in ended}
+    except (LookupError, TypeError) as error:
+        raise InputError(f"{folder / results.PROVENANCE}: tells failures amiss ({error})") from None
+    return Contents(run, plan, list(ended.values()))
+
+
+def outcomes(statuses: list[Status]) -> list[Status]:
+    """Return those of what failed or was skipped."""
+    return [status for status in statuses if status.status in ("failed", "skipped")]
+
+
+def write(
+    contents: Contents, results_folder: Path, draw: Callable[[Path], object]
+) -> tuple[Path, Results]:
+    """Write a run's folder, whole or not at all, and point ``latest`` at it.
+
+    Args:
+        contents: what to write.
+        results_folder: where runs of all protocols lie.
+        draw: writes the pictures of motion into the folder that it is given.
+
+    Returns:
+        The folder and the tables in it.
+
+    Raises:
+        WriteError: the file system does not take it.
+    """
+    run, label = contents.run, contents.label
+    protocol = run.protocol
+    cells = records.records(
+        run.values, contents.plan, contents.statuses, label, protocol.references
+    )
+    found = results.of(run, cells)
+    with draft_folder(results_folder / protocol.folder) as draft:
+        resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
+        (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
+        (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
+        run.values.to_parquet(draft / results.VALUES, index=False)
+        cells.to_parquet(draft / results.RECORDS, index=False)
+        timed = times.table(contents.plan, contents.statuses, run.facts["fits"], label)
+        timed.to_csv(draft / times.TIMES, index=False)
+        results.write(found, draft)
+        if protocol.models:
+            claims.write(found, draft)
+        figures.write_all(found, draft)
+        draw(draft)
+        job_table.write(contents.plan, contents.statuses, draft, label)
+        page.write(run, found, contents.outcomes, draft)
+        folder = settle(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
+    _point_latest(folder)
+    return folder, found
+
+
+def _point_latest(folder: Path) -> None:
+    """Make the link ``latest`` beside a run lead to it, at no moment to nowhere."""
+    link = folder.parent / f".latest-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder.name)
+    link.replace(folder.parent / "latest")

@@ -1,0 +1,23 @@
+"""From a protocol to finished fits and cells in the store, on Ray or in this process.
+
+In: the plan of jobs and their cache keys, the worker that does them, what a cell computes, the
+store, statuses, executors, the cluster. Never in: statistics over cells, or anything printed but
+progress.
+"""
+
+__all__ = [
+    "cells",
+    "cluster",
+    "executions",
+    "executors",
+    "forecasts",
+    "job_table",
+    "jobs",
+    "machines",
+    "plan",
+    "status",
+    "store",
+    "times",
+    "worker",
+    "workspace",
+]

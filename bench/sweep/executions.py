@@ -1,0 +1,90 @@
+"""What an execution of a protocol leaves for those who follow it: ``bench status``.
+
+``plan.json`` in the protocol's folder of results says who runs what since when; how the jobs stand
+is in the store, and in a finished run's folder (``jobs``).
+"""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.core.files import HOST, atomic_file
+from bench.sweep.jobs import Cell, Fit, finished, to_plain
+from bench.sweep.plan import Plan, ToDo
+from bench.sweep.status import Status, now
+from bench.sweep.store import Store
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One execution of a protocol, as ``plan.json`` keeps it.
+
+    Attributes:
+        protocol: its name.
+        command: what was called.
+        host: the machine of the driver.
+        pid: its process there.
+        since: when it began, seconds since 1970.
+        ended: how it ended; empty while it runs, or if it was killed.
+        run: name of the folder that it wrote; empty before.
+        jobs: every job of the plan, as ``plan.to_plain`` gives it.
+        to_do: keys of those that were not there when it began.
+    """
+
+    protocol: str
+    command: str = field(default_factory=lambda: shlex.join(["bench", *sys.argv[1:]]))
+    host: str = HOST
+    pid: int = field(default_factory=os.getpid)
+    since: float = field(default_factory=now)
+    ended: str = ""
+    run: str = ""
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    to_do: list[str] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the protocol's folder of results."""
+        with atomic_file(folder / PLAN) as draft:
+            draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    def end(self, folder: Path, how: str, run: str = "") -> None:
+        """Keep how it ended, unless another execution has begun meanwhile."""
+        if read(folder) == self:
+            replace(self, ended=how, run=run).write(folder)
+
+
+def begin(protocol: str, folder: Path, whole: Plan, to_do: ToDo) -> Execution:
+    """Keep in the protocol's folder of results that an execution begins, and return it."""
+    jobs = [to_plain(job) for job in whole.jobs]
+    execution = Execution(protocol, jobs=jobs, to_do=[job.key for job in to_do.jobs])
+    execution.write(folder)
+    return execution
+
+
+def read(folder: Path) -> Execution:
+    """Return the newest execution; raises InputError if the folder tells of none."""
+    try:
+        return Execution(**json.loads((folder / PLAN).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder / PLAN}: says nothing of an execution ({error})") from None
+
+
+def standing(jobs: Iterable[Fit | Cell], store: Store) -> list[Status]:
+    """Return how jobs stand, whose status is then also ``waiting``; a job that two share once."""
+    found: dict[str, Status] = {}
+    for job in jobs:
+        known = store.statuses.read(job.key)
+        if finished(job, store):
+            if known is None or known.status != "done":
+                known = Status(job.key, job.title, "done")
+        elif known is None or known.status == "done":
+            known = Status(job.key, job.title, "waiting")
+        found[job.key] = known
+    return list(found.values())

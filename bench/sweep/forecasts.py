@@ -1,0 +1,108 @@
+"""Forecast cells: predict the future of test windows, and compare with what followed."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench import metrics
+from bench.motion import Windows
+from bench.protocol.schema import Protocol
+from bench.sweep.found import Found, check_shape, window_table
+from predictors.base import Predictor
+
+BATCH = 200
+"""Windows predicted at a time: more would not stay in a processor's cache."""
+AVERAGE = "mpjpe_average"
+"""The metric that is the mean error over all frames of the future."""
+
+
+def horizon_metric(milliseconds: int) -> str:
+    """Return the column of a forecast's error at a horizon."""
+    return f"mpjpe@{milliseconds}"
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Predictions of how the test windows go on.
+
+    Attributes:
+        protocol: horizons, and the weight of each joint in the error.
+        test: all test windows; those without a future are left out.
+        device: where to compute.
+    """
+
+    protocol: Protocol
+    test: Windows
+    device: str
+
+    def predict(self, predictor: Predictor, past: torch.Tensor, share: torch.Tensor) -> Found:
+        """Return a predictor's errors and its predictions.
+
+        Args:
+            predictor: a fitted one.
+            past: ``(window, frame, joint, 3)``, mm, of every test window; it may hold completed
+                values.
+            share: ``(window,)`` share of the past that was hidden before it was completed.
+
+        Raises:
+            FloatingPointError: a prediction is not finite.
+            ValueError: a prediction is not of the future's shape.
+        """
+        past, share = self._continued(past, share)
+        predicted = torch.empty_like(self._future)
+        for start in range(0, len(past), BATCH):
+            rows = slice(start, start + BATCH)
+            part = predictor.predict(past[rows])
+            if part.shape != predicted[rows].shape:
+                shapes = f"{tuple(part.shape)}, not {tuple(predicted[rows].shape)}"
+                raise ValueError(f"{predictor.name} predicted motion of shape {shapes}")
+            predicted[rows] = part
+        if not torch.isfinite(predicted).all():
+            raise FloatingPointError(f"{predictor.name} predicted values that are not finite")
+        return Found(self._table(predicted, past, share), predicted.cpu().numpy())
+
+    def rescore(
+        self, predicted: torch.Tensor, past: torch.Tensor, share: torch.Tensor
+    ) -> pd.DataFrame:
+        """Return the errors of kept predictions; ``past`` and ``share`` as in ``predict``.
+
+        Raises:
+            ValueError: the predictions are not of the future's shape.
+        """
+        check_shape(predicted, self._future.shape)
+        return self._table(predicted, *self._continued(past, share))
+
+    @cached_property
+    def _future(self) -> torch.Tensor:
+        """``(window, frame, joint, 3)`` what follows the test windows that have a future, mm."""
+        future = self.test.take(self.test.continued).future
+        assert future is not None
+        return torch.from_numpy(np.array(future)).to(self.device)
+
+    def _continued(
+        self, past: torch.Tensor, share: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the rows of windows that have a future."""
+        continued = torch.from_numpy(self.test.continued)
+        return past[continued].to(self.device), share[continued]
+
+    def _table(
+        self, predicted: torch.Tensor, past: torch.Tensor, share: torch.Tensor
+    ) -> pd.DataFrame:
+        """Return the errors of predictions, one row per window."""
+        future = self._future
+        windows = self.test.take(self.test.continued)
+        truth = windows.tensor().to(self.device)
+        weights = torch.from_numpy(self.protocol.dataset.joint_weights).to(self.device)
+        errors = metrics.forecast_error(predicted, future, weights)
+        values = {
+            horizon_metric(horizon): errors[:, frame]
+            for horizon, frame in self.protocol.horizons.items()
+        }
+        both = torch.cat([past, predicted], dim=1), torch.cat([truth, future], dim=1)
+        values |= {AVERAGE: errors.mean(dim=1), "eq4": metrics.eq4(*both, weights)}
+        columns = {name: value.cpu().numpy() for name, value in values.items()}
+        return window_table(windows, share.numpy(), **columns)

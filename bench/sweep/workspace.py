@@ -1,0 +1,292 @@
+"""The computing side of a sweep: fits and cells, from the store and into the store."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from bench.core.code_versions import code_version
+from bench.core.errors import InputError
+from bench.core.registry import load_plugin
+from bench.datasets.cut import open_windows
+from bench.fitting.learner import Learner
+from bench.fitting.training import FitContext, Progress, write_history
+from bench.motion import Windows, derive_seed
+from bench.protocol.resolving import resolve
+from bench.protocol.schema import PredictorEntry, Protocol
+from bench.sweep.cells import Evaluator
+from bench.sweep.jobs import Cell, Fit, finished, from_plain
+from bench.sweep.status import Status, now
+from bench.sweep.store import Store
+from models.base import Classifier, Model
+from predictors.base import Predictor
+
+Reporter = Callable[[str, Progress], None]
+
+
+class Stopped(KeyboardInterrupt):
+    """The user asked for the sweep to stop."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What every job of a protocol shares, and what computing a job takes.
+
+    Attributes:
+        protocol: the resolved protocol as plain values.
+        store_folder: where the store lies.
+        data: fingerprint of the built windows in the store.
+        code: version of each learner's code that the keys were made with, by label.
+        foreign: fingerprint of each foreign data set's built windows, by label.
+        device: auto, cpu or cuda.
+        plugins: files that define what the protocol names beside what is built in.
+        stop: a file that is there once no more jobs are to begin; empty: there is none.
+        worker: whether this process may end itself at a job's limit of time, and limit its memory.
+    """
+
+    protocol: dict[str, Any]
+    store_folder: str
+    data: str
+    code: dict[str, str]
+    foreign: dict[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    plugins: tuple[str, ...] = ()
+    stop: str = ""
+    worker: bool = False
+
+    @cached_property
+    def resolved(self) -> Protocol:
+        """The protocol."""
+        for path in self.plugins:
+            load_plugin(Path(path))
+        return resolve(self.protocol)
+
+    @cached_property
+    def store(self) -> Store:
+        """The store."""
+        return Store(Path(self.store_folder))
+
+    @cached_property
+    def _device(self) -> str:
+        if self.device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        return self.device
+
+    def finished(self, job: Fit | Cell) -> bool:
+        """Whether the store has what a job makes."""
+        return finished(job, self.store)
+
+    def check_code(self, label: str) -> None:
+        """Raise RuntimeError if this process would run other code than the keys stand for."""
+        if code_version(self.resolved.learners[label].cls) != self.code[label]:
+            raise RuntimeError(
+                f"the code of {label} is not what this run was planned with; it was edited "
+                "meanwhile, or this machine has another version. Run again"
+            )
+
+    def windows(self, split: str) -> Windows:
+        """Return a split's windows at the protocol's scale, memory-mapped where whole."""
+        folder = self.store.windows / self.data
+        windows = open_windows(folder, split, self.resolved.dataset)
+        return windows.thin(getattr(self.resolved.scale, split))
+
+    def build(self, label: str, seed: int) -> Learner:
+        """Return a learner as it is before any fit; the seed settles its initial weights."""
+        entry = self.resolved.learners[label]
+        with torch.random.fork_rng():
+            torch.manual_seed(derive_seed("init", seed))
+            learner: Learner = entry.cls(self.resolved.spec, entry.settings)
+        if isinstance(entry, PredictorEntry) and isinstance(learner, Predictor):
+            occlusions = (self.resolved.occlusion[label] for label in entry.degraded)
+            learner.occlusions = tuple(o.at(level, seed) for o in occlusions for level in o.levels)
+        return learner
+
+    def fit(self, fit: Fit, report: Reporter) -> float:
+        """Fit a learner and keep it; return how many seconds that took."""
+        begun = time.monotonic()
+        model = self.build(fit.label, fit.seed)
+        entry = self.resolved.learners[fit.label]
+        actions = None if isinstance(entry, PredictorEntry) else entry.train_on
+        train = _of_actions(self.windows("train"), actions)
+        context = FitContext(
+            seed=derive_seed("fit", fit.seed),
+            device=self._device,
+            folder=self.store.fit_folder(fit.key) if model.trained else None,
+            report=lambda progress: self._report(fit, progress, report),
+        )
+        with torch.random.fork_rng():
+            model.fit(train, _of_actions(self.windows("valid"), actions), context)
+        model.eval()
+        write_history(context.history, self.store.fit_folder(fit.key) / "history.csv")
+        seconds = time.monotonic() - begun
+        summary = {
+            "model": fit.label,
+            "seed": fit.seed,
+            "parameters": model.parameter_count(),
+            "train_windows": _seen(train, model),
+            "device": self._device,
+            "seconds": seconds,
+            "last_epoch": context.history[-1] if context.history else None,
+        }
+        self.store.save_fit(fit.key, model.cpu(), summary)
+        return seconds
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        protocol = self.resolved
+        foreign = {
+            label: open_windows(self.store.windows / key, "test", protocol.foreign[label])
+            for label, key in self.foreign.items()
+        }
+        return Evaluator(
+            protocol,
+            self.windows("train"),
+            self.windows("test"),
+            {label: windows.thin(protocol.scale.test) for label, windows in foreign.items()},
+            self._device,
+        )
+
+    def evaluate(self, cell: Cell, learner: Learner) -> float:
+        """Compute a cell and keep it; return how many seconds computing took."""
+        begun = time.monotonic()
+        if isinstance(learner, Predictor):
+            past = self.store.load_completion(cell.past) if cell.past else None
+            found = self._evaluator.forecast(cell, learner, past)
+        else:
+            assert isinstance(learner, Model)
+            found = self._evaluator.evaluate(cell, learner, self._judge(cell))
+        seconds = time.monotonic() - begun
+        if cell.keep:
+            self.store.save_completion(cell.key, found.completion)
+        self.store.save_cell(cell.key, found.table)
+        return seconds
+
+    def rescore(self, cell: Cell) -> pd.DataFrame:
+        """Return what hangs on a cell's kept completion alone, one row per window.
+
+        Raises:
+            InputError: what is kept is damaged.
+        """
+        with threads(max(1, int(self.resolved.resources.evaluate.cpus))):
+            kept = self.store.load_completion(cell.key)
+            past = self.store.load_completion(cell.past) if cell.past else None
+            try:
+                return self._evaluator.rescore(cell, kept, past)
+            except ValueError as error:
+                raise InputError(f"{cell.title}: its completion is not its own: {error}") from None
+
+    def _judge(self, cell: Cell) -> Classifier | None:
+        """Return who judges what a cell draws, if anybody does."""
+        if not cell.judge:
+            return None
+        judge = self.load(cell.judge, self.resolved.judge, cell.seed)
+        assert isinstance(judge, Classifier)
+        return judge
+
+    def load(self, fit_key: str, label: str, seed: int) -> Learner:
+        """Return what was fitted, ready for use."""
+        model = self.build(label, seed)
+        self.store.load_weights(fit_key, model)
+        return model.to(self._device).eval()
+
+    def _report(self, fit: Fit, progress: Progress, report: Reporter) -> None:
+        """Tell how a fit stands, and stop it where it can go on later if the user asked for that"""
+        report(fit.title, progress)
+        if progress.epoch < progress.epochs:
+            self.check_stop()
+
+    def stopping(self) -> bool:
+        """Return whether no more jobs are to begin."""
+        return bool(self.stop) and os.path.exists(self.stop)
+
+    def check_stop(self) -> None:
+        """Raise Stopped if no more jobs are to begin."""
+        if self.stopping():
+            raise Stopped
+
+    def left(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the jobs that have not ended, well or not."""
+        return [job for job in jobs if not self.ended(from_plain(job))]
+
+    def ended(self, job: Fit | Cell) -> bool:
+        """Return whether a job is done, failed or skipped."""
+        if self.finished(job):
+            return True
+        status = self.store.statuses.read(job.key)
+        return status is not None and status.status in ("failed", "skipped")
+
+    def standing(self, jobs: Iterable[dict[str, Any]]) -> list[Status | None]:
+        """Return how every one of some jobs stands."""
+        return [self.store.statuses.read(job["key"]) for job in jobs]
+
+    def busy(self, jobs: Iterable[dict[str, Any]]) -> bool:
+        """Return whether any process does one of some jobs now."""
+        return any(
+            status is not None
+            and status.status == "running"
+            and not self.store.statuses.free(status.key)
+            for status in self.standing(jobs)
+        )
+
+    def note_death(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
+        """Keep why the worker died that was doing one of some jobs."""
+        statuses = self.store.statuses
+        for status in self.standing(jobs):
+            if status is not None and status.status == "running":
+                with statuses.if_free(status.key) as free:
+                    if free:
+                        statuses.write(replace(status, error=reason))
+
+    def let_go(self, jobs: Sequence[Fit | Cell]) -> None:
+        """Make jobs ones that nobody has begun whose workers were ended on purpose."""
+        statuses = self.store.statuses
+        for job in jobs:
+            status = statuses.read(job.key)
+            if status is not None and status.status == "running":
+                with statuses.if_free(job.key) as free:
+                    if free:
+                        statuses.forget(job.key)
+
+    def give_up(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
+        """Mark jobs failed that no worker gets to."""
+        for job in map(from_plain, jobs):
+            error = f"no worker got to it: {reason or 'they died'}"
+            self.store.statuses.write(Status(job.key, job.title, "failed", now(), error=error))
+
+
+def _seen(train: Windows, learner: Learner) -> int:
+    """Return how many windows a fit is about: to a predictor those alone that have a future."""
+    return int(train.continued.sum()) if isinstance(learner, Predictor) else len(train)
+
+
+def _of_actions(windows: Windows, actions: tuple[str, ...] | None) -> Windows:
+    """Return the windows of some actions; raises ValueError if there are none."""
+    if not actions:
+        return windows
+    chosen = windows.take(windows.index["action"].isin(actions).to_numpy())
+    if not len(chosen):
+        raise ValueError(f"train_on: no windows of {', '.join(actions)}")
+    return chosen
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute with so many threads in the block, whoever computes.
+
+    Sums are split among threads, so their number decides the last digits of what comes out.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count):
+            yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,118 @@
+"""Gradient ascent on the posterior or the ELBO over hidden values."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.fitting.adam import Adam
+from bench.fitting.matmul import CACHED_WINDOWS
+from bench.fitting.microbatches import even, in_lanes
+from models.base import GenerativeImputer
+from models.inference.base import Inference, keep_best
+
+DEVIATIONS = 0.1
+"""The rate where its unit is the deviation and the protocol gives none."""
+
+
+class Map(Inference):
+    """Maximum a posteriori: Adam on an objective over hidden entries, best step kept (sec. 6.3).
+
+    The start and the outcome of every step are evaluated, and for each window the one of highest
+    objective is kept.
+    """
+
+    name = "map"
+
+    steps: int = Field(10, ge=1)
+    rate: float | None = Field(
+        None, gt=0, description="Adam's step; None: the model's own in mm, or 0.1 deviations"
+    )
+    unit: Literal["mm", "deviation"] = Field(
+        "mm", description="of the rate: millimetres, or deviations of the feature over train"
+    )
+    objective: Literal["posterior", "elbo"] = Field(
+        "posterior", description="what ascends: the paper's log posterior, or the ELBO"
+    )
+    start: Literal["mean", "normal"] = Field(
+        "mean", description="hidden entries at first: the train mean, or draws of N(0, 1) in mm"
+    )
+    accumulate: bool = Field(False, description="never clear the gradient from step to step")
+    batch: int | None = Field(
+        None,
+        ge=1,
+        description="windows at a time, no influence on the outcome; "
+        "null: what a processor's cache holds, or all on a GPU",
+    )
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "published_code": {"start": "normal", "accumulate": True}
+    }
+
+    def complete(self, model: GenerativeImputer, motion: Tensor, occluded: Tensor) -> Tensor:
+        """Return the best completion that ``steps`` steps of ascent meet."""
+        if self.start == "normal":
+            # One draw for all windows: a window's start must not hang on what it is batched with.
+            noise = torch.randn(motion.shape[1:], generator=torch.Generator().manual_seed(0))
+            motion = torch.where(occluded, noise.to(motion), motion)
+        size = self.batch or (CACHED_WINDOWS if motion.device.type == "cpu" else len(motion))
+        parts = even(math.ceil(len(motion) / size), len(motion))
+        pairs = list(zip(motion.tensor_split(parts), occluded.tensor_split(parts), strict=True))
+        with _frozen(model):
+            ascended = in_lanes(lambda pair: self._ascend(model, *pair), pairs, motion.device)
+            return torch.cat(list(ascended))
+
+    def _ascend(self, model: GenerativeImputer, start: Tensor, occluded: Tensor) -> Tensor:
+        rows = torch.nonzero(occluded.flatten(), as_tuple=True)[0]
+        scale = self._scale(model, start, rows)
+        # Only hidden entries are variables, so only they get gradients.
+        hidden = (start.flatten()[rows] / scale).requires_grad_(True)
+        optimizer = Adam([hidden], self._rate(model))
+        best = start.clone()
+        highest = torch.full((len(start),), -torch.inf, device=start.device)
+        for step in range(self.steps + 1):
+            motion = start.flatten().index_copy(0, rows, hidden * scale).view_as(start)
+            value = self._objective(model, motion)
+            best, highest = keep_best(best, highest, motion.detach(), value.detach())
+            if step < self.steps:
+                # A sum, not a mean: a window's path must not depend on how many share its batch.
+                (gradient,) = torch.autograd.grad(-value.sum(), hidden)
+                if self.accumulate and hidden.grad is not None:
+                    gradient += hidden.grad
+                hidden.grad = gradient
+                optimizer.step()
+        return best
+
+    def _objective(self, model: GenerativeImputer, motion: Tensor) -> Tensor:
+        """Return what is to be raised, ``(window,)``."""
+        if self.objective == "elbo":
+            return model.elbo(motion)
+        return model.log_posterior(motion).sum(dim=1)
+
+    def _rate(self, model: GenerativeImputer) -> float:
+        if self.rate is not None:
+            return self.rate
+        return model.map_rate if self.unit == "mm" else DEVIATIONS
+
+    def _scale(self, model: GenerativeImputer, motion: Tensor, rows: Tensor) -> Tensor:
+        """Return the length in mm of one unit of the rate, for each hidden entry."""
+        if self.unit == "mm":
+            return torch.ones(len(rows), device=motion.device, dtype=motion.dtype)
+        return model.deviation.expand_as(motion).flatten()[rows]
+
+
+@contextmanager
+def _frozen(model: GenerativeImputer) -> Iterator[None]:
+    """Let no weight of a model get a gradient: only what is hidden is to be found."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)

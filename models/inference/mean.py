@@ -1,0 +1,16 @@
+"""Leave hidden values at the train mean."""
+
+from torch import Tensor
+
+from models.base import GenerativeImputer
+from models.inference.base import Inference
+
+
+class Mean(Inference):
+    """Leaves the train mean where values are hidden: the degraded input that OOD scores judge."""
+
+    name = "mean"
+
+    def complete(self, model: GenerativeImputer, motion: Tensor, occluded: Tensor) -> Tensor:
+        """Return ``motion`` as it came."""
+        return motion

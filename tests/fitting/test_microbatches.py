@@ -1,0 +1,186 @@
+"""Two parts at once: in order, with the draws of one after the other, and no thread left behind."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from bench.fitting.microbatches import LANES, Turns, even, in_lanes
+from bench.fitting.training import VariationalSettings, accumulate
+from models.hgvae import HGVAE
+from models.inference.map import Map
+from tests.conftest import walk
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(LANES)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_lanes_work_at_once_and_yield_in_order() -> None:
+    both = threading.Barrier(LANES, timeout=10)
+
+    def work(item: int) -> tuple[int, int]:
+        both.wait()  # passed only while another item is worked on
+        time.sleep(0.02 * (item == 0))
+        return item, torch.get_num_threads()
+
+    assert list(in_lanes(work, range(6), CPU)) == [(item, 1) for item in range(6)]
+    assert torch.get_num_threads() == LANES
+
+
+@pytest.mark.parametrize(("threads", "items"), [(1, 6), (2, 1)])
+def test_what_cannot_be_shared_is_done_where_it_was_asked_for(threads: int, items: int) -> None:
+    torch.set_num_threads(threads)
+    here = threading.get_ident()
+    found = list(in_lanes(lambda _: threading.get_ident(), range(items), CPU))
+    assert found == [here] * items
+
+
+def test_after_an_error_nothing_more_is_begun() -> None:
+    begun = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        if item == 1:
+            raise ValueError("of item 1")
+        time.sleep(0.05)
+
+    with pytest.raises(ValueError, match="of item 1"):
+        list(in_lanes(work, range(50), CPU))
+    assert len(begun) < 10
+    assert torch.get_num_threads() == LANES
+    assert not [one for one in threading.enumerate() if one.name.startswith("lane")]
+
+
+def test_an_error_in_a_turn_lets_the_next_one_have_its_own() -> None:
+    turns = Turns()
+
+    def work(number: int) -> int:
+        with turns.take(number):
+            if number == 0:
+                raise ValueError("of the first")
+            return number
+
+    with pytest.raises(ValueError, match="of the first"):
+        list(in_lanes(work, range(4), CPU))
+
+
+@pytest.mark.parametrize(
+    ("count", "items", "parts"),
+    [(1, 9, 1), (2, 9, 2), (3, 9, 4), (13, 800, 14), (3, 3, 3)],
+)
+def test_no_lane_is_left_over(count: int, items: int, parts: int) -> None:
+    assert even(count, items) == parts
+
+
+def model() -> HGVAE:
+    torch.manual_seed(0)
+    latents = ((1, 4), (4, 4))
+    return HGVAE(walk(1).spec, HGVAE.Settings(latents=latents, width=4))
+
+
+def slope(weight: torch.nn.Parameter) -> torch.Tensor:
+    assert weight.grad is not None
+    return weight.grad.flatten()
+
+
+def test_a_train_step_draws_and_adds_as_with_one_thread() -> None:
+    motion = walk(24).tensor()
+    found = []
+    for threads in (1, 2, 4, 2):
+        torch.set_num_threads(threads)
+        network = model().train()
+        torch.manual_seed(1)
+        settings = VariationalSettings(micro_batch=5)
+        losses = accumulate(network, {"motion": motion}, settings, kl_weight=1.0)
+        gradient = torch.cat([slope(one) for one in network.parameters()])
+        found.append((losses["loss"], gradient, torch.rand(1)))
+    for loss, gradient, after in found[1:]:
+        torch.testing.assert_close(loss, found[0][0], rtol=1e-6, atol=0)
+        torch.testing.assert_close(gradient, found[0][1], rtol=1e-5, atol=1e-6)
+        assert torch.equal(after, found[0][2])
+    assert torch.equal(found[1][1], found[3][1])
+
+
+def test_fewer_digits_are_asked_for_in_every_lane() -> None:
+    motion = walk(24).tensor()
+    gradients = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        network = model().train()
+        torch.manual_seed(1)
+        settings = VariationalSettings(micro_batch=6, precision="bf16")
+        accumulate(network, {"motion": motion}, settings, kl_weight=1.0)
+        gradients.append(torch.cat([slope(one) for one in network.parameters()]))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_way_back_has_the_precision_of_the_way_there(threads: int) -> None:
+    seen: list[str] = []
+
+    class Look(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_float32_matmul_precision())
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_float32_matmul_precision())
+            return gradients[0]
+
+    class Looked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = torch.nn.Parameter(torch.ones(3))
+
+        def losses(self, motion: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": (Look.apply(self.a) * motion).mean()}
+
+    torch.set_num_threads(threads)
+    before = torch.get_float32_matmul_precision()
+    settings = VariationalSettings(micro_batch=2, precision="tf32")
+    accumulate(Looked(), {"motion": torch.ones(8, 3)}, settings)
+    assert seen == 8 * ["high"]
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_two_weights_with_one_slope_have_a_gradient_each() -> None:
+    class Sum(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = (torch.nn.Parameter(torch.ones(3)) for _ in range(2))
+
+        def losses(self, motion: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": ((self.a + self.b) * motion).sum() / len(motion)}
+
+    network = Sum()
+    accumulate(network, {"motion": torch.ones(4, 3)}, VariationalSettings(micro_batch=2))
+    for weight in (network.a, network.b):
+        assert weight.grad is not None
+        assert torch.equal(weight.grad, torch.ones(3))
+
+
+@pytest.mark.parametrize("objective", ["posterior", "elbo"])
+def test_map_finds_in_lanes_what_it_finds_with_one_thread(objective: str) -> None:
+    motion = walk(20).tensor()
+    occluded = torch.rand(motion.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+    network = model()
+    filled = torch.where(occluded, network.mean, motion)
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        inference = Map.model_validate({"steps": 3, "batch": 4, "objective": objective})
+        found.append(inference.complete(network, filled, occluded))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-4)
+    assert not torch.equal(found[0], filled)
