@@ -31,7 +31,7 @@ from bench.fitting.training import FitContext, TrainSettings, train
 from bench.sweep.store import Store
 from models.mean import Mean
 from tests.conftest import PROJECT, TINY, Bench, walk
-from tests.test_plugins import MODEL, unload
+from tests.core.test_plugins import MODEL, unload
 
 LOCAL = ("--executor", "local", "--results", "results")
 SOURCES = [

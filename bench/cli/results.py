@@ -122,7 +122,7 @@ def rescore(
 ) -> None:
     """Compute a run's errors anew from what was completed, calling no model; write a new run.
 
-    For a metric that was added or mended in bench/metrics.py. It needs the completions: run with
+    For a metric that was added or mended in bench/metrics. It needs the completions: run with
     --set resources.keep_completions=all. Scores of models, reconstructions and what a classifier
     says of windows stay as they were.
     """

@@ -13,8 +13,8 @@ import torch
 from bench import metrics
 from bench.sweep.cells import Evaluator
 from bench.sweep.workspace import Workspace
+from tests.commands.test_merge import PROTOCOL, same_files
 from tests.conftest import Bench, run_of
-from tests.test_merge import PROTOCOL, same_files
 
 SMALL = PROTOCOL | {"seeds": [0], "corruption": {}, "show": PROTOCOL["show"][:1]}
 ALL = ("--set", "resources.keep_completions=all")

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests.conftest import TINY, Bench, Ended, changed
-from tests.test_plugins import MODEL, TAKEN, unload
+from tests.core.test_plugins import MODEL, TAKEN, unload
 
 Content = str | bytes | Callable[[Path], object]
 """What is in a file, or what makes something else of it."""

@@ -44,6 +44,7 @@ from bench.protocol.resolving import load, resolve
 from bench.protocol.schema import Protocol, Resources
 from bench.sweep import plan
 from bench.sweep.cells import Evaluator
+from bench.sweep.jobs import Cell
 from models.base import Classifier
 from models.inference.map import Map
 from tests.conftest import PROJECT, TINY, changed, walk
@@ -432,7 +433,7 @@ def test_what_an_inference_draws_does_not_hang_on_its_label(
         raw = changed("inference", {label: {"inference": "map"}})
         protocol = resolve(raw)
         model = MODELS.get("vae")(protocol.spec, protocol.models["vae"].settings)
-        cell = plan.Cell("", "", "vae", 0, "impute", label, "features", "10%")
+        cell = Cell("", "", "vae", 0, "impute", label, "features", "10%")
         found = Evaluator(protocol, windows, windows, {}, "cpu").evaluate(cell, model)
         completions.append(found.completion)
     assert (completions[0] == completions[1]).all()
@@ -444,10 +445,10 @@ import json, sys
 from pathlib import Path
 
 root = Path.cwd()
-from bench import code
-from bench.resolving import resolve
+from bench.core import code_versions as code
+from bench.protocol.resolving import resolve
 sys.path.append(sys.argv[1])  # for the tests' helpers alone; the code is the copy's
-from tests.test_keys import keys
+from tests.sweep.test_keys import keys
 
 assert code.__file__.startswith(str(root)), code.__file__
 plain, edits = json.load(open("edits.json"))
@@ -506,17 +507,20 @@ def test_words_and_the_looks_of_code_change_no_key(edited: dict[str, set[Job]]) 
 
 
 EVERYBODY = (
-    *("bench/learner.py", "bench/training.py", "bench/settings.py"),
+    *("bench/fitting/learner.py", "bench/fitting/training.py", "bench/core/settings.py"),
     *("bench/motion/windows.py", "bench/motion/seeds.py", "bench/motion/skeleton.py"),
     *("bench/datasets/base.py", "bench/datasets/synthetic.py", "bench/datasets/cut.py"),
 )
 """Modules that everything is built on, data, fits and cells."""
 OTHERS_WORK = (
-    *("bench/plan.py", "bench/protocol.py", "bench/resolving.py", "bench/store.py"),
-    *("bench/sweep.py", "bench/run.py", "bench/folder.py", "bench/printing.py"),
-    *("bench/executions.py", "bench/status.py"),
-    *("bench/records.py", "bench/tables.py", "bench/figures.py", "bench/cli.py", "bench/code.py"),
-    *("bench/statistics.py", "bench/claims.py", "bench/compare.py", "bench/registry.py"),
+    *("bench/cli/run.py", "bench/commands/compare.py", "bench/commands/run.py"),
+    *("bench/core/code_versions.py", "bench/core/registry.py"),
+    *("bench/protocol/entries.py", "bench/protocol/resolving.py", "bench/protocol/schema.py"),
+    *("bench/sweep/executions.py", "bench/sweep/executors.py", "bench/sweep/plan.py"),
+    *("bench/sweep/status.py", "bench/sweep/store.py", "bench/sweep/worker.py"),
+    *("bench/analysis/claims.py", "bench/analysis/records.py", "bench/analysis/statistics.py"),
+    *("bench/analysis/tables.py", "bench/report/figures.py", "bench/report/printing.py"),
+    "bench/report/run_folder.py",
     *("models/nearest.py", "models/hmvae.py", "predictors/simlpe.py", "bench/datasets/cmu.py"),
 )
 """Modules that nothing of this protocol's values comes from."""
@@ -535,12 +539,14 @@ FITTED_BY = {
 }
 """Whose fits a module is part of."""
 CELLS_OF = {
-    "bench/metrics.py": lambda job: True,
-    "bench/cells.py": lambda job: True,
-    "bench/judging.py": lambda job: job[0] in ("sample", "real"),
-    "models/inference.py": lambda job: bool(job[3]),
-    "bench/motion/corruption.py": lambda job: job[0] == "corrupt",
-    "bench/motion/occlusion.py": lambda job: (
+    "bench/metrics/completion.py": lambda job: True,
+    "bench/sweep/cells.py": lambda job: True,
+    "bench/sweep/forecasts.py": lambda job: job[0] == "forecast",
+    "bench/sweep/samples.py": lambda job: job[0] in ("sample", "real"),
+    "bench/metrics/judging.py": lambda job: job[0] in ("sample", "real"),
+    "models/inference/base.py": lambda job: bool(job[3]),
+    "bench/motion/corruptions/base.py": lambda job: job[0] == "corrupt",
+    "bench/motion/mechanisms/base.py": lambda job: (
         job[0] in ("impute", "corrupt") or bool(job[6])  # predictors are fitted on its masks
     ),
 }
@@ -578,7 +584,7 @@ def test_code_that_judges_or_completes_changes_its_cells(
     assert {job for job in edited[module] if job[0] != "fit"} == set(
         filter(CELLS_OF[module], cells)
     )
-    if module != "bench/motion/occlusion.py":
+    if module != "bench/motion/mechanisms/base.py":
         assert edited[module] <= cells
 
 

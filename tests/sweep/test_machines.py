@@ -10,7 +10,9 @@ import pytest
 from bench.core.provenance import PACKAGES
 from bench.sweep.machines import Facts, differs, facts
 
-HERE = Facts({"python": "3.12.1", "torch": "2.12.0"}, {"bench/cells.py": "a"}, {"/p.py": "b"}, "c")
+HERE = Facts(
+    {"python": "3.12.1", "torch": "2.12.0"}, {"bench/sweep/cells.py": "a"}, {"/p.py": "b"}, "c"
+)
 
 
 @pytest.mark.parametrize(
@@ -18,8 +20,8 @@ HERE = Facts({"python": "3.12.1", "torch": "2.12.0"}, {"bench/cells.py": "a"}, {
     [
         ({"packages": {"python": "3.12.1", "torch": "2.11.0"}}, "torch 2.11.0, here 2.12.0;"),
         ({"packages": {"python": "3.12.1", "torch": None}}, "torch none, here 2.12.0;"),
-        ({"code": {"bench/cells.py": "z"}}, "has other code: bench/cells.py;"),
-        ({"code": {}}, "has other code: bench/cells.py;"),
+        ({"code": {"bench/sweep/cells.py": "z"}}, "has other code: bench/sweep/cells.py;"),
+        ({"code": {}}, "has other code: bench/sweep/cells.py;"),
         ({"code": {**HERE.code, "models/more.py": "a"}}, "has other code: models/more.py;"),
         ({"plugins": {"/p.py": ""}}, "has not the same plugins: /p.py;"),
         ({"note": ""}, "does not see the results folder;"),
@@ -43,7 +45,7 @@ def test_facts_are_of_every_source_file_plugin_and_package(tmp_path: Path) -> No
     assert (absent.note, there.note) == ("", "seen")
     assert absent.plugins != there.plugins
     assert absent.code == there.code
-    assert {"bench/cells.py", "bench/motion/windows.py", "models/base.py"} <= set(there.code)
+    assert {"bench/sweep/cells.py", "bench/motion/windows.py", "models/base.py"} <= set(there.code)
     assert set(there.packages) == {"python", *PACKAGES}
 
 
