@@ -77,7 +77,7 @@ class ActionClassifier(Classifier):
         unseen = _of_actions(valid, self.spec.actions)
         train(self, known, unseen, self.settings, context or FitContext())
 
-    def beside(self, windows: Windows) -> dict[str, Tensor]:
+    def loss_inputs(self, windows: Windows) -> dict[str, Tensor]:
         """Return ``action``, ``(window,)`` the place of each window's action."""
         return {"action": windows.labels(self.spec.actions)}
 

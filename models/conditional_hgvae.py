@@ -44,7 +44,7 @@ class ConditionalHGVAE(HGVAE, ConditionalImputer):
         """The length of the one-hot."""
         return len(self.spec.actions)
 
-    def beside(self, windows: Windows) -> dict[str, Tensor]:
+    def loss_inputs(self, windows: Windows) -> dict[str, Tensor]:
         """Return ``told``, ``(window, action)`` one-hots; noughts where the action is not known."""
         return {"told": self._told(windows.labels(self.spec.actions))}
 

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu
 
-from bench.fitting import matmul
-
 Residual = Literal["input", "branch"]
 Bias = Literal["node", "feature"]
 
@@ -181,17 +179,17 @@ def _initial_adjacency(nodes_in: int, nodes_out: int) -> Tensor:
 
 def _over_nodes(S: Tensor, A: Tensor) -> Tensor:
     """Return ``S A`` for every window and feature."""
-    if A.device.type == "cpu" and not matmul.ONEDNN:
+    if A.device.type == "cpu" and not matrix_products.ONEDNN:
         windows = A.transpose(0, 1)
         return torch.bmm(S.expand(len(windows), -1, -1), windows).transpose(0, 1)
-    return matmul.product(S, A.flatten(1)).unflatten(1, A.shape[1:])
+    return matrix_products.matmul(S, A.flatten(1)).unflatten(1, A.shape[1:])
 
 
 def _over_features(A: Tensor, W: Tensor) -> Tensor:
     """Return ``A W`` for every node and window as one matrix product."""
     if _windows_first(A):
         return _over_features(A.transpose(0, 1), W).transpose(0, 1)
-    return matmul.product(A.flatten(0, 1), W).unflatten(0, A.shape[:2])
+    return matrix_products.matmul(A.flatten(0, 1), W).unflatten(0, A.shape[:2])
 
 
 def _gelu(A: Tensor) -> Tensor:

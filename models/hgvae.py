@@ -24,7 +24,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bench.fitting.precision import exact_product
+from bench.fitting.precision import float32_matmul
 from bench.fitting.training import FitContext, VariationalSettings, train
 from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
 from models.base import GenerativeImputer
@@ -243,13 +243,13 @@ class HGVAE(GenerativeImputer):
         basis = self.dct.T if self.settings.dct == "forward" else self.dct
         if self.settings.layout == "scrambled":
             shape = (len(motion), self.spec.nodes, self.spec.frames)
-            return exact_product(centred.reshape(shape).transpose(0, 1), basis)
-        return exact_product(to_nodes(centred), basis)
+            return float32_matmul(centred.reshape(shape).transpose(0, 1), basis)
+        return float32_matmul(to_nodes(centred), basis)
 
     def _motion(self, scaled: Tensor) -> Tensor:
         """Undo ``_scaled``."""
         basis = self.dct if self.settings.dct == "forward" else self.dct.T
-        nodes = exact_product(scaled * self.scale, basis)
+        nodes = float32_matmul(scaled * self.scale, basis)
         if self.settings.layout == "scrambled":
             return nodes.transpose(0, 1).reshape(-1, *self.mean.shape) + self._origin
         return from_nodes(nodes) + self._origin

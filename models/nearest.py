@@ -41,6 +41,6 @@ class Nearest(PrincipalDetector):
         """Return the distance to the k-th nearest, or to the farthest of fewer, ``(window,)``."""
         known = self.memory[self.memory.isfinite().all(dim=1)]
         # The other modes cancel, and by how much depends on the batch.
-        exact = "donot_use_mm_for_euclid_dist"
-        distances = torch.cdist(self.principal.project(flat), known, compute_mode=exact)
+        float32_products = "donot_use_mm_for_euclid_dist"
+        distances = torch.cdist(self.principal.project(flat), known, compute_mode=float32_products)
         return distances.kthvalue(min(self.settings.neighbours, len(known)), dim=1).values

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.fitting.precision import exact, exact_product
+from bench.fitting.precision import float32_matmul, float32_products
 from bench.motion import MotionSpec, dct_matrix, from_nodes, to_nodes
 from predictors.base import METRE, TrainedPredictor
 from predictors.gcn import GCNSettings, ResidualGCN
@@ -58,9 +58,9 @@ class HisRepItself(TrainedPredictor):
         nodes = to_nodes(history[:, unseen:])
         last = nodes[..., -self.overlap :]
         padded = torch.cat([last, last[..., -1:].expand(-1, -1, self.step)], dim=-1)
-        both = [exact_product(part, self.dct.T) for part in (padded, self._attend(nodes))]
+        both = [float32_matmul(part, self.dct.T) for part in (padded, self._attend(nodes))]
         coefficients = self.gcn(torch.cat(both, dim=-1))[..., : self.piece]
-        return from_nodes(exact_product(coefficients, self.dct))
+        return from_nodes(float32_matmul(coefficients, self.dct))
 
     def _attend(self, nodes: Tensor) -> Tensor:
         """Return the past's pieces, ``(node, window, frame)``, weighted by likeness (eqs. 2, 3).
@@ -73,7 +73,7 @@ class HisRepItself(TrainedPredictor):
         likeness = (self.query(metres[..., -self.overlap :]) * keys).sum(dim=1) + 1e-15
         weight = likeness / likeness.sum(dim=1, keepdim=True)
         pieces = nodes.unfold(-1, self.piece, 1)
-        with exact(nodes.device):
+        with float32_products(nodes.device):
             return torch.einsum("bp,nbpf->nbf", weight.to(pieces), pieces)
 
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.fitting.precision import exact_product
+from bench.fitting.precision import float32_matmul
 from bench.motion import MotionSpec, dct_matrix, from_nodes, to_nodes
 from predictors.base import TrainedPredictor
 from predictors.gcn import GCNSettings, ResidualGCN
@@ -45,5 +45,5 @@ class LTD(TrainedPredictor):
         """Return the last ``past`` frames again and the next ``step`` (sec. 3.1 and 3.2)."""
         past = history[:, -self.past :]
         padded = torch.cat([past, past[:, -1:].expand(-1, self.step, -1, -1)], dim=1)
-        coefficients = self.gcn(exact_product(to_nodes(padded), self.dct.T))
-        return from_nodes(exact_product(coefficients, self.dct))
+        coefficients = self.gcn(float32_matmul(to_nodes(padded), self.dct.T))
+        return from_nodes(float32_matmul(coefficients, self.dct))

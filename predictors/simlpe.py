@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.fitting.precision import exact
+from bench.fitting.precision import float32_products
 from bench.motion import MotionSpec, dct_matrix
 from predictors.base import METRE, TrainedPredictor, position_error
 
@@ -54,10 +54,10 @@ class SiMLPe(TrainedPredictor):
         past = history[:, -self.past :]
         # Frames first: a product over frames is then one matrix product.
         x = past.flatten(2).transpose(0, 1) / METRE
-        with exact(x.device):
+        with float32_products(x.device):
             x = _over_frames(self.dct, x)
         x = self.leave(self.blocks(self.enter(x)))
-        with exact(x.device):
+        with float32_products(x.device):
             change = _over_frames(self.dct.T, x.to(self.dct))[: self.step] * METRE
         return past[:, -1:] + change.transpose(0, 1).reshape(len(past), -1, *past.shape[2:])
 

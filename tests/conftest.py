@@ -116,7 +116,7 @@ def _two_threads() -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures take most of the time that such runs take."""
-    monkeypatch.setattr("bench.report.page.figures.write_all", lambda *_: [])
+    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: [])
 
 
 @dataclass(frozen=True)

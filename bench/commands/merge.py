@@ -61,7 +61,7 @@ class Merged:
     def draw(self, folder: Path) -> None:
         """Take the pictures of motion over from the parts: they need what only those have."""
         runs = [(part.folder, part.run.protocol) for part in self.parts]
-        gallery.take_over(self.contents.run.protocol, runs, folder)
+        gallery.copy_drawn(self.contents.run.protocol, runs, folder)
 
 
 def merge(
@@ -109,7 +109,7 @@ def _distinct(folders: Sequence[Path]) -> Sequence[Path]:
 def _protocol(parts: Sequence[Part], whole: Protocol | None) -> Protocol:
     """Return the protocol of the joined run."""
     if whole is None:
-        return combining.united({str(part.folder): part.run.protocol for part in parts})
+        return combining.combined({str(part.folder): part.run.protocol for part in parts})
     for part in parts:
         if setting := combining.beyond(whole, part.run.protocol):
             raise InputError(

@@ -46,7 +46,7 @@ class Rescored:
     def draw(self, folder: Path) -> None:
         """Take the pictures of motion over."""
         protocol = self.contents.run.protocol
-        gallery.take_over(protocol, [(self.run, protocol)], folder)
+        gallery.copy_drawn(protocol, [(self.run, protocol)], folder)
 
 
 def rescore(run: Path, results: Path) -> Rescored:

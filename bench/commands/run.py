@@ -107,7 +107,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     work = _Work(protocol, options, data, foreign, whole, store)
     with _followed(work, to_do, console) as execution:
         _sweep(work, to_do, console)
-        spent = times.overhead(executions.standing(whole.cells, store), execution.since)
+        spent = times.overhead(executions.statuses_of(whole.cells, store), execution.since)
         made = _contents(work, spent)
         written, found = run_folder.write(made, options.results, partial(_draw, work))
         execution.end(work.folder, "finished", written.name)
@@ -212,7 +212,7 @@ def _letting_go(workspace: Workspace, to_do: plan.ToDo) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        workspace.let_go(to_do.jobs)
+        workspace.release(to_do.jobs)
         raise
 
 
@@ -231,7 +231,7 @@ def _mark(work: _Work, to_do: plan.ToDo) -> None:
 def _contents(work: _Work, spent: times.Overhead | None) -> run_folder.Contents:
     """Return what the store has of a run, to be written to its folder."""
     label = work.protocol.labelled(work.data.label)
-    statuses = executions.standing(work.plan.jobs, work.store)
+    statuses = executions.statuses_of(work.plan.jobs, work.store)
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, run_folder.outcomes(statuses))
     facts["overhead"] = asdict(spent) if spent else None

@@ -13,8 +13,8 @@ from rich.table import Table
 from bench.core.errors import InputError
 from bench.core.files import alive
 from bench.sweep import job_table
-from bench.sweep.executions import PLAN, Execution, read, standing
-from bench.sweep.jobs import Cell, Fit, from_plain
+from bench.sweep.executions import PLAN, Execution, read, statuses_of
+from bench.sweep.jobs import Cell, Fit, job_from_dict
 from bench.sweep.status import Status, now
 from bench.sweep.store import Store
 
@@ -46,8 +46,8 @@ def show(path: Path, console: Console) -> None:
 
 def _show_execution(folder: Path, console: Console) -> None:
     execution = read(folder)
-    made = [from_plain(job) for job in execution.jobs]
-    statuses = standing(made, Store(folder.parent / ".store"))
+    made = [job_from_dict(job) for job in execution.jobs]
+    statuses = statuses_of(made, Store(folder.parent / ".store"))
     lines = [f"[bold]{escape(execution.protocol)}[/]: {escape(_driver(execution, folder))}"]
     _show(lines, _rows(made, statuses), statuses, console)
     there = sum(status.key not in execution.to_do for status in statuses if status.status == "done")

@@ -9,9 +9,12 @@ import hashlib
 import importlib.util
 import sys
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 PROJECT = ("bench", "models", "predictors")
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds the project's packages: a checkout, or site-packages."""
 
 
 def code_version(*things: type | ModuleType) -> str:

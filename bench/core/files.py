@@ -17,16 +17,16 @@ from safetensors import SafetensorError
 from bench.core.errors import InputError, WriteError
 
 HOST = socket.gethostname()
-PASSING = (".draft-", ".ray-", ".stop-")
+TEMPORARY_PREFIXES = (".draft-", ".ray-", ".stop-")
 """What begins the names of files and folders that do not outlive the process that made them."""
 DEPTH = 4
 FULL = 1 << 16
 """Free bytes below which a disk counts as full."""
 
 
-def passing(prefix: str) -> str:
-    """Return the beginning of a name in ``PASSING``, with the machine and process it belongs to."""
-    assert prefix in PASSING
+def temporary_prefix(prefix: str) -> str:
+    """Return a prefix with the machine and process that the temporary file belongs to."""
+    assert prefix in TEMPORARY_PREFIXES
     return f"{prefix}{HOST}-{os.getpid()}-"
 
 
@@ -40,7 +40,11 @@ def remove_stale(folder: Path) -> None:
     for depth in range(DEPTH):
         for path in folder.glob("*/" * depth + f".*-{glob.escape(HOST)}-*-*"):
             pid = path.name.split(f"-{HOST}-", 1)[1].split("-")[0]
-            if path.name.startswith(PASSING) and pid.isdigit() and not alive(HOST, int(pid)):
+            if (
+                path.name.startswith(TEMPORARY_PREFIXES)
+                and pid.isdigit()
+                and not alive(HOST, int(pid))
+            ):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
@@ -80,7 +84,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         WriteError: the file system does not take it.
     """
     # The suffix is kept: some writers choose the format by it.
-    draft = path.with_name(f"{passing('.draft-')}{secrets.token_hex(4)}{path.suffix}")
+    draft = path.with_name(f"{temporary_prefix('.draft-')}{secrets.token_hex(4)}{path.suffix}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -117,7 +121,7 @@ def draft_folder(parent: Path) -> Iterator[Path]:
     """
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(dir=parent, prefix=passing(".draft-")))
+        draft = Path(tempfile.mkdtemp(dir=parent, prefix=temporary_prefix(".draft-")))
         try:
             draft.chmod(0o755)
             yield draft
@@ -125,7 +129,7 @@ def draft_folder(parent: Path) -> Iterator[Path]:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def settle(draft: Path, name: str) -> Path:
+def rename_unused(draft: Path, name: str) -> Path:
     """Rename a draft to ``name``, or if others have that, ``name-2`` and so on; return the path."""
     for number in count(1):
         path = draft.with_name(name if number == 1 else f"{name}-{number}")

@@ -10,6 +10,8 @@ from typing import Any
 
 import psutil
 
+from bench.core.code_versions import ROOT
+
 NAME = "motion-imputation-bench"
 PACKAGES = (
     "torch",
@@ -38,7 +40,7 @@ def collect() -> dict[str, Any]:
 
 def commit() -> str | None:
     """Return the commit this code runs at, with ``-dirty`` if it was changed; None outside git."""
-    folder = Path(__file__).resolve().parent.parent
+    folder = ROOT
     if not (folder / ".git").exists():
         return None
     try:

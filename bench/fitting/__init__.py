@@ -9,7 +9,7 @@ __all__ = [
     "adam",
     "allocator",
     "learner",
-    "matmul",
+    "matrix_products",
     "microbatches",
     "precision",
     "training",

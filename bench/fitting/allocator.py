@@ -11,7 +11,7 @@ KEPT = 2**30
 
 
 @cache
-def keep_memory() -> None:
+def retain_freed_memory() -> None:
     """Let glibc keep what is freed, up to a GiB, for the next array.
 
     It gives large blocks back to the system at once, and every new one then costs a page fault per

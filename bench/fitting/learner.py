@@ -52,7 +52,7 @@ class Learner(nn.Module, ABC):
         self.mean.copy_(motion.mean(dim=0))
         self.deviation.copy_(torch.where(deviation > 1e-3, deviation, 1.0))
 
-    def beside(self, windows: Windows) -> dict[str, Tensor]:
+    def loss_inputs(self, windows: Windows) -> dict[str, Tensor]:
         """Return what a loss is given of windows beside motion, by name, ``(window, ...)`` each."""
         return {}
 

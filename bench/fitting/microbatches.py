@@ -17,10 +17,10 @@ import torch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-LANES = 2
+PARALLEL = 2
 
 
-def in_lanes(
+def map_parallel(
     work: Callable[[Item], Result], items: Sequence[Item], device: torch.device
 ) -> Iterator[Result]:
     """Yield ``work(item)`` of each item, in their order.
@@ -29,11 +29,11 @@ def in_lanes(
     thread, such as whether it records gradients, is as at a thread's start in a lane.
     """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or min(threads, len(items)) < LANES:
+    if device.type != "cpu" or min(threads, len(items)) < PARALLEL:
         yield from map(work, items)
         return
-    share = threads // LANES
-    pool = ThreadPoolExecutor(LANES, "lane", torch.set_num_threads, (share,))
+    share = threads // PARALLEL
+    pool = ThreadPoolExecutor(PARALLEL, "lane", torch.set_num_threads, (share,))
     try:
         # Also of this thread, whose own work is not to wait for threads that the lanes keep busy.
         torch.set_num_threads(share)
@@ -43,15 +43,15 @@ def in_lanes(
         torch.set_num_threads(threads)
 
 
-def even(count: int, items: int) -> int:
+def even_parts(count: int, items: int) -> int:
     """Return how many parts to make of ``items`` so that no lane is left over, ``count`` or more.
 
     The same with one thread as with many, since draws are by part.
     """
-    return count if count == 1 else min(items, LANES * math.ceil(count / LANES))
+    return count if count == 1 else min(items, PARALLEL * math.ceil(count / PARALLEL))
 
 
-class Turns:
+class OrderedTurns:
     """Lets lanes do one piece of their work in the order of the parts.
 
     So what draws from torch's generator draws as it would with a single lane.

@@ -11,7 +11,7 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 
 @contextmanager
-def products_in(precision: Precision, device: str) -> Iterator[None]:
+def matmul_precision(precision: Precision, device: str) -> Iterator[None]:
     """Let the matrix products of the block, and their gradients, be of a precision.
 
     Sums, activations and what is kept between products stay float32.
@@ -32,16 +32,16 @@ def products_in(precision: Precision, device: str) -> Iterator[None]:
 
 
 @contextmanager
-def exact(device: torch.device) -> Iterator[None]:
+def float32_products(device: torch.device) -> Iterator[None]:
     """Let the products of the block be float32, whatever surrounds it.
 
     For what is in millimetres: 7 bits of a coordinate of 1 m are good for 4 mm.
     """
-    with products_in("float32", str(device)):
+    with matmul_precision("float32", str(device)):
         yield
 
 
-def exact_product(left: Tensor, right: Tensor) -> Tensor:
+def float32_matmul(left: Tensor, right: Tensor) -> Tensor:
     """Return the matrix product in the precision of ``right``, whatever surrounds it."""
-    with exact(left.device):
+    with float32_products(left.device):
         return left.to(right.dtype) @ right

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from bench.core.files import atomic_file, readable
 from bench.core.settings import Settings
 from bench.fitting.adam import Adam
-from bench.fitting.matmul import CACHED_WINDOWS
-from bench.fitting.microbatches import Turns, even, in_lanes
-from bench.fitting.precision import Precision, products_in
+from bench.fitting.matrix_products import CACHED_WINDOWS
+from bench.fitting.microbatches import OrderedTurns, even_parts, map_parallel
+from bench.fitting.precision import Precision, matmul_precision
 from bench.motion import Windows, derive_seed
 
 CHECKPOINT_SECONDS = 20.0
@@ -177,8 +177,8 @@ def train(
 
 
 def _given(module: Any, windows: Windows, context: FitContext) -> Batch:
-    beside = module.beside(windows) if hasattr(module, "beside") else {}
-    given = {"motion": windows.tensor(), **beside}
+    loss_inputs = module.loss_inputs(windows) if hasattr(module, "beside") else {}
+    given = {"motion": windows.tensor(), **loss_inputs}
     return {name: part.to(context.device) for name, part in given.items()}
 
 
@@ -226,23 +226,23 @@ def accumulate(
     """
     motion = batch["motion"]
     weights = [weight for weight in module.parameters() if weight.requires_grad]
-    turns = Turns()
+    turns = OrderedTurns()
 
     def part(numbered: tuple[int, Tensor]) -> tuple[dict[str, Tensor], list[Tensor | None]]:
         number, rows = numbered
         given = {name: values[rows[0] : rows[-1] + 1] for name, values in batch.items()}
         share = len(rows) / len(motion)
         # A lane is a thread of its own, in which autocast has to be switched on anew.
-        with turns.take(number), products_in(settings.precision, str(motion.device)):
+        with turns.take(number), matmul_precision(settings.precision, str(motion.device)):
             losses = module.losses(**given, **terms)
         slopes = torch.autograd.grad(losses["loss"] * share, weights, allow_unused=True)
         return {name: value.detach() * share for name, value in losses.items()}, list(slopes)
 
     count = math.ceil(len(motion) / settings.at_a_time(motion.device.type))
-    parts = torch.arange(len(motion)).tensor_split(even(count, len(motion)))
+    parts = torch.arange(len(motion)).tensor_split(even_parts(count, len(motion)))
     totals: dict[str, Tensor] = {}
-    with products_in(settings.precision, str(motion.device)):
-        for losses, slopes in in_lanes(part, list(enumerate(parts)), motion.device):
+    with matmul_precision(settings.precision, str(motion.device)):
+        for losses, slopes in map_parallel(part, list(enumerate(parts)), motion.device):
             for weight, slope in zip(weights, slopes, strict=True):
                 _add(weight, slope)
             for name, value in losses.items():

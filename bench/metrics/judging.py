@@ -36,7 +36,7 @@ class Judged:
         return np.where(self.actions == "", np.nan, (self.told == self.actions) * 1.0)
 
 
-def of_set(windows: Judged, real: Judged) -> dict[str, float]:
+def set_metrics(windows: Judged, real: Judged) -> dict[str, float]:
     """Return what is of a set of windows as a whole, held against real ones.
 
     Returns:
@@ -108,7 +108,7 @@ def shares(actions: Sequence[str], real: Iterable[str], count: int) -> list[str]
     return [action for action, number in zip(there, whole, strict=True) for _ in range(number)]
 
 
-def alike(actions: Iterable[str], asked: Sequence[str]) -> NDArray[np.int64]:
+def matching_windows(actions: Iterable[str], asked: Sequence[str]) -> NDArray[np.int64]:
     """Return rows of windows, one of each action asked for, evenly spaced over those it has.
 
     Args:

@@ -32,7 +32,7 @@ FREE = {("description",), ("resources",)}
 """What may be otherwise, since no value hangs on it; the first's stands."""
 
 
-def united(protocols: Mapping[str, Protocol]) -> Protocol:
+def combined(protocols: Mapping[str, Protocol]) -> Protocol:
     """Return the protocol that asks for all that any of some protocols does, in their order.
 
     Args:

@@ -70,7 +70,7 @@ def names(protocol: Protocol) -> dict[Shown | str, str]:
     return completed | {label: f"fig3_samples_{label}" for label in told}
 
 
-def take_over(protocol: Protocol, runs: Iterable[tuple[Path, Protocol]], folder: Path) -> None:
+def copy_drawn(protocol: Protocol, runs: Iterable[tuple[Path, Protocol]], folder: Path) -> None:
     """Copy a protocol's pictures from the first of some runs' folders that has them."""
     runs = list(runs)
     for shown, name in names(protocol).items():

@@ -12,7 +12,7 @@ import yaml
 from bench.analysis import claims, records, results
 from bench.analysis.results import Results, Run
 from bench.core.errors import InputError
-from bench.core.files import draft_folder, settle
+from bench.core.files import draft_folder, rename_unused
 from bench.report import figures, page
 from bench.sweep import job_table, times
 from bench.sweep.plan import Plan
@@ -99,7 +99,7 @@ def write(
         draw(draft)
         job_table.write(contents.plan, contents.statuses, draft, label)
         page.write(run, found, contents.outcomes, draft)
-        folder = settle(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
+        folder = rename_unused(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
     _point_latest(folder)
     return folder, found
 

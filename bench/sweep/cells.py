@@ -14,8 +14,8 @@ from bench.core.registry import INFERENCES
 from bench.motion import Windows, derive_seed
 from bench.motion.mechanisms.base import Level
 from bench.protocol.schema import Protocol
+from bench.sweep.cell_result import CellResult, check_shape, window_table
 from bench.sweep.forecasts import Forecasts
-from bench.sweep.found import Found, check_shape, window_table
 from bench.sweep.jobs import DEGRADED, Cell
 from bench.sweep.samples import Samples, batched
 from models.base import Classifier, Detector, GenerativeImputer, Imputer, Model
@@ -43,7 +43,7 @@ class Evaluator:
     foreign: dict[str, Windows]
     device: str
 
-    def evaluate(self, cell: Cell, model: Model, judge: Classifier | None = None) -> Found:
+    def evaluate(self, cell: Cell, model: Model, judge: Classifier | None = None) -> CellResult:
         """Compute a cell of a fitted model.
 
         The values depend on that cell alone: were its windows batched with those of other cells,
@@ -63,13 +63,13 @@ class Evaluator:
             return self._sample(cell, model, judge)
         if cell.task == "real":
             assert judge is not None
-            return Found(self._samples.judge_real(judge))
-        return Found(self._other(cell, model))
+            return CellResult(self._samples.judge_real(judge))
+        return CellResult(self._other(cell, model))
 
     @torch.no_grad()
     def forecast(
         self, cell: Cell, predictor: Predictor, completion: NDArray[np.float32] | None
-    ) -> Found:
+    ) -> CellResult:
         """Predict how test windows go on, from the true past or from a completed one.
 
         Args:
@@ -135,7 +135,7 @@ class Evaluator:
             share = _share(occluded)
         return past, share
 
-    def _sample(self, cell: Cell, model: Model, judge: Classifier | None) -> Found:
+    def _sample(self, cell: Cell, model: Model, judge: Classifier | None) -> CellResult:
         assert isinstance(model, GenerativeImputer)
         return self._samples.draw(model, cell.seed, judge)
 
@@ -192,10 +192,10 @@ class Evaluator:
             return None
         return batched(model.embed, motion).cpu()
 
-    def _impute(self, cell: Cell, model: Model) -> Found:
+    def _impute(self, cell: Cell, model: Model) -> CellResult:
         """Complete windows, a batch at a time."""
         found = [self._impute_some(cell, model, windows) for windows in self._parts()]
-        return Found(
+        return CellResult(
             pd.concat([part.table for part in found], ignore_index=True),
             np.concatenate([part.completion for part in found]),
         )
@@ -205,7 +205,7 @@ class Evaluator:
         starts = range(0, len(self.test), BATCH)
         return [self.test.take(slice(start, start + BATCH)) for start in starts]
 
-    def _impute_some(self, cell: Cell, model: Model, windows: Windows) -> Found:
+    def _impute_some(self, cell: Cell, model: Model, windows: Windows) -> CellResult:
         truth = windows.tensor().to(self.device)
         occluded = self._occluded(cell, windows).to(self.device)
         # By name: a label is not in the key, so no value may depend on it.
@@ -224,7 +224,7 @@ class Evaluator:
         if cell.inference != DEGRADED:
             values |= self._errors(completed, truth, occluded)
         table = window_table(windows, _share(occluded).cpu().numpy(), **values)
-        return Found(table, completed[occluded].cpu().numpy())
+        return CellResult(table, completed[occluded].cpu().numpy())
 
     def _occluded(self, cell: Cell, windows: Windows) -> torch.Tensor:
         entry = self.protocol.occlusion[cell.mechanism]

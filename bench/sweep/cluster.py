@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench.core.code_versions import ROOT
 from bench.core.errors import InputError
 from bench.protocol.schema import Resources, Share
 from bench.sweep.machines import differs, facts
@@ -81,7 +82,7 @@ def _start(address: str | None, console: Console) -> None:
         raise InputError(
             f"ray cannot be imported ({error}); install it or run with --executor local"
         ) from None
-    project = str(Path(__file__).resolve().parent.parent)
+    project = str(ROOT)
     try:
         if address:
             # What a machine of a cluster says itself of where the project lies comes first there.

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.core.errors import InputError
 from bench.core.files import HOST, atomic_file
-from bench.sweep.jobs import Cell, Fit, finished, to_plain
+from bench.sweep.jobs import Cell, Fit, finished, job_to_dict
 from bench.sweep.plan import Plan, ToDo
 from bench.sweep.status import Status, now
 from bench.sweep.store import Store
@@ -35,7 +35,7 @@ class Execution:
         since: when it began, seconds since 1970.
         ended: how it ended; empty while it runs, or if it was killed.
         run: name of the folder that it wrote; empty before.
-        jobs: every job of the plan, as ``plan.to_plain`` gives it.
+        jobs: every job of the plan, as ``job_to_dict`` gives it.
         to_do: keys of those that were not there when it began.
     """
 
@@ -62,7 +62,7 @@ class Execution:
 
 def begin(protocol: str, folder: Path, whole: Plan, to_do: ToDo) -> Execution:
     """Keep in the protocol's folder of results that an execution begins, and return it."""
-    jobs = [to_plain(job) for job in whole.jobs]
+    jobs = [job_to_dict(job) for job in whole.jobs]
     execution = Execution(protocol, jobs=jobs, to_do=[job.key for job in to_do.jobs])
     execution.write(folder)
     return execution
@@ -76,7 +76,7 @@ def read(folder: Path) -> Execution:
         raise InputError(f"{folder / PLAN}: says nothing of an execution ({error})") from None
 
 
-def standing(jobs: Iterable[Fit | Cell], store: Store) -> list[Status]:
+def statuses_of(jobs: Iterable[Fit | Cell], store: Store) -> list[Status]:
     """Return how jobs stand, whose status is then also ``waiting``; a job that two share once."""
     found: dict[str, Status] = {}
     for job in jobs:

@@ -28,10 +28,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from bench.core.errors import WriteError
-from bench.core.files import passing, writing
+from bench.core.files import temporary_prefix, writing
 from bench.fitting.training import Progress
 from bench.protocol.schema import Protocol
-from bench.sweep.jobs import Cell, Fit, from_plain, to_plain
+from bench.sweep.jobs import Cell, Fit, job_from_dict, job_to_dict
 from bench.sweep.worker import WORKER_DEATHS, Trial, Worker
 from bench.sweep.workspace import Stopped, Workspace
 from models.base import GenerativeImputer
@@ -64,8 +64,8 @@ def _by_training(protocol: Protocol, fits: Sequence[Fit]) -> list[list[dict[str,
     def trains(fit: Fit) -> bool:
         return protocol.learners[fit.label].cls.trained
 
-    quick = [to_plain(fit) for fit in fits if not trains(fit)]
-    return [[to_plain(fit)] for fit in fits if trains(fit)] + ([quick] if quick else [])
+    quick = [job_to_dict(fit) for fit in fits if not trains(fit)]
+    return [[job_to_dict(fit)] for fit in fits if trains(fit)] + ([quick] if quick else [])
 
 
 def _by_learner(protocol: Protocol, cells: Sequence[Cell]) -> Iterator[list[dict[str, Any]]]:
@@ -80,7 +80,7 @@ def _by_learner(protocol: Protocol, cells: Sequence[Cell]) -> Iterator[list[dict
     for group in groups.values():
         size = protocol.resources.cells_per_trial * (FORECASTS if group[0].predictor else 1)
         for start in range(0, len(group), size):
-            yield [to_plain(cell) for cell in group[start : start + size]]
+            yield [job_to_dict(cell) for cell in group[start : start + size]]
 
 
 def run(
@@ -94,12 +94,12 @@ def run(
     """
     resources = workspace.resolved.resources
     limited = resources.memory_gib or resources.fit_timeout_s or resources.cell_timeout_s
-    stop = workspace.store.folder / f"{passing('.stop-')}{secrets.token_hex(4)}"
+    stop = workspace.store.folder / f"{temporary_prefix('.stop-')}{secrets.token_hex(4)}"
     worker = executor == "ray" or bool(limited)
     placed = replace(workspace, stop=str(stop), worker=worker)
     with _stoppable(stop), _Display(len(_jobs(trials)), console) as display:
         while left := _left(placed, trials):
-            before = placed.standing(_jobs(left))
+            before = placed.statuses_of(_jobs(left))
             if executor == "ray":
                 reason = _on_ray(placed, left, display)
             elif limited:
@@ -108,8 +108,8 @@ def run(
                 reason = _here(placed, left, display)
             if stop.exists():
                 raise KeyboardInterrupt
-            if _left(placed, left) == left and placed.standing(_jobs(left)) == before:
-                placed.give_up(_ready(_jobs(left)), reason)
+            if _left(placed, left) == left and placed.statuses_of(_jobs(left)) == before:
+                placed.mark_unreachable(_ready(_jobs(left)), reason)
 
 
 def _jobs(trials: Iterable[Trial]) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def _left(workspace: Workspace, trials: Iterable[Trial]) -> list[Trial]:
 def _ready(left: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return those of the jobs left that need none of the others."""
     keys = {job["key"] for job in left}
-    return [job for job in left if keys.isdisjoint(from_plain(job).needs)]
+    return [job for job in left if keys.isdisjoint(job_from_dict(job).needs)]
 
 
 def _alike(trials: Iterable[Trial]) -> Iterator[Trial]:
@@ -200,7 +200,7 @@ def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: "_Display") 
     import ray
     from ray import tune
 
-    from bench.sweep.tune_hooks import Order, Watch
+    from bench.sweep.tune_hooks import DependencyOrder, StoreCallback
 
     def trial(config: dict[str, Any], all_trials: Sequence[Trial]) -> dict[str, Any]:
         try:
@@ -218,17 +218,17 @@ def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: "_Display") 
 
     # That Tune cannot save its own state is no error: the store says what a full disk means.
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
-    watch = Watch(workspace, trials)
+    watch = StoreCallback(workspace, trials)
     store = workspace.store.folder
     # What Tune writes is of no use afterwards: the store has every result.
     with (
         writing(store),
-        tempfile.TemporaryDirectory(dir=store, prefix=passing(".ray-")) as scratch,
+        tempfile.TemporaryDirectory(dir=store, prefix=temporary_prefix(".ray-")) as scratch,
     ):
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(trial, all_trials=trials), reserved),
             tune_config=tune.TuneConfig(
-                search_alg=Order(workspace, trials),
+                search_alg=DependencyOrder(workspace, trials),
                 num_samples=len(trials),
                 max_concurrent_trials=max(AT_ONCE, int(ray.cluster_resources().get("CPU", 0))),
                 # A new process for every trial would take as long to start as a trial's cells.
@@ -360,7 +360,7 @@ def _stoppable(stop: Path) -> Iterator[None]:
 @contextmanager
 def _counting(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> Iterator[None]:
     """Show how many jobs have ended in other processes while the block runs, and at its end."""
-    waiting = {job["key"]: from_plain(job) for job in _jobs(trials)}
+    waiting = {job["key"]: job_from_dict(job) for job in _jobs(trials)}
     over = threading.Event()
 
     def count() -> None:

@@ -10,7 +10,7 @@ import torch
 from bench import metrics
 from bench.motion import Windows
 from bench.protocol.schema import Protocol
-from bench.sweep.found import Found, check_shape, window_table
+from bench.sweep.cell_result import CellResult, check_shape, window_table
 from predictors.base import Predictor
 
 BATCH = 200
@@ -38,7 +38,7 @@ class Forecasts:
     test: Windows
     device: str
 
-    def predict(self, predictor: Predictor, past: torch.Tensor, share: torch.Tensor) -> Found:
+    def predict(self, predictor: Predictor, past: torch.Tensor, share: torch.Tensor) -> CellResult:
         """Return a predictor's errors and its predictions.
 
         Args:
@@ -62,7 +62,7 @@ class Forecasts:
             predicted[rows] = part
         if not torch.isfinite(predicted).all():
             raise FloatingPointError(f"{predictor.name} predicted values that are not finite")
-        return Found(self._table(predicted, past, share), predicted.cpu().numpy())
+        return CellResult(self._table(predicted, past, share), predicted.cpu().numpy())
 
     def rescore(
         self, predicted: torch.Tensor, past: torch.Tensor, share: torch.Tensor

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from bench.core.errors import InputError
-from bench.sweep.jobs import Cell, Fit, from_plain, to_plain
+from bench.sweep.jobs import Cell, Fit, job_from_dict, job_to_dict
 from bench.sweep.plan import Plan
 from bench.sweep.status import State, Status
 
@@ -58,7 +58,10 @@ def read(folder: Path) -> tuple[Plan, list[Status]]:
 
 
 def _row(job: Fit | Cell, status: Status) -> dict[str, Any]:
-    return to_plain(job) | {"title": job.title, **{name: getattr(status, name) for name in ENDED}}
+    return job_to_dict(job) | {
+        "title": job.title,
+        **{name: getattr(status, name) for name in ENDED},
+    }
 
 
 def _job(row: dict[str, str]) -> Fit | Cell:
@@ -69,7 +72,7 @@ def _job(row: dict[str, str]) -> Fit | Cell:
         if plain[key] and not plain[key].isalnum():
             raise ValueError(f"{key} '{plain[key]}' is no key")
     typed = {"kind": row["kind"], "seed": int(row["seed"])}
-    return from_plain(plain | typed | ({"keep": row["keep"] == "True"} if kind is Cell else {}))
+    return job_from_dict(plain | typed | ({"keep": row["keep"] == "True"} if kind is Cell else {}))
 
 
 def _status(row: dict[str, str]) -> Status:

@@ -125,12 +125,12 @@ def lacking(cell: Cell, fits: Container[str], pasts: Container[str]) -> str:
     return ""
 
 
-def to_plain(job: Fit | Cell) -> dict[str, Any]:
+def job_to_dict(job: Fit | Cell) -> dict[str, Any]:
     """Return a job as plain values for a trial."""
     return {"kind": type(job).__name__.lower(), **asdict(job)}
 
 
-def from_plain(plain: dict[str, Any]) -> Fit | Cell:
-    """Undo ``to_plain``."""
+def job_from_dict(plain: dict[str, Any]) -> Fit | Cell:
+    """Undo ``job_to_dict``."""
     fields = {name: value for name, value in plain.items() if name != "kind"}
     return Fit(**fields) if plain["kind"] == "fit" else Cell(**fields)

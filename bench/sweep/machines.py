@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core import provenance
-from bench.core.code_versions import PROJECT
+from bench.core.code_versions import PROJECT, ROOT
 
 SHOWN = 3
 
@@ -34,8 +34,8 @@ class Facts:
 
 def facts(plugins: Sequence[str], note: str) -> Facts:
     """Return what this process would compute with, and what it reads in the file ``note``."""
-    root = Path(__file__).resolve().parent.parent
-    sources = (path for name in PROJECT for path in sorted((root / name).rglob("*.py")))
+    root = Path(__file__).resolve().parents[2]
+    sources = (path for name in PROJECT for path in sorted((ROOT / name).rglob("*.py")))
     return Facts(
         packages=provenance.versions(),
         code={str(path.relative_to(root)): _hash(path) for path in sources},

@@ -12,7 +12,7 @@ from bench import metrics
 from bench.metrics import judging
 from bench.motion import Windows, derive_seed
 from bench.protocol.schema import Protocol
-from bench.sweep.found import Found, check_shape, window_table
+from bench.sweep.cell_result import CellResult, check_shape, window_table
 from models.base import Classifier, ConditionalImputer, GenerativeImputer
 
 BATCH = 1600
@@ -36,7 +36,7 @@ class Samples:
     device: str
 
     @torch.no_grad()
-    def draw(self, model: GenerativeImputer, seed: int, judge: Classifier | None) -> Found:
+    def draw(self, model: GenerativeImputer, seed: int, judge: Classifier | None) -> CellResult:
         """Draw windows from a model; return what their bones and the judge say of them.
 
         Raises:
@@ -55,7 +55,7 @@ class Samples:
             raise FloatingPointError(f"{model.name} drew windows with values not finite")
         if judge is not None:
             table = self._judged(table, drawn, judge)
-        return Found(table, drawn.cpu().numpy())
+        return CellResult(table, drawn.cpu().numpy())
 
     def rescore(self, drawn: torch.Tensor) -> pd.DataFrame:
         """Return what the bones of kept windows say of them.
@@ -74,7 +74,7 @@ class Samples:
         counts = judging.shares(
             judge.spec.actions, self.test.index["action"], self.protocol.scale.samples
         )
-        drawn = self.train.take(judging.alike(self.train.index["action"], counts))
+        drawn = self.train.take(judging.matching_windows(self.train.index["action"], counts))
         train = self._seen_by(judge, drawn.tensor(), drawn.index["action"])
         whole = table["window"] == judging.SET
         table.loc[whole, "frechet"] = judging.frechet(
@@ -110,7 +110,7 @@ class Samples:
             skate = metrics.foot_skate(motion, feet, self.protocol.spec.fps)
             judged["foot_skate"] = skate.cpu().numpy()
         labels = {"window": judging.SET, "source": judging.SET, "action": "", "share": 0.0}
-        whole = pd.DataFrame([labels | judging.of_set(windows, self._real_as_seen_by(judge))])
+        whole = pd.DataFrame([labels | judging.set_metrics(windows, self._real_as_seen_by(judge))])
         return pd.concat([judged, whole], ignore_index=True)
 
     def _real_as_seen_by(self, judge: Classifier) -> judging.Judged:

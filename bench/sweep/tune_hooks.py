@@ -7,14 +7,14 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from bench.sweep.jobs import from_plain
+from bench.sweep.jobs import job_from_dict
 from bench.sweep.worker import Trial
 from bench.sweep.workspace import Workspace
 
 LOW_MEMORY = "Ray ended it because its machine ran low on memory"
 
 
-class Order(Searcher):
+class DependencyOrder(Searcher):
     """Gives Tune one trial after another, each once all jobs that it needs have ended."""
 
     def __init__(self, workspace: Workspace, trials: Sequence[Trial]) -> None:
@@ -22,7 +22,7 @@ class Order(Searcher):
         self.workspace = workspace
         self.waiting = list(range(len(trials)))
         self.running: set[str] = set()
-        self.jobs = {job["key"]: from_plain(job) for trial in trials for job in trial.jobs}
+        self.jobs = {job["key"]: job_from_dict(job) for trial in trials for job in trial.jobs}
         self.needs = [self._needs(trial) for trial in trials]
 
     def _needs(self, trial: Trial) -> set[str]:
@@ -60,7 +60,7 @@ class Order(Searcher):
         """Go on from nothing."""
 
 
-class Watch(tune.Callback):
+class StoreCallback(tune.Callback):
     """Tells the store why workers died, and Ray when to start no more trials.
 
     Attributes:
@@ -91,7 +91,7 @@ class Watch(tune.Callback):
     def _died(self, trial: Any) -> None:
         told = Path(trial.error_file).read_text() if trial.error_file else ""
         if "low on memory" in told.rsplit("Failure #", 1)[-1]:
-            self.workspace.note_death(self.trials[trial.config["trial"]].jobs, LOW_MEMORY)
+            self.workspace.record_worker_death(self.trials[trial.config["trial"]].jobs, LOW_MEMORY)
 
 
 class Stopper(tune.Stopper):

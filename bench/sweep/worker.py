@@ -14,10 +14,10 @@ import psutil
 
 from bench.core.errors import WriteError
 from bench.core.files import HOST
-from bench.fitting.allocator import keep_memory
+from bench.fitting.allocator import retain_freed_memory
 from bench.fitting.learner import Learner
 from bench.protocol.schema import Share
-from bench.sweep.jobs import Cell, Fit, from_plain, lacking
+from bench.sweep.jobs import Cell, Fit, job_from_dict, lacking
 from bench.sweep.status import State, Status, now
 from bench.sweep.workspace import Reporter, Stopped, Workspace, threads
 
@@ -30,7 +30,7 @@ class Trial:
     """Jobs that one worker does, one after another.
 
     Attributes:
-        jobs: as ``plan.to_plain`` gives them.
+        jobs: as ``to_dict_of_job`` gives them.
         share: what it reserves.
     """
 
@@ -63,7 +63,7 @@ class Worker:
         models = _Last()
         # Libraries of learners that are not imported yet would not be held to the threads.
         assert self.workspace.resolved.learners
-        keep_memory()
+        retain_freed_memory()
         if self.workspace.worker:
             _limit_memory(self.workspace.resolved.resources.memory_gib)
         with threads(max(1, int(trial.share.cpus))), closing(self._holding(trial.jobs)) as held:
@@ -77,7 +77,7 @@ class Worker:
         """
         statuses = self.workspace.store.statuses
         busy: dict[str, Fit | Cell] = {}
-        for job in map(from_plain, jobs):
+        for job in map(job_from_dict, jobs):
             self.workspace.check_stop()
             with statuses.if_free(job.key) as free:
                 if free and busy.keys().isdisjoint(job.needs):

@@ -23,7 +23,7 @@ from bench.motion import Windows, derive_seed
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import PredictorEntry, Protocol
 from bench.sweep.cells import Evaluator
-from bench.sweep.jobs import Cell, Fit, finished, from_plain
+from bench.sweep.jobs import Cell, Fit, finished, job_from_dict
 from bench.sweep.status import Status, now
 from bench.sweep.store import Store
 from models.base import Classifier, Model
@@ -214,7 +214,7 @@ class Workspace:
 
     def left(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the jobs that have not ended, well or not."""
-        return [job for job in jobs if not self.ended(from_plain(job))]
+        return [job for job in jobs if not self.ended(job_from_dict(job))]
 
     def ended(self, job: Fit | Cell) -> bool:
         """Return whether a job is done, failed or skipped."""
@@ -223,7 +223,7 @@ class Workspace:
         status = self.store.statuses.read(job.key)
         return status is not None and status.status in ("failed", "skipped")
 
-    def standing(self, jobs: Iterable[dict[str, Any]]) -> list[Status | None]:
+    def statuses_of(self, jobs: Iterable[dict[str, Any]]) -> list[Status | None]:
         """Return how every one of some jobs stands."""
         return [self.store.statuses.read(job["key"]) for job in jobs]
 
@@ -233,19 +233,19 @@ class Workspace:
             status is not None
             and status.status == "running"
             and not self.store.statuses.free(status.key)
-            for status in self.standing(jobs)
+            for status in self.statuses_of(jobs)
         )
 
-    def note_death(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
+    def record_worker_death(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
         """Keep why the worker died that was doing one of some jobs."""
         statuses = self.store.statuses
-        for status in self.standing(jobs):
+        for status in self.statuses_of(jobs):
             if status is not None and status.status == "running":
                 with statuses.if_free(status.key) as free:
                     if free:
                         statuses.write(replace(status, error=reason))
 
-    def let_go(self, jobs: Sequence[Fit | Cell]) -> None:
+    def release(self, jobs: Sequence[Fit | Cell]) -> None:
         """Make jobs ones that nobody has begun whose workers were ended on purpose."""
         statuses = self.store.statuses
         for job in jobs:
@@ -255,9 +255,9 @@ class Workspace:
                     if free:
                         statuses.forget(job.key)
 
-    def give_up(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
+    def mark_unreachable(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
         """Mark jobs failed that no worker gets to."""
-        for job in map(from_plain, jobs):
+        for job in map(job_from_dict, jobs):
             error = f"no worker got to it: {reason or 'they died'}"
             self.store.statuses.write(Status(job.key, job.title, "failed", now(), error=error))
 

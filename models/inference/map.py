@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.fitting.adam import Adam
-from bench.fitting.matmul import CACHED_WINDOWS
-from bench.fitting.microbatches import even, in_lanes
+from bench.fitting.matrix_products import CACHED_WINDOWS
+from bench.fitting.microbatches import even_parts, map_parallel
 from models.base import GenerativeImputer
 from models.inference.base import Inference, keep_best
 
@@ -60,10 +60,10 @@ class Map(Inference):
             noise = torch.randn(motion.shape[1:], generator=torch.Generator().manual_seed(0))
             motion = torch.where(occluded, noise.to(motion), motion)
         size = self.batch or (CACHED_WINDOWS if motion.device.type == "cpu" else len(motion))
-        parts = even(math.ceil(len(motion) / size), len(motion))
+        parts = even_parts(math.ceil(len(motion) / size), len(motion))
         pairs = list(zip(motion.tensor_split(parts), occluded.tensor_split(parts), strict=True))
         with _frozen(model):
-            ascended = in_lanes(lambda pair: self._ascend(model, *pair), pairs, motion.device)
+            ascended = map_parallel(lambda pair: self._ascend(model, *pair), pairs, motion.device)
             return torch.cat(list(ascended))
 
     def _ascend(self, model: GenerativeImputer, start: Tensor, occluded: Tensor) -> Tensor:

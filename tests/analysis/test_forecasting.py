@@ -66,7 +66,7 @@ HORIZONS = {80: 2, 160: 4, 320: 8, 400: 10, 560: 14, 720: 18, 880: 22, 1000: 25}
 @pytest.fixture(autouse=True)
 def _few_threads_and_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr("bench.report.page.figures.write_all", lambda *_: [])
+    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: [])
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -91,7 +91,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     arguments = ["run", str(write(folder)), "--results", str(folder / "results"), *LOCAL]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.report.page.figures.write_all", lambda *_: [])
+        patch.setattr("bench.report.figures.write_all", lambda *_: [])
         with pytest.raises(SystemExit) as ended:
             main(arguments)
     assert not ended.value.code
@@ -367,7 +367,7 @@ def test_a_prediction_that_is_not_finite_is_a_failure_of_that_forecast_alone(
         "run", write(tmp_path), "--results", tmp_path, *LOCAL, "--only", "mean,zero_velocity"
     )
     assert ended.code == 1
-    assert "FloatingPointError: zero_velocity foretold values that are not finite" in ended.out
+    assert "FloatingPointError: zero_velocity predicted values that are not finite" in ended.out
     table = latest(tmp_path, "records.parquet").query("predictor == 'zero_velocity'")
     status = table.groupby("mechanism")["status"].unique().map(list).to_dict()
     failed, done = ["failed"], ["done"]
@@ -598,7 +598,9 @@ def test_a_predictor_need_not_care_for_gradients() -> None:
 def test_a_prediction_of_another_shape_is_no_prediction() -> None:
     windows = going_on()
     evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
-    with pytest.raises(ValueError, match=r"foretold \(8, 1, 18, 3\), not \(8, 25, 18, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"predicted motion of shape \(8, 1, 18, 3\), not \(8, 25, 18, 3\)"
+    ):
         evaluator.forecast(forecast_cell(), Weighted(windows.spec, frames=1), None)
 
 

@@ -18,7 +18,7 @@ from bench import metrics
 from bench.core.registry import INFERENCES
 from bench.speed.measure import seconds
 from bench.sweep import cluster
-from bench.sweep.executions import standing
+from bench.sweep.executions import statuses_of
 from bench.sweep.jobs import DEGRADED, Cell, Fit
 from bench.sweep.times import overhead
 from models.base import Detector, GenerativeImputer, Imputer, Model
@@ -153,7 +153,7 @@ def test_sweep_of_200_cells(
         local_harness_ms_a_cell=1000 * (sum(local) - sum(alone)) / CELLS,
         ray=times[0] / sum(alone),
         ray_with_its_start=whole / sum(alone),
-        told=str(overhead(standing(sweep.plan().cells, sweep.store), since=0.0)),
+        told=str(overhead(statuses_of(sweep.plan().cells, sweep.store), since=0.0)),
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from bench.commands import download as downloading
+from bench.commands import unpack as unpacking
 from bench.commands.download import ARCHIVES, Archive, Patience, download, get
 from bench.commands.unpack import unpack
 from bench.core.errors import InputError
@@ -420,7 +421,7 @@ def test_an_archive_that_harms_leaves_nothing(
 def test_sizes_have_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, message: str
 ) -> None:
-    monkeypatch.setattr(downloading, limit, value)
+    monkeypatch.setattr(unpacking, limit, value)
     packed = archive(tmp_path / "a.zip", HONEST)
     with pytest.raises(InputError, match=message):
         unpack(packed, tmp_path / "all_asfamc", SUFFIXES)
@@ -527,7 +528,7 @@ def test_the_archive_stays_when_it_cannot_be_unpacked(
 ) -> None:
     monkeypatch.setitem(ARCHIVES, "cmu", Archive("", sha256(zipped), "all_asfamc", SUFFIXES))
     with monkeypatch.context() as small, serving(Behaviour(zipped)) as url:
-        small.setattr(downloading, "LARGEST_TOTAL", 10)
+        small.setattr(unpacking, "LARGEST_TOTAL", 10)
         with pytest.raises(InputError, match="together"):
             get("cmu", tmp_path, url, None, None)
     # No server any more.

@@ -85,7 +85,7 @@ def test_every_output_of_a_quick_look_says_what_it_is(
         moving.append(title)
 
     monkeypatch.setattr(Figure, "savefig", save)
-    monkeypatch.setattr("bench.report.page.poses.animate", animate)
+    monkeypatch.setattr("bench.report.poses.animate", animate)
     out, folder = run(results, bench, "--limit", "4")
     latest = folder / "small-limit-4" / "latest"
     assert not (folder / "small").exists()
@@ -133,7 +133,7 @@ def test_every_output_of_a_quick_look_says_what_it_is(
 def test_a_quick_look_is_never_taken_for_a_whole_run(
     results: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.report.page.figures.write_all", lambda *_: [])
+    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: [])
     run(results, bench, "--limit", "4")
     whole, _ = run(results, bench, "--dry-run")
     assert "smoke" not in whole

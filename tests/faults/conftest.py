@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.core.files import PASSING
+from bench.core.files import TEMPORARY_PREFIXES
 from bench.sweep.cluster import SETTINGS
 from bench.sweep.status import Status
 from tests.conftest import PROJECT, TINY, Ended
@@ -277,7 +277,7 @@ def assert_same_tables(run: Path, undisturbed: Path) -> None:
 
 def assert_nothing_half_written(results: Path) -> None:
     """Assert that no draft is left, and that whatever is there can be read."""
-    assert not [path for path in results.rglob("*") if path.name.startswith(PASSING)]
+    assert not [path for path in results.rglob("*") if path.name.startswith(TEMPORARY_PREFIXES)]
     for path in results.rglob("*.parquet"):
         pd.read_parquet(path)
     for path in results.rglob("[!.]*.json"):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.fitting.microbatches import LANES, Turns, even, in_lanes
+from bench.fitting.microbatches import PARALLEL, OrderedTurns, even_parts, map_parallel
 from bench.fitting.training import VariationalSettings, accumulate
 from models.hgvae import HGVAE
 from models.inference.map import Map
@@ -20,28 +20,28 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(LANES)
+    torch.set_num_threads(PARALLEL)
     yield
     torch.set_num_threads(before)
 
 
 def test_lanes_work_at_once_and_yield_in_order() -> None:
-    both = threading.Barrier(LANES, timeout=10)
+    both = threading.Barrier(PARALLEL, timeout=10)
 
     def work(item: int) -> tuple[int, int]:
         both.wait()  # passed only while another item is worked on
         time.sleep(0.02 * (item == 0))
         return item, torch.get_num_threads()
 
-    assert list(in_lanes(work, range(6), CPU)) == [(item, 1) for item in range(6)]
-    assert torch.get_num_threads() == LANES
+    assert list(map_parallel(work, range(6), CPU)) == [(item, 1) for item in range(6)]
+    assert torch.get_num_threads() == PARALLEL
 
 
 @pytest.mark.parametrize(("threads", "items"), [(1, 6), (2, 1)])
 def test_what_cannot_be_shared_is_done_where_it_was_asked_for(threads: int, items: int) -> None:
     torch.set_num_threads(threads)
     here = threading.get_ident()
-    found = list(in_lanes(lambda _: threading.get_ident(), range(items), CPU))
+    found = list(map_parallel(lambda _: threading.get_ident(), range(items), CPU))
     assert found == [here] * items
 
 
@@ -55,14 +55,14 @@ def test_after_an_error_nothing_more_is_begun() -> None:
         time.sleep(0.05)
 
     with pytest.raises(ValueError, match="of item 1"):
-        list(in_lanes(work, range(50), CPU))
+        list(map_parallel(work, range(50), CPU))
     assert len(begun) < 10
-    assert torch.get_num_threads() == LANES
+    assert torch.get_num_threads() == PARALLEL
     assert not [one for one in threading.enumerate() if one.name.startswith("lane")]
 
 
 def test_an_error_in_a_turn_lets_the_next_one_have_its_own() -> None:
-    turns = Turns()
+    turns = OrderedTurns()
 
     def work(number: int) -> int:
         with turns.take(number):
@@ -71,7 +71,7 @@ def test_an_error_in_a_turn_lets_the_next_one_have_its_own() -> None:
             return number
 
     with pytest.raises(ValueError, match="of the first"):
-        list(in_lanes(work, range(4), CPU))
+        list(map_parallel(work, range(4), CPU))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_an_error_in_a_turn_lets_the_next_one_have_its_own() -> None:
     [(1, 9, 1), (2, 9, 2), (3, 9, 4), (13, 800, 14), (3, 3, 3)],
 )
 def test_no_lane_is_left_over(count: int, items: int, parts: int) -> None:
-    assert even(count, items) == parts
+    assert even_parts(count, items) == parts
 
 
 def model() -> HGVAE:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.core.registry import MODELS
-from bench.fitting.precision import Precision, exact_product, products_in
+from bench.fitting.precision import Precision, float32_matmul, matmul_precision
 from bench.fitting.training import FitContext
 from models.hgvae import HGVAE
 from tests.conftest import walk
@@ -33,7 +33,7 @@ def model(name: str, **settings: Any) -> Any:
 
 def loss(made: Any, precision: Precision) -> Tensor:
     torch.manual_seed(1)
-    with torch.no_grad(), products_in(precision, "cpu"):
+    with torch.no_grad(), matmul_precision(precision, "cpu"):
         found: Tensor = made.losses(TRAIN.tensor(), kl_weight=1.0)["loss"]
     return found
 
@@ -60,7 +60,7 @@ def test_a_loss_of_few_digits_is_near_that_of_all(name: str) -> None:
 def test_a_transform_of_millimetres_keeps_its_digits(layout: str) -> None:
     made = model("hgvae", layout=layout)
     motion = TRAIN.tensor()
-    with products_in("bf16", "cpu"):
+    with matmul_precision("bf16", "cpu"):
         again = made._motion(made._scaled(motion))
     torch.testing.assert_close(again, motion, atol=0.01, rtol=0)
 
@@ -71,7 +71,7 @@ def test_a_prediction_of_few_digits_is_near_that_of_all(name: str) -> None:
     predictor = build(name, windows, **PREDICTORS[name])
     told = {}
     for precision in ("float32", "bf16"):
-        with torch.no_grad(), products_in(precision, "cpu"):
+        with torch.no_grad(), matmul_precision(precision, "cpu"):
             told[precision] = predictor.extrapolate(windows.tensor())
     change = (told["float32"] - windows.tensor()[:, -1:]).norm()
     assert 0 < (told["bf16"] - told["float32"]).norm() < 0.05 * change
@@ -101,7 +101,7 @@ def test_all_digits_are_all_whatever_the_user_has_set() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
-        with products_in("float32", "cpu"):
+        with matmul_precision("float32", "cpu"):
             assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
@@ -111,8 +111,8 @@ def test_all_digits_are_all_whatever_the_user_has_set() -> None:
 def test_an_exact_product_is_exact_within_few_digits_and_its_gradient_reaches_both() -> None:
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(5, 5, generator=generator, requires_grad=True) for _ in range(2))
-    with products_in("bf16", "cpu"):
-        product = exact_product(left, right)
+    with matmul_precision("bf16", "cpu"):
+        product = float32_matmul(left, right)
         assert (left @ right).dtype == torch.bfloat16
     torch.testing.assert_close(product, left.detach() @ right.detach())
     product.sum().backward()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.metrics.judging import Judged, alike, frechet, of_set, shares, spread
+from bench.metrics.judging import Judged, frechet, matching_windows, set_metrics, shares, spread
 
 
 def test_the_frechet_distance_of_gaussians_along_axes_has_a_closed_form() -> None:
@@ -54,11 +54,11 @@ def test_a_set_of_one_action_has_no_more_spread_within_actions_than_in_all() -> 
     features[30:] += 50
     actions = np.array(["a"] * 30 + ["b"] * 30, dtype=object)
     real = Judged(features, actions, actions)
-    told = of_set(real, real)
+    told = set_metrics(real, real)
     assert told["frechet"] == pytest.approx(0, abs=1e-4)
     assert told["multimodality"] < 5 < 20 < told["diversity"]
     nameless = Judged(features, np.array([""] * 60, dtype=object), actions)
-    assert np.isnan(of_set(nameless, real)["multimodality"])
+    assert np.isnan(set_metrics(nameless, real)["multimodality"])
     assert np.isnan(nameless.right).all()
 
 
@@ -82,5 +82,5 @@ def test_actions_are_asked_for_as_often_as_real_windows_are_of_them(
 
 
 def test_windows_alike_are_evenly_spaced_over_those_of_the_action() -> None:
-    rows = alike(["a", "b", "a", "a", "c", "a", "a"], ["a", "a", "a", "c", "z"])
+    rows = matching_windows(["a", "b", "a", "a", "c", "a", "a"], ["a", "a", "a", "c", "z"])
     assert rows.tolist() == [0, 3, 6, 4]

@@ -45,7 +45,7 @@ def test_what_is_told_is_one_hot_by_the_protocols_order(windows: Windows) -> Non
     model = small(windows)
     named = labelled(windows, ["bow", "walk", "jump", "wave", "", "bow"])
     expected = [[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]
-    assert torch.equal(model.beside(named)["told"], torch.tensor(expected).float())
+    assert torch.equal(model.loss_inputs(named)["told"], torch.tensor(expected).float())
 
 
 def test_it_is_appended_to_z0_alone(windows: Windows) -> None:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from bench.fitting import matmul
 from models.gaussian import Gaussian
 from models.graph import GCB, GCL, Bias, Residual, Style
 
@@ -15,7 +14,7 @@ from models.graph import GCB, GCL, Bias, Residual, Style
 @pytest.fixture(autouse=True, params=[True, False], ids=["onednn", "mkl"])
 def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine multiplies with, both layouts in memory are taken in turn."""
-    monkeypatch.setattr(matmul, "ONEDNN", request.param)
+    monkeypatch.setattr(matrix_products, "ONEDNN", request.param)
 
 
 def gelu(x: float) -> float:
@@ -188,7 +187,7 @@ def test_a_block_gives_the_same_for_either_order_in_memory(residual: Residual) -
 
 def test_blocks_copy_no_graph_with_windows_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy would cost what the layout gains."""
-    monkeypatch.setattr(matmul, "ONEDNN", False)
+    monkeypatch.setattr(matrix_products, "ONEDNN", False)
     blocks = torch.nn.Sequential(GCB(9, 24), GCB(9, 24))
     A = graph(windows_first=True)
     weight = torch.randn_like(A)

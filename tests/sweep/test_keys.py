@@ -547,7 +547,9 @@ CELLS_OF = {
     "models/inference/base.py": lambda job: bool(job[3]),
     "bench/motion/corruptions/base.py": lambda job: job[0] == "corrupt",
     "bench/motion/mechanisms/base.py": lambda job: (
-        job[0] in ("impute", "corrupt") or bool(job[6])  # predictors are fitted on its masks
+        job[0] == "impute"
+        or job[4] == "joint_swap"  # whose level is a share or a count
+        or bool(job[6])  # predictors are fitted on its masks
     ),
 }
 """Whose cells a module is part of."""

@@ -8,7 +8,7 @@ import pytest
 
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import Share
-from bench.sweep.jobs import Cell, Fit, to_plain
+from bench.sweep.jobs import Cell, Fit, job_to_dict
 from bench.sweep.worker import Trial, Worker
 from bench.sweep.workspace import Workspace
 from tests.conftest import TINY
@@ -46,15 +46,15 @@ class Clerk:
 
 
 def trials(*parts: Sequence[Fit | Cell]) -> list[Trial]:
-    return [Trial([to_plain(job) for job in jobs], Share()) for jobs in parts]
+    return [Trial([job_to_dict(job) for job in jobs], Share()) for jobs in parts]
 
 
 def test_a_trial_is_given_as_soon_as_what_it_needs_has_ended_and_no_sooner() -> None:
-    from bench.sweep.tune_hooks import Order
+    from bench.sweep.tune_hooks import DependencyOrder
 
     clerk: Any = Clerk()
     parts = trials([FITS["one"]], [FITS["other"]], [FIRST], [SECOND], [FORECAST])
-    order = Order(clerk, parts)
+    order = DependencyOrder(clerk, parts)
     assert order.suggest("a") == {"trial": 0}
     assert order.suggest("b") == {"trial": 1}
     assert order.suggest("c") is None
@@ -71,26 +71,26 @@ def test_a_trial_is_given_as_soon_as_what_it_needs_has_ended_and_no_sooner() -> 
 
 
 def test_where_nothing_runs_and_nothing_is_ready_it_is_over() -> None:
-    from bench.sweep.tune_hooks import Order
+    from bench.sweep.tune_hooks import DependencyOrder
 
     clerk: Any = Clerk()
-    order = Order(clerk, trials([FITS["one"]], [FIRST]))
+    order = DependencyOrder(clerk, trials([FITS["one"]], [FIRST]))
     assert order.suggest("a") == {"trial": 0}
     order.on_trial_complete("a", error=True)
-    assert order.suggest("b") == Order.FINISHED
+    assert order.suggest("b") == DependencyOrder.FINISHED
 
 
 def test_jobs_of_one_trial_do_not_wait_for_each_other() -> None:
-    from bench.sweep.tune_hooks import Order
+    from bench.sweep.tune_hooks import DependencyOrder
 
     clerk: Any = Clerk()
-    order = Order(clerk, trials([FITS["one"], FIRST]))
+    order = DependencyOrder(clerk, trials([FITS["one"], FIRST]))
     assert order.suggest("a") == {"trial": 0}
 
 
 def test_what_others_do_and_what_needs_it_come_last(tmp_path: Path) -> None:
     workspace = Workspace(resolve(TINY).to_dict(), str(tmp_path), data="", code={})
-    jobs = [to_plain(job) for job in (FITS["one"], FIRST, FORECAST, FITS["other"])]
+    jobs = [job_to_dict(job) for job in (FITS["one"], FIRST, FORECAST, FITS["other"])]
     statuses = workspace.store.statuses
     with statuses.if_free(FITS["one"].key) as mine:
         assert mine

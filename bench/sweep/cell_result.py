@@ -12,7 +12,7 @@ from bench.motion import Windows
 
 
 @dataclass(frozen=True)
-class Found:
+class CellResult:
     """What a cell computed.
 
     Attributes:

@@ -7,19 +7,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.fitting import matmul
-from bench.fitting.matmul import product
+from bench.fitting import matrix_products
+from bench.fitting.matrix_products import matmul
 
 sizes = st.integers(1, 70)
 needs_onednn = pytest.mark.skipif(
-    not matmul.suits(torch.zeros(64, 64), torch.zeros(64, 64)), reason="torch without oneDNN"
+    not matrix_products.onednn_applies(torch.zeros(64, 64), torch.zeros(64, 64)),
+    reason="torch without oneDNN",
 )
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["onednn", "mkl"])
 def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine has, both are taken in turn."""
-    monkeypatch.setattr(matmul, "ONEDNN", request.param)
+    monkeypatch.setattr(matrix_products, "ONEDNN", request.param)
 
 
 def leaves(rows: int, inner: int, columns: int, turned: bool) -> tuple[Tensor, Tensor]:
@@ -35,8 +36,8 @@ def test_value_and_gradients_are_those_of_double_precision(
     left, right = leaves(rows, inner, columns, turned)
     weight = torch.randn(rows, columns)
     found = (
-        product(left, right),
-        *torch.autograd.grad((product(left, right) * weight).sum(), (left, right)),
+        matmul(left, right),
+        *torch.autograd.grad((matmul(left, right) * weight).sum(), (left, right)),
     )
     factors = ((left, right), (weight, right.T), (left.T, weight))
     for ours, (first, second) in zip(found, factors, strict=True):
@@ -49,7 +50,7 @@ def test_value_and_gradients_are_those_of_double_precision(
 def test_it_counts_as_many_operations_as_a_plain_product() -> None:
     left, right = leaves(64, 32, 48, turned=False)
     with FlopCounterMode(display=False) as ours:
-        product(left, right).sum().backward()
+        matmul(left, right).sum().backward()
     with FlopCounterMode(display=False) as plain:
         (left @ right).sum().backward()
     assert ours.get_total_flops() == plain.get_total_flops() == 3 * 2 * 64 * 32 * 48
@@ -59,17 +60,17 @@ def test_it_counts_as_many_operations_as_a_plain_product() -> None:
 def test_a_gradient_that_nobody_wants_is_not_computed() -> None:
     left, right = leaves(64, 32, 48, turned=False)
     with FlopCounterMode(display=False) as counter:
-        product(left, right.detach()).sum().backward()
+        matmul(left, right.detach()).sum().backward()
     assert counter.get_total_flops() == 2 * 2 * 64 * 32 * 48
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_types_are_left_to_torch(dtype: torch.dtype) -> None:
     left, right = (part.detach().to(dtype) for part in leaves(64, 32, 48, turned=False))
-    assert torch.equal(product(left, right), left @ right)
+    assert torch.equal(matmul(left, right), left @ right)
 
 
 def test_autocast_is_obeyed() -> None:
     left, right = leaves(64, 32, 48, turned=False)
     with torch.autocast("cpu", torch.bfloat16):
-        assert product(left, right).dtype == torch.bfloat16
+        assert matmul(left, right).dtype == torch.bfloat16

@@ -33,18 +33,18 @@ CACHED_WINDOWS = 64
 """Windows of which a paper-size network's activations stay in a processor's cache."""
 
 
-def product(left: Tensor, right: Tensor) -> Tensor:
+def matmul(left: Tensor, right: Tensor) -> Tensor:
     """Return the matrix product of ``(row, inner)`` and ``(inner, column)``, differentiable once.
 
     By oneDNN where that is the faster one and can have it (type, device, no autocast), else by
     torch's own.
     """
-    if not (ONEDNN and suits(left, right)):
+    if not (ONEDNN and onednn_applies(left, right)):
         return left @ right
     return _Product.apply(left, right)
 
 
-def suits(left: Tensor, right: Tensor) -> bool:
+def onednn_applies(left: Tensor, right: Tensor) -> bool:
     """Return whether oneDNN can multiply these two."""
     return (
         _LINEAR is not None
@@ -74,8 +74,8 @@ class _Product(torch.autograd.Function):
         # That of a sum is one number over and over, for which oneDNN has slow kernels alone.
         gradient = gradient.contiguous()
         return (
-            product(gradient, right.T) if for_left else None,
-            product(left.T, gradient) if for_right else None,
+            matmul(gradient, right.T) if for_left else None,
+            matmul(left.T, gradient) if for_right else None,
         )
 
 
