@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import gelu
 
+from bench.fitting import matrix_products
+
 Residual = Literal["input", "branch"]
 Bias = Literal["node", "feature"]
 

@@ -598,9 +598,7 @@ def test_a_predictor_need_not_care_for_gradients() -> None:
 def test_a_prediction_of_another_shape_is_no_prediction() -> None:
     windows = going_on()
     evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
-    with pytest.raises(
-        ValueError, match=r"predicted motion of shape \(8, 1, 18, 3\), not \(8, 25, 18, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"predicted .* \(8, 1, 18, 3\), not \(8, 25, 18, 3\)"):
         evaluator.forecast(forecast_cell(), Weighted(windows.spec, frames=1), None)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from bench.fitting import matrix_products
 from models.gaussian import Gaussian
 from models.graph import GCB, GCL, Bias, Residual, Style
 
