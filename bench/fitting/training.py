@@ -119,7 +119,7 @@ class Trainable(Protocol):
     def losses(self, motion: Tensor, **more: Any) -> dict[str, Tensor]:
         """Return scalars for a batch, ``loss`` (to be minimised) among them.
 
-        ``more`` are ``TrainSettings.terms``, and what ``Learner.beside`` gives of the windows.
+        ``more`` are ``TrainSettings.terms``, and what ``Learner.loss_inputs`` gives of the windows.
         """
 
 
@@ -177,7 +177,7 @@ def train(
 
 
 def _given(module: Any, windows: Windows, context: FitContext) -> Batch:
-    loss_inputs = module.loss_inputs(windows) if hasattr(module, "beside") else {}
+    loss_inputs = module.loss_inputs(windows) if hasattr(module, "loss_inputs") else {}
     given = {"motion": windows.tensor(), **loss_inputs}
     return {name: part.to(context.device) for name, part in given.items()}
 
