@@ -1,8 +1,8 @@
-"""Numbers that say how good completed, predicted and sampled motion is.
+"""Metrics of completed, predicted and sampled motion.
 
-Functions of tensors and arrays; most return one value per window. Nothing here knows of protocols,
-models or files. A new error of completed motion is a function in ``completion`` and its name in
-``completion_errors`` there; its caption is in ``bench.analysis.tables``.
+Functions of tensors and arrays; most return one value per window. Nothing here depends on
+protocols, models or files. To add an error of completed motion, write a function in ``completion``,
+name it in ``completion_errors`` there, and give it a caption in ``bench.analysis.tables``.
 """
 
 from bench.metrics.completion import (

@@ -4,27 +4,28 @@ import torch
 from torch import Tensor
 
 
-def forecast_error(told: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+def forecast_error(predicted: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     """Return the error of predicted positions, frame by frame.
 
     Args:
-        told: ``(window, frame, joint, 3)``, mm.
+        predicted: ``(window, frame, joint, 3)``, mm.
         truth: the same shape, mm.
-        weights: ``(joint,)`` what each joint counts for; the mean over joints has 1 / joints.
+        weights: ``(joint,)`` weight of each joint in the sum over joints; 1 / joints each gives
+            the mean per joint position error.
 
     Returns:
         ``(window, frame)`` mm.
     """
-    return torch.linalg.vector_norm((told - truth).double(), dim=-1) @ weights.double()
+    return torch.linalg.vector_norm((predicted - truth).double(), dim=-1) @ weights.double()
 
 
-def eq4(told: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
-    """Return the error as eq. 4 of the HG-VAE paper has it: squared, over past and future.
+def eq4(predicted: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+    """Return the error of the HG-VAE paper's eq. 4: squared, averaged over past and future.
 
-    Arguments are those of ``forecast_error``, the past's frames before the future's.
+    Arguments are those of ``forecast_error``; frames are those of the past, then of the future.
 
     Returns:
         ``(window,)`` mm squared.
     """
-    squared = (told - truth).double().square().sum(dim=-1)
+    squared = (predicted - truth).double().square().sum(dim=-1)
     return (squared @ weights.double()).mean(dim=1)

@@ -1,4 +1,4 @@
-"""Drawn and real windows as a classifier of actions sees them (Guo et al., Action2Motion, 2020)."""
+"""Compare drawn with real windows by an action classifier (Guo et al., Action2Motion, 2020)."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,37 +11,42 @@ from scipy.linalg import sqrtm
 from bench.motion import derive_seed
 
 PAIRS = 2000
-"""Pairs of windows that distances are averaged over."""
+"""Number of pairs of windows that a mean distance is estimated from."""
 SET = "all windows together"
-"""What stands for a window in values that are of a whole set."""
+"""The window's name in rows whose values describe a whole set."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Windows as their judge sees them.
+    """Windows with what a classifier makes of them.
 
     Attributes:
-        features: ``(window, feature)``.
-        actions: what each is, or was asked to be; empty where nothing was asked.
-        told: what each is taken for.
+        features: ``(window, feature)``, the classifier's.
+        actions: ``(window,)`` true or requested action; empty where there is none.
+        predicted: ``(window,)`` the classifier's action.
     """
 
     features: NDArray[np.float64]
     actions: NDArray[np.object_]
-    told: NDArray[np.object_]
+    predicted: NDArray[np.object_]
 
     @property
     def right(self) -> NDArray[np.float64]:
-        """``(window,)`` 1.0 where the action is told right, nan where there is none to tell."""
-        return np.where(self.actions == "", np.nan, (self.told == self.actions) * 1.0)
+        """``(window,)`` 1.0 where the predicted action is right, else 0.0; nan without an action."""
+        return np.where(self.actions == "", np.nan, (self.predicted == self.actions) * 1.0)
 
 
 def set_metrics(windows: Judged, real: Judged) -> dict[str, float]:
-    """Return what is of a set of windows as a whole, held against real ones.
+    """Return the metrics of a set of windows as a whole.
+
+    Args:
+        windows: the set.
+        real: the real windows that it is compared with.
 
     Returns:
-        ``frechet``, and ``diversity`` and ``multimodality``: the mean distance of features of two
-        windows, of any two and of two of one action; nan where there are none.
+        ``frechet``: the Fréchet distance to ``real``. ``diversity`` and ``multimodality``: the mean
+        feature distance of two windows, of any two and of two of the same action; nan where there
+        are no two.
     """
     rng = np.random.default_rng(derive_seed("generation"))
     named = windows.actions != ""
@@ -60,66 +65,80 @@ def frechet(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
         second: the same of other windows.
 
     Returns:
-        The distance; nan where a side has fewer than two windows, which have no spread.
+        The distance; nan where either side has fewer than two windows, hence no covariance.
     """
     if min(len(first), len(second)) < 2:
         return np.nan
     centres = [features.mean(axis=0) for features in (first, second)]
-    spreads = [np.cov(features, rowvar=False) for features in (first, second)]
-    # Of a product of two positive matrices, so real but for rounding.
-    root = np.real(sqrtm(spreads[0] @ spreads[1]))
-    apart = np.square(centres[0] - centres[1]).sum()
-    return float(apart + np.trace(spreads[0] + spreads[1] - 2 * root))
+    covariances = [np.cov(features, rowvar=False) for features in (first, second)]
+    # The root of a product of two positive semi-definite matrices is real but for rounding.
+    root = np.real(sqrtm(covariances[0] @ covariances[1]))
+    distance = np.square(centres[0] - centres[1]).sum()
+    return float(distance + np.trace(covariances[0] + covariances[1] - 2 * root))
 
 
 def spread(
     features: NDArray[np.float64], groups: NDArray[np.generic], rng: np.random.Generator
 ) -> float:
-    """Return the mean distance of two windows of one group, groups alike; nan if no two are."""
+    """Return the mean distance of two windows of one group, averaged over groups of equal weight.
+
+    Estimated from ``PAIRS`` random pairs in each group; groups of one window are left out.
+
+    Args:
+        features: ``(window, feature)``.
+        groups: ``(window,)`` the group of each window.
+        rng: draws the pairs.
+
+    Returns:
+        The mean distance; nan if every group has one window.
+    """
     distances = []
     for group in np.unique(groups):
-        mine = features[groups == group]
-        if len(mine) < 2:
+        members = features[groups == group]
+        if len(members) < 2:
             continue
-        one = rng.integers(len(mine), size=PAIRS)
-        other = (one + rng.integers(1, len(mine), size=PAIRS)) % len(mine)
-        distances.append(np.linalg.norm(mine[one] - mine[other], axis=1).mean())
+        one = rng.integers(len(members), size=PAIRS)
+        other = (one + rng.integers(1, len(members), size=PAIRS)) % len(members)
+        distances.append(np.linalg.norm(members[one] - members[other], axis=1).mean())
     return float(np.mean(distances)) if distances else np.nan
 
 
 def shares(actions: Sequence[str], real: Iterable[str], count: int) -> list[str]:
-    """Return ``count`` actions in the proportions that real windows have, one of each at least.
+    """Return ``count`` actions in the proportions of real windows, at least one of each.
 
     Args:
-        actions: those to choose from, as far as real windows have them.
+        actions: those to choose from; actions of no real window are left out.
         real: the action of each real window.
-        count: how many to return; as many as there are actions at the least.
+        count: how many to return; at least the number of actions.
     """
-    times = Counter(real)
-    there = [action for action in actions if times[action]]
-    counts = np.array([times[action] for action in there])
+    frequency = Counter(real)
+    present = [action for action in actions if frequency[action]]
+    counts = np.array([frequency[action] for action in present])
     quota = counts / counts.sum() * count
     whole = np.maximum(np.floor(quota).astype(int), 1)
-    # What rounding left goes to those it took most from.
+    # The remainder goes to the actions that rounding down cost most.
     while whole.sum() < count:
         whole[np.argmax(quota - whole)] += 1
     while whole.sum() > count:
         whole[np.argmax(np.where(whole > 1, whole - quota, -np.inf))] -= 1
-    return [action for action, number in zip(there, whole, strict=True) for _ in range(number)]
+    return [action for action, number in zip(present, whole, strict=True) for _ in range(number)]
 
 
-def matching_windows(actions: Iterable[str], asked: Sequence[str]) -> NDArray[np.int64]:
-    """Return rows of windows, one of each action asked for, evenly spaced over those it has.
+def matching_windows(actions: Iterable[str], requested: Sequence[str]) -> NDArray[np.int64]:
+    """Return a window of the same action for each requested one, evenly spaced over those windows.
 
     Args:
-        actions: of each window.
-        asked: which to choose; actions that no window has are left out.
+        actions: the action of each window.
+        requested: an action per window to choose; actions of no window are left out.
+
+    Returns:
+        Row numbers of windows, grouped by action.
     """
-    there = np.array(list(actions), dtype=object)
+    present = np.array(list(actions), dtype=object)
     chosen = []
-    for action in dict.fromkeys(asked):
-        rows = np.flatnonzero(there == action)
+    for action in dict.fromkeys(requested):
+        rows = np.flatnonzero(present == action)
         if len(rows):
-            count = list(asked).count(action)
+            count = list(requested).count(action)
             chosen.append(rows[np.linspace(0, len(rows) - 1, count).round().astype(int)])
     return np.concatenate(chosen)

@@ -1,4 +1,4 @@
-"""Labelled entries of a protocol, from plain values to what they name, with its settings."""
+"""Resolves the labelled entries of a protocol: the class that each names, and its settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from models.base import Detector
 
 @dataclass(frozen=True)
 class _Section:
-    """A part of a protocol whose entries can be like each other."""
+    """A section of a protocol whose entries can start from each other with ``like``."""
 
     name: str
     key: str
@@ -36,7 +36,7 @@ class _Section:
 
 
 def predictor_entry(head: Outline, label: str) -> PredictorEntry:
-    """Resolve ``predictors.LABEL``; raises InputError naming the key that is wrong."""
+    """Resolve ``predictors.LABEL``; raises InputError naming the first invalid key."""
     where = f"predictors.{label}"
     section = _Section("predictors", "predictor", PREDICTORS, head.predictors)
     settings = _inherited(section, label, ())
@@ -47,7 +47,7 @@ def predictor_entry(head: Outline, label: str) -> PredictorEntry:
     for occlusion in degraded:
         check_label(occlusion, head.occlusion, f"{where}.degraded")
     if degraded and not cls.trained:
-        raise InputError(f"{where}.degraded: {name} is not fitted, so to it all pasts are alike")
+        raise InputError(f"{where}.degraded: {name} is not fitted, so degraded pasts have no effect")
     return PredictorEntry(
         name,
         validated(cls.Settings, settings, where),
@@ -56,7 +56,7 @@ def predictor_entry(head: Outline, label: str) -> PredictorEntry:
 
 
 def model_entry(head: Outline, label: str) -> ModelEntry:
-    """Resolve ``models.LABEL``; raises InputError naming the key that is wrong."""
+    """Resolve ``models.LABEL``; raises InputError naming the first invalid key."""
     where = f"models.{label}"
     settings = _inherited(_Section("models", "model", MODELS, head.models), label, ())
     name = settings.pop("model", label)
@@ -68,7 +68,7 @@ def model_entry(head: Outline, label: str) -> ModelEntry:
     for other in inference or ():
         check_label(other, head.inference, f"{where}.inference")
     if train_on and not issubclass(cls, Detector):
-        raise InputError(f"{where}.train_on: {name} scores nothing, so nothing is unseen to it")
+        raise InputError(f"{where}.train_on: {name} is no detector, so it cannot score unseen actions")
     return ModelEntry(
         name,
         validated(cls.Settings, settings, where),
@@ -78,7 +78,7 @@ def model_entry(head: Outline, label: str) -> ModelEntry:
 
 
 def _with_preset(cls: Any, settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return settings over those of the preset that they name."""
+    """Return settings, completed with those of the preset that they name, if any."""
     settings = dict(settings)
     name = settings.pop("preset", None)
     if name is None:
@@ -90,9 +90,14 @@ def _with_preset(cls: Any, settings: dict[str, Any], where: str) -> dict[str, An
 
 
 def _inherited(section: _Section, label: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    """Return an entry's keys over those of its preset, over those of the entry it is like.
+    """Return an entry's keys, then those of its preset, then those of its ``like`` entry.
 
-    What the other entry is, the model itself, stays its own.
+    The first that sets a key wins. The class that the ``like`` entry names is not inherited.
+
+    Args:
+        section: the section of the entry.
+        label: of the entry.
+        seen: labels whose ``like`` led here, to detect a cycle.
     """
     where = f"{section.name}.{label}"
     settings = dict(section.entries[label] or {})
@@ -106,25 +111,29 @@ def _inherited(section: _Section, label: str, seen: tuple[str, ...]) -> dict[str
         near = did_you_mean(str(other), section.entries)
         raise InputError(f"{where}.like: no {section.key} '{other}'{near}")
     if other in (*seen, label):
-        raise InputError(f"{where}.like: entries are like each other in a circle")
+        raise InputError(f"{where}.like: entries refer to each other in a cycle")
     base = _inherited(section, other, (*seen, label))
     base.pop(section.key, None)
     return base | settings
 
 
 def inference_entry(registry: Any, key: str, label: str, raw: dict[str, Any]) -> Any:
-    """Resolve an entry whose class is itself a settings block, as those of ``inference``."""
+    """Resolve an entry whose class is itself a settings block, such as those of ``inference``.
+
+    Raises:
+        InputError: the label is reserved, or a key is invalid.
+    """
     settings = dict(raw)
     name = settings.pop(key, label)
     if label == "mean" and name != label:
-        raise InputError(f"{key}.mean: this label is the degraded input's own; choose another")
+        raise InputError(f"{key}.mean: this label is reserved for the degraded input; choose another")
     where = f"{key}.{label}"
     cls = look_up(registry, name, where)
     return validated(cls, _with_preset(cls, settings, where), where)
 
 
 def occlusion_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEntry:
-    """Resolve ``occlusion.LABEL`` for windows of a shape; raises InputError as the others."""
+    """Resolve ``occlusion.LABEL`` for windows of a shape; raises InputError if it is invalid."""
     where = f"occlusion.{label}"
     settings = dict(raw)
     name = settings.pop("mechanism", label)
@@ -148,15 +157,15 @@ def occlusion_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> Occlus
                 f"{where}.levels: level {level} hides nothing; leave it out, "
                 "clean windows are always scored"
             )
-        alike = [str(p) for p in parsed if p.features(spec.features) == count]
-        if len(alike) > 1:
-            raise InputError(f"{where}.levels: {' and '.join(alike)} hide the same; keep one")
+        same = [str(p) for p in parsed if p.features(spec.features) == count]
+        if len(same) > 1:
+            raise InputError(f"{where}.levels: {' and '.join(same)} hide the same; keep one")
     kept = built.model_dump(mode="json", exclude={"level", "seed"})
     return OcclusionEntry(name, tuple(parsed), kept)
 
 
 def corruption_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> CorruptionEntry:
-    """Resolve ``corruption.LABEL`` for windows of a shape; raises InputError as the others."""
+    """Resolve ``corruption.LABEL`` for windows of a shape; raises InputError if it is invalid."""
     where = f"corruption.{label}"
     settings = dict(raw)
     name = settings.pop("corruption", label)
@@ -180,7 +189,7 @@ def corruption_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> Corru
 
 
 def _levels(settings: dict[str, Any], where: str, example: str) -> list[Any]:
-    """Take the levels out of an entry's settings."""
+    """Remove the levels from an entry's settings and return them."""
     levels = settings.pop("levels", None)
     if not isinstance(levels, list) or not levels:
         raise InputError(f"{where}.levels: give a list such as {example}")
@@ -190,7 +199,7 @@ def _levels(settings: dict[str, Any], where: str, example: str) -> list[Any]:
 
 
 def look_up(registry: Any, name: object, where: str) -> Any:
-    """Return the class that a registry has under a name; the InputError says where it stands."""
+    """Return the class registered under a name; the InputError for an unknown one names ``where``."""
     try:
         return registry.get(str(name))
     except InputError as error:
@@ -204,7 +213,7 @@ def check_label(label: object, known: Mapping[str, Any], where: str) -> None:
 
 
 def distinct(values: Sequence[Any], where: str) -> tuple[Any, ...]:
-    """Return values as a tuple; raises InputError where one stands twice."""
+    """Return values as a tuple; raises InputError if one occurs twice."""
     if len(set(values)) < len(values):
         raise InputError(f"{where}: {', '.join(map(str, values))} names the same one twice")
     return tuple(values)

@@ -1,4 +1,4 @@
-"""The outline of a protocol: which sections it has, before their entries are resolved."""
+"""The outline of a protocol: its sections, before their entries are resolved."""
 
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from bench.protocol.schema import (
 
 
 def _legible(label: str) -> str:
-    """Return a label that tables, messages and names of files can have as it is."""
+    """Return a label; raises ValueError if tables or file names could not show it unchanged."""
     if not label.isprintable() or label != label.strip() or {"/", "\\"} & set(label):
         raise ValueError("a label is printable text without / and \\")
     return label
@@ -24,12 +24,12 @@ Label = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_legi
 Seed = Annotated[int, Field(ge=0)]
 
 
-def _map_alone() -> dict[str, dict[str, Any] | None]:
+def _default_inference() -> dict[str, dict[str, Any] | None]:
     return {"map": None}
 
 
 class Outline(Settings):
-    """The parts of a protocol that need no registry; the others are only shaped here."""
+    """The raw sections of a protocol: types are checked here, labelled entries in ``entries``."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     description: str = ""
@@ -38,7 +38,7 @@ class Outline(Settings):
     predictors: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     forecast: dict[str, Any] = Field(default_factory=dict)
     published: list[dict[str, Any]] = Field(default_factory=list)
-    inference: dict[Label, dict[str, Any] | None] = Field(default_factory=_map_alone)
+    inference: dict[Label, dict[str, Any] | None] = Field(default_factory=_default_inference)
     occlusion: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     corruption: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     foreign: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)

@@ -51,12 +51,12 @@ def _beside_float32(setup: Setup, motion: Tensor, few: Precision) -> list[Result
     whole = train_step(_model(setup.device, "float32"), motion)
     (mine, other), rates = in_turns(setup.rounds, what, train_step(model, motion), whole, gemm=gemm)
     count = of_windows(partial(train_step, model), motion)
-    loss_inputs = against_gemm("precision", what, mine, count, rates, setup.malloc)
+    beside_gemm = against_gemm("precision", what, mine, count, rates, setup.malloc)
     largest = setup.device == "cuda" and len(motion) == max(BATCHES["cuda"])
     wanted = GPU_SHARE if few == "bf16" and largest else None
     return [
         Result("precision", what, mine, "float32", other, None, "s", count, count, setup.malloc),
-        replace(loss_inputs, wanted=wanted, against=f"GEMM in {few}"),
+        replace(beside_gemm, wanted=wanted, against=f"GEMM in {few}"),
     ]
 
 

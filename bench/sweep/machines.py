@@ -34,11 +34,10 @@ class Facts:
 
 def facts(plugins: Sequence[str], note: str) -> Facts:
     """Return what this process would compute with, and what it reads in the file ``note``."""
-    root = Path(__file__).resolve().parents[2]
     sources = (path for name in PROJECT for path in sorted((ROOT / name).rglob("*.py")))
     return Facts(
         packages=provenance.versions(),
-        code={str(path.relative_to(root)): _hash(path) for path in sources},
+        code={str(path.relative_to(ROOT)): _hash(path) for path in sources},
         plugins={path: _hash(Path(path)) for path in plugins},
         note=Path(note).read_text() if Path(note).is_file() else "",
     )

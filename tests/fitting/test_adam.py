@@ -71,8 +71,8 @@ def test_clearing_leaves_no_gradient_and_a_step_without_one_changes_nothing() ->
 
 WORK = """
 import sys, torch
-from bench.training import FitContext
-from models.inference import Map
+from bench.fitting.training import FitContext
+from models.inference.map import Map
 from models.vae import VAE
 from tests.conftest import walk
 windows = walk(8, seed=1)

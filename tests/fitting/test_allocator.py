@@ -9,9 +9,9 @@ HALF_A_GB = """
 import sys
 import psutil
 import torch
-from bench.allocator import keep_memory
+from bench.fitting.allocator import retain_freed_memory
 if sys.argv[1] == "kept":
-    keep_memory()
+    retain_freed_memory()
 before = psutil.Process().memory_info().rss
 arrays = [torch.ones(2**21) for _ in range(64)]
 del arrays

@@ -16,7 +16,7 @@ from bench.motion.mechanisms.features import Features
 from models.base import GenerativeImputer
 from models.hgvae import HGVAE
 from models.hmvae import HMVAE
-from models.inference import base
+from models.inference import map as map_inference
 from models.inference.map import Map
 from models.inference.mean import Mean
 from models.inference.reconstruct import Reconstruct
@@ -225,7 +225,7 @@ def optimizers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Tensor], floa
             made.append((parameters, rate))
             super().__init__(parameters, rate)
 
-    monkeypatch.setattr(base, "Adam", Spy)
+    monkeypatch.setattr(map_inference, "Adam", Spy)
     return made
 
 

@@ -52,5 +52,5 @@ def test_facts_are_of_every_source_file_plugin_and_package(tmp_path: Path) -> No
 def test_a_machine_is_asked_without_importing_what_computes() -> None:
     """That takes seconds, in a worker that Ray gives no trial afterwards."""
     heavy = "{'torch', 'pandas', 'scipy'} & sys.modules.keys()"
-    asked = f"import sys, bench.machines as m; m.facts([], ''); assert not {heavy}"
+    asked = f"import sys, bench.sweep.machines as m; m.facts([], ''); assert not {heavy}"
     subprocess.run([sys.executable, "-c", asked], check=True)
