@@ -32,7 +32,7 @@ class Judged:
 
     @property
     def right(self) -> NDArray[np.float64]:
-        """``(window,)`` 1.0 where the predicted action is right, else 0.0; nan without an action."""
+        """``(window,)`` 1.0 where the prediction is right, 0.0 where wrong, nan without action."""
         return np.where(self.actions == "", np.nan, (self.predicted == self.actions) * 1.0)
 
 

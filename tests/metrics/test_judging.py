@@ -1,4 +1,4 @@
-"""What is said of sets of windows, against closed forms and plain loops."""
+"""Metrics of sets of windows, compared with closed forms and plain loops."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ def test_the_frechet_distance_of_fewer_windows_than_features_is_finite() -> None
     assert 0 < frechet(few, many) < 1000
 
 
-def test_a_single_window_has_no_spread_to_be_distant_by() -> None:
+def test_a_single_window_has_no_frechet_distance() -> None:
     features = np.ones((3, 4))
     assert np.isnan(frechet(features[:1], features))
     assert np.isnan(frechet(features, features[:0]))
@@ -54,9 +54,9 @@ def test_a_set_of_one_action_has_no_more_spread_within_actions_than_in_all() -> 
     features[30:] += 50
     actions = np.array(["a"] * 30 + ["b"] * 30, dtype=object)
     real = Judged(features, actions, actions)
-    told = set_metrics(real, real)
-    assert told["frechet"] == pytest.approx(0, abs=1e-4)
-    assert told["multimodality"] < 5 < 20 < told["diversity"]
+    found = set_metrics(real, real)
+    assert found["frechet"] == pytest.approx(0, abs=1e-4)
+    assert found["multimodality"] < 5 < 20 < found["diversity"]
     nameless = Judged(features, np.array([""] * 60, dtype=object), actions)
     assert np.isnan(set_metrics(nameless, real)["multimodality"])
     assert np.isnan(nameless.right).all()
@@ -66,21 +66,21 @@ def test_a_set_of_one_action_has_no_more_spread_within_actions_than_in_all() -> 
     st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 40), min_size=1),
     st.integers(10, 200),
 )
-def test_actions_are_asked_for_as_often_as_real_windows_are_of_them(
+def test_actions_are_requested_in_the_proportions_of_real_windows(
     times: dict[str, int], count: int
 ) -> None:
     real = [action for action, number in times.items() for _ in range(number)]
-    asked = shares("abcdefgh", real, count)
-    got = Counter(asked)
-    assert len(asked) == count
-    assert set(got) == set(times)
+    requested = shares("abcdefgh", real, count)
+    counts = Counter(requested)
+    assert len(requested) == count
+    assert set(counts) == set(times)
     for action, number in times.items():
         quota = count * number / len(real)
-        # One at least of each; who gives for that, gives from what it has most of.
-        assert got[action] >= 1
-        assert got[action] <= quota + 1
+        # At least one of each, taken from the actions that have most above their quota.
+        assert counts[action] >= 1
+        assert counts[action] <= quota + 1
 
 
-def test_windows_alike_are_evenly_spaced_over_those_of_the_action() -> None:
+def test_matching_windows_are_evenly_spaced_over_those_of_the_action() -> None:
     rows = matching_windows(["a", "b", "a", "a", "c", "a", "a"], ["a", "a", "a", "c", "z"])
     assert rows.tolist() == [0, 3, 6, 4]

@@ -1,4 +1,4 @@
-"""Errors of windows and of samples, against loops over windows, frames and joints."""
+"""Errors of windows and of samples, compared with loops over windows, frames and joints."""
 
 import math
 
@@ -43,7 +43,7 @@ def mean_of(values: list[float]) -> float:
 WEIGHTS = [0.25, 0.25, 0.4, 0.1]
 
 
-def foretold(seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def predicted_and_truth(seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return a prediction and the truth, of three windows of six frames."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(0, 300, (3, 6, JOINTS, 3))
@@ -53,43 +53,45 @@ def foretold(seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 @pytest.mark.parametrize("weights", [WEIGHTS, [1 / JOINTS] * JOINTS, [0, 0, 1, 0]])
 @pytest.mark.parametrize("seed", range(2))
 def test_forecast_error_and_eq_4_are_those_of_a_loop(seed: int, weights: list[float]) -> None:
-    told, truth = foretold(seed)
-    tensors_ = torch.from_numpy(told), torch.from_numpy(truth), torch.tensor(weights)
+    predicted, truth = predicted_and_truth(seed)
+    tensors_ = torch.from_numpy(predicted), torch.from_numpy(truth), torch.tensor(weights)
     errors, squares = metrics.forecast_error(*tensors_), metrics.eq4(*tensors_)
     assert errors.shape == (3, 6)
     assert squares.shape == (3,)
     for window in range(3):
         summed = 0.0
         for frame in range(6):
-            apart = [math.dist(told[window, frame, j], truth[window, frame, j]) for j in range(4)]
-            error = sum(weight * distance for weight, distance in zip(weights, apart, strict=True))
+            distances = [
+                math.dist(predicted[window, frame, j], truth[window, frame, j]) for j in range(4)
+            ]
+            error = sum(w * distance for w, distance in zip(weights, distances, strict=True))
             assert errors[window, frame].item() == pytest.approx(error, rel=1e-6)
-            summed += sum(w * distance**2 for w, distance in zip(weights, apart, strict=True))
+            summed += sum(w * distance**2 for w, distance in zip(weights, distances, strict=True))
         assert squares[window].item() == pytest.approx(summed / 6, rel=1e-6)
 
 
 def test_a_joint_out_of_place_counts_for_its_weight_in_its_frame() -> None:
     truth = torch.zeros(1, 4, JOINTS, 3)
-    told = truth.clone()
-    told[0, 2, 1] = torch.tensor([30.0, 0.0, 40.0])
+    predicted = truth.clone()
+    predicted[0, 2, 1] = torch.tensor([30.0, 0.0, 40.0])
     weights = torch.tensor(WEIGHTS)
-    assert metrics.forecast_error(told, truth, weights).tolist() == [[0, 0, 0.25 * 50, 0]]
-    assert metrics.eq4(told, truth, weights).tolist() == pytest.approx([0.25 * 50**2 / 4])
+    assert metrics.forecast_error(predicted, truth, weights).tolist() == [[0, 0, 0.25 * 50, 0]]
+    assert metrics.eq4(predicted, truth, weights).tolist() == pytest.approx([0.25 * 50**2 / 4])
 
 
 def test_errors_of_a_forecast_have_the_precision_of_doubles() -> None:
     """Far from the root a difference in float32 is rounded to more than a hundredth of a mm."""
     weights = torch.full((2,), 0.5, dtype=torch.float64)
     truth = torch.full((1, 1, 2, 3), 1000.0)
-    told = truth + 2**-14  # what float32 can just tell apart there
-    error = metrics.forecast_error(told, truth, weights).item()
+    predicted = truth + 2**-14  # about the resolution of float32 there
+    error = metrics.forecast_error(predicted, truth, weights).item()
     assert error == pytest.approx(math.sqrt(3) * 2**-14, rel=1e-9)
 
 
 def bone_errors(arrays: Arrays) -> list[float]:
-    """Return each window's mean error of bone length, written anew."""
+    """Return each window's mean error of bone length, computed by a loop."""
     completed, truth, hides = arrays
-    told = []
+    means = []
     for window in range(len(truth)):
         errors = []
         for frame in range(truth.shape[1]):
@@ -100,14 +102,14 @@ def bone_errors(arrays: Arrays) -> list[float]:
                         for motion in (completed, truth)
                     ]
                     errors.append(abs(lengths[0] - lengths[1]))
-        told.append(mean_of(errors))
-    return told
+        means.append(mean_of(errors))
+    return means
 
 
 def acceleration_errors(arrays: Arrays, fps: float) -> list[float]:
-    """Return each window's mean error of acceleration in m/s^2, written anew."""
+    """Return each window's mean error of acceleration in m/s^2, by a loop."""
     completed, truth, hides = arrays
-    told = []
+    means = []
     for window in range(len(truth)):
         errors = []
         for middle in range(1, truth.shape[1] - 1):
@@ -125,16 +127,16 @@ def acceleration_errors(arrays: Arrays, fps: float) -> list[float]:
                     for before, here, after in metres
                 ]
                 errors.append(math.dist(*accelerations))
-        told.append(mean_of(errors))
-    return told
+        means.append(mean_of(errors))
+    return means
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_bone_error_is_that_of_a_loop(seed: int, share: float) -> None:
     arrays = drawn(seed, share=share)
-    told = metrics.bone_error(*tensors(arrays), BONES).tolist()
-    assert told == pytest.approx(bone_errors(arrays), rel=1e-5, nan_ok=True)
+    means = metrics.bone_error(*tensors(arrays), BONES).tolist()
+    assert means == pytest.approx(bone_errors(arrays), rel=1e-5, nan_ok=True)
 
 
 @pytest.mark.parametrize("fps", [25.0, 60.0])
@@ -142,8 +144,8 @@ def test_bone_error_is_that_of_a_loop(seed: int, share: float) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_acceleration_error_is_that_of_a_loop(seed: int, share: float, fps: float) -> None:
     arrays = drawn(seed, share=share)
-    told = metrics.acceleration_error(*tensors(arrays), fps).tolist()
-    assert told == pytest.approx(acceleration_errors(arrays, fps), rel=1e-5, nan_ok=True)
+    means = metrics.acceleration_error(*tensors(arrays), fps).tolist()
+    assert means == pytest.approx(acceleration_errors(arrays, fps), rel=1e-5, nan_ok=True)
 
 
 def test_bone_error_counts_a_bone_if_one_coordinate_of_either_end_is_hidden() -> None:
@@ -157,7 +159,7 @@ def test_bone_error_counts_a_bone_if_one_coordinate_of_either_end_is_hidden() ->
     assert metrics.bone_error(completed, truth, hidden, BONES).tolist() == pytest.approx([20.0])
 
 
-def test_moving_a_whole_body_errs_in_no_bone() -> None:
+def test_moving_a_whole_body_gives_no_bone_error() -> None:
     _, truth, _ = tensors(drawn(0))
     everything = torch.ones_like(truth, dtype=torch.bool)
     moved = truth + torch.tensor([1000.0, -500.0, 0.0])
@@ -171,12 +173,12 @@ def test_one_frame_out_of_place_is_an_acceleration_in_metres() -> None:
     truth = torch.zeros(1, 5, 1, 3)
     completed, hidden = truth.clone(), torch.zeros_like(truth, dtype=torch.bool)
     completed[0, 2, 0, 1], hidden[0, 2, 0, 1] = 8.0, True
-    # 8 mm in one frame of 25 per second: 5, -10 and 5 m/s^2 in the three frames it touches.
+    # 8 mm in one frame of 25 per second: 5, -10 and 5 m/s^2 in the three frames that involve it.
     error = metrics.acceleration_error(completed, truth, hidden, 25.0)
     assert error.tolist() == pytest.approx([(5 + 10 + 5) / 3])
 
 
-def test_a_constant_velocity_error_errs_in_no_acceleration() -> None:
+def test_a_constant_velocity_error_gives_no_acceleration_error() -> None:
     _, truth, hidden = tensors(drawn(1))
     drift = 7.0 * torch.arange(truth.shape[1])[None, :, None, None].expand_as(truth)
     error = metrics.acceleration_error(truth + drift, truth, hidden, 25.0)
@@ -254,16 +256,16 @@ def test_motion_is_in_its_own_range() -> None:
 def votes(
     train: NDArray[np.float64], actions: list[str], test: NDArray[np.float64]
 ) -> list[str | None]:
-    """Return what most of the five nearest train rows say; None where two actions tie."""
+    """Return the majority action of the five nearest train rows; None where two actions tie."""
     origin, scale = train.mean(axis=0), train.std(axis=0, ddof=1)
-    known, asked = (train - origin) / scale, (test - origin) / scale
-    told: list[str | None] = []
-    for row in asked:
+    known, queries = (train - origin) / scale, (test - origin) / scale
+    majority: list[str | None] = []
+    for row in queries:
         nearest = np.argsort(((known - row) ** 2).sum(axis=1))[:5]
         names, counts = np.unique([actions[number] for number in nearest], return_counts=True)
         most = names[counts == counts.max()]
-        told.append(str(most[0]) if len(most) == 1 else None)
-    return told
+        majority.append(str(most[0]) if len(most) == 1 else None)
+    return majority
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -271,27 +273,27 @@ def test_action_correct_is_the_vote_of_five_neighbours_on_one_scale(seed: int) -
     rng = np.random.default_rng(seed)
     names = ["bow", "kick", "walk"]
     actions = [names[number] for number in rng.integers(0, 3, 60)]
-    asked = [names[number] for number in rng.integers(0, 3, 40)]
+    test_actions = [names[number] for number in rng.integers(0, 3, 40)]
     centre = {"bow": 0.0, "kick": 1.0, "walk": 2.0}
-    # The second feature tells nothing and, unless scaled, drowns the first.
+    # The second feature is pure noise and, unless scaled, dominates the first.
     train, test = (
-        np.column_stack([[centre[name] for name in told], np.zeros(len(told))])
-        + rng.normal(0, [0.5, 500.0], (len(told), 2))
-        for told in (actions, asked)
+        np.column_stack([[centre[name] for name in labels], np.zeros(len(labels))])
+        + rng.normal(0, [0.5, 500.0], (len(labels), 2))
+        for labels in (actions, test_actions)
     )
     correct = metrics.action_correct(
-        torch.from_numpy(train), actions, torch.from_numpy(test), asked
+        torch.from_numpy(train), actions, torch.from_numpy(test), test_actions
     )
     expected = votes(train, actions, test)
     settled = [number for number, name in enumerate(expected) if name is not None]
     assert len(settled) > 20
     assert [correct[number] for number in settled] == [
-        float(expected[number] == asked[number]) for number in settled
+        float(expected[number] == test_actions[number]) for number in settled
     ]
     origin, scale = train.mean(axis=0), train.std(axis=0, ddof=1)
     sklearn = KNeighborsClassifier(5).fit((train - origin) / scale, actions)
-    told = sklearn.predict((test - origin) / scale)
-    assert correct.tolist() == [float(one == two) for one, two in zip(told, asked, strict=True)]
+    predicted = sklearn.predict((test - origin) / scale)
+    assert correct.tolist() == (predicted == np.array(test_actions)).astype(float).tolist()
     assert 0.4 < correct.mean() < 1
 
 
@@ -305,7 +307,7 @@ def test_latents_that_separate_actions_are_always_right() -> None:
     assert metrics.action_correct(noisy, actions, noisy[:12], wrong).tolist() == [0.0] * 12
 
 
-def test_latents_that_say_nothing_are_right_by_chance() -> None:
+def test_uninformative_latents_are_right_by_chance() -> None:
     rng = np.random.default_rng(1)
     actions = [str(number % 10) for number in range(400)]
     train, test = (torch.from_numpy(rng.normal(size=(400, 6))) for _ in range(2))
@@ -314,14 +316,14 @@ def test_latents_that_say_nothing_are_right_by_chance() -> None:
     )
 
 
-def test_a_latent_that_never_moves_and_few_windows_do_no_harm() -> None:
+def test_a_constant_latent_and_few_windows_do_no_harm() -> None:
     train = torch.tensor([[0.0, 3.0], [1.0, 3.0], [0.1, 3.0]])
     correct = metrics.action_correct(train, ["a", "b", "a"], torch.tensor([[0.9, 3.0]]), ["a"])
     assert correct.tolist() == [1.0]  # all three vote, two of them for a
 
 
-def test_foot_skate_is_the_speed_of_one_foot_against_the_other_at_one_height() -> None:
-    """Against a loop over frames; a root that moves along changes nothing."""
+def test_foot_skate_is_the_relative_speed_of_feet_at_equal_height() -> None:
+    """Compared with a loop over frames; a moving root changes nothing."""
     rng = np.random.default_rng(3)
     motion = rng.normal(0, 60, (4, 12, 5, 3))
     fps = 25.0
@@ -333,8 +335,8 @@ def test_foot_skate_is_the_speed_of_one_foot_against_the_other_at_one_height() -
                 slid = (now[1] - now[3]) - (then[1] - then[3])
                 speeds.append(np.hypot(slid[0], slid[2]) * fps)
         expected.append(np.mean(speeds) if speeds else np.nan)
-    told = metrics.foot_skate(torch.from_numpy(motion), (1, 3), fps)
-    np.testing.assert_allclose(told.numpy(), expected)
+    speed = metrics.foot_skate(torch.from_numpy(motion), (1, 3), fps)
+    np.testing.assert_allclose(speed.numpy(), expected)
     assert np.isfinite(expected).any()
     walked = motion + rng.normal(0, 100, (4, 12, 1, 3))
     np.testing.assert_allclose(
