@@ -12,7 +12,10 @@ from bench.core.errors import InputError, did_you_mean
 def list_(
     what: Annotated[
         str,
-        typer.Argument(help="models, predictors, inferences, mechanisms, datasets..., or all."),
+        typer.Argument(
+            metavar="[WHAT]",
+            help="models, predictors, inferences, mechanisms, corruptions, datasets, protocols.",
+        ),
     ] = "all",
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Settings, and parameters at the paper's size.")

@@ -9,7 +9,11 @@ import typer
 from bench.core.errors import InputError
 
 ProtocolFile = Annotated[
-    Path, typer.Argument(metavar="PROTOCOL", help="A protocol file, such as protocols/cmu.yaml.")
+    Path,
+    typer.Argument(
+        metavar="PROTOCOL",
+        help="A protocol file, or the name of one that bench list protocols shows.",
+    ),
 ]
 
 
@@ -100,9 +104,10 @@ Results = Annotated[
 
 
 def resolved(path: Path, overrides: list[str] | None, only: str | None, limit: int | None) -> Any:
-    """Return the protocol of a file with what the command line changes of it."""
+    """Return the protocol of a file or name, with what the command line changes of it."""
     from bench.protocol.resolving import load
+    from bench.protocol.shipped import locate
 
     stated = [] if limit is None else [f"limit={limit}"]
-    protocol = load(path, [*(overrides or []), *stated])
+    protocol = load(locate(path), [*(overrides or []), *stated])
     return protocol.only([name.strip() for name in only.split(",")]) if only else protocol

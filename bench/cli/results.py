@@ -8,6 +8,7 @@ from rich.markup import escape
 
 from bench.cli.app import console
 from bench.cli.options import Plugins, Results, is_folder, may_be_written, resolved
+from bench.core.errors import InputError
 
 
 def claims(
@@ -29,9 +30,18 @@ def claims(
 
 def compare(
     first: Annotated[
-        Path, typer.Argument(metavar="RUN_A", help="A run's folder, as results/cmu/latest.")
+        Path, typer.Argument(metavar="RUN_A", help="A run's folder, such as results/cmu/latest.")
     ],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another run's folder.")],
+    second: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_B]", help="Another run's folder.")
+    ] = None,
+    reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference",
+            help="Compare RUN_A with the results that the project keeps of the same protocol.",
+        ),
+    ] = False,
     most: Annotated[int, typer.Option(min=1, help="Cells to print, largest change first.")] = 30,
     csv: Annotated[
         Path | None,
@@ -41,32 +51,44 @@ def compare(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Say what two runs have otherwise: settings, circumstances, and values cell by cell.
+    """Compare two runs: their settings, their circumstances, and their values cell by cell.
 
-    The exit code is 0 if they are identical, whatever made them and however long it took, 1 if not.
+    Where both folders have windows.parquet, differences get intervals from paired windows; the
+    committed reference results have records alone, so there means are compared. The exit code is 0
+    if all values are identical, 1 if not.
+
+    Example: bench compare results/occlusion/latest --reference
     """
     from bench.commands import compare as command
     from bench.core.files import atomic_file
     from bench.report.printing import print_text
 
+    if (second is None) != reference:
+        raise InputError("compare: name a second run, or give --reference in its place")
+    if second is None:  # the committed results come first: what a run has changed
+        first, second = command.reference_of(first), first
     found = command.compare(first, second)
     if not found.settings.empty:
-        print_text(found.settings.set_index("setting"), "set otherwise", console)
+        print_text(found.settings.set_index("setting"), "settings that differ", console)
     if not found.cells.empty:
         text = command.readable(found.cells, most).set_index("cell")
-        print_text(text, "second run against the first, most changed first", console)
+        print_text(text, f"{second} compared with {first}, largest change first", console)
     if csv:
         with atomic_file(csv) as draft:
             found.cells.to_csv(draft, index=False, lineterminator="\n")
         console.print(f"written: {csv}", soft_wrap=True)
     left, right = found.alone
-    counts = f"{found.same} cells and metrics alike, {len(found.cells)} not"
+    counts = f"{found.same} cells and metrics equal, {len(found.cells)} not"
+    if not found.cells.empty:
+        counts += f" ({found.cells['within'].sum()} of these within the first run's 95 % interval)"
     if left or right:
         counts += f"; {left} values only the first has, {right} only the second"
     for which, lacking in zip(("first", "second"), found.unfinished, strict=True):
         if lacking:
             counts += f"; {len(lacking)} cells failed or were skipped in the {which}"
     console.print(f"{'' if found.identical else 'not '}identical: {counts}", soft_wrap=True)
+    if not found.paired:
+        console.print("means of cells were compared: not both folders have windows.parquet")
     raise typer.Exit(0 if found.identical else 1)
 
 

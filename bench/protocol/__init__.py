@@ -9,4 +9,5 @@ __all__ = [
     "listing",
     "resolving",
     "schema",
+    "shipped",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from bench.core import safe_yaml
 from bench.core.registry import (
     CORRUPTIONS,
     DATASETS,
@@ -20,6 +21,7 @@ from bench.core.registry import (
 from bench.datasets.synthetic import SKELETON
 from bench.fitting.learner import parameters
 from bench.motion import MotionSpec, Skeleton
+from bench.protocol.shipped import shipped
 from models.base import Classifier, GenerativeImputer, Imputer
 from predictors.base import PUBLISHED_JOINTS
 
@@ -28,7 +30,7 @@ PAPER_SPEC = MotionSpec(50, 25.0, SKELETON, actions=tuple(map(str, range(13))))
 
 
 def skeleton_of(count: int) -> Skeleton:
-    """Return a skeleton of so many joints, of no shape."""
+    """Return a skeleton of ``count`` joints without bones or positions, to count parameters."""
     names = tuple(map(str, range(count)))
     return Skeleton(names, (-1,) * count, np.zeros((count, 3)), {"all": names}, ())
 
@@ -38,14 +40,15 @@ PUBLISHED_SPEC = MotionSpec(50, 25.0, skeleton_of(PUBLISHED_JOINTS), 25)
 
 
 def sections() -> dict[str, Callable[[bool], Table]]:
-    """Return, by the name of a section, what makes its table; True asks for details."""
+    """Return the function that makes each section's table; its argument is ``verbose``."""
     return {
         "models": _models,
         "predictors": _predictors,
-        "inferences": functools.partial(_plain, "inferences", INFERENCES),
-        "mechanisms": functools.partial(_plain, "mechanisms", MECHANISMS),
-        "corruptions": functools.partial(_plain, "corruptions", CORRUPTIONS),
-        "datasets": functools.partial(_plain, "data sets", DATASETS),
+        "inferences": functools.partial(_registered, "inferences", INFERENCES),
+        "mechanisms": functools.partial(_registered, "mechanisms", MECHANISMS),
+        "corruptions": functools.partial(_registered, "corruptions", CORRUPTIONS),
+        "datasets": functools.partial(_registered, "data sets", DATASETS),
+        "protocols": _protocols,
     }
 
 
@@ -74,7 +77,7 @@ def _predictors(verbose: bool) -> Table:
         row = [name, "control" if cls.control else "predictor", summary(cls)]
         if verbose:
             count = parameters(cls, PUBLISHED_SPEC, None)
-            size = _beside(count, cls.published_parameters, "published")
+            size = _compared(count, cls.published_parameters, "published")
             row += [size, _settings(cls.Settings) + _presets(cls)]
         table.add_row(*row)
     for name, reason in PREDICTORS.broken.items():
@@ -92,18 +95,18 @@ def _kind(cls: Any) -> str:
 
 def _size(cls: Any) -> str:
     count = parameters(cls, PAPER_SPEC, None)
-    return _beside(count, getattr(cls, "paper_parameters", None), "the paper prints")
+    return _compared(count, getattr(cls, "paper_parameters", None), "the paper prints")
 
 
-def _beside(count: int, stated: float | None, who: str) -> str:
-    """Return a number of parameters with the one that somebody states."""
+def _compared(count: int, stated: float | None, who: str) -> str:
+    """Return a number of parameters, compared with a published one."""
     if not stated:
         return f"{count:,}"
     percent = 100 * (count / stated - 1)
     return f"{count:,}; {who} {stated / 1e6:.3g} M, this is {percent:+.1f} %"
 
 
-def _plain(title: str, registry: Registry[Any], verbose: bool) -> Table:
+def _registered(title: str, registry: Registry[Any], verbose: bool) -> Table:
     table = Table("name", "what", title=title)
     if verbose:
         table.add_column("settings")
@@ -112,6 +115,17 @@ def _plain(title: str, registry: Registry[Any], verbose: bool) -> Table:
         table.add_row(name, summary(cls), *details)
     for name, reason in registry.broken.items():
         table.add_row(name, f"unusable: {reason}")
+    return table
+
+
+def _protocols(verbose: bool) -> Table:
+    """Return the shipped protocols; verbose adds where their files are."""
+    table = Table("protocol", "what", title="protocols")
+    if verbose:
+        table.add_column("file")
+    for name, path in shipped().items():
+        description = " ".join(str(safe_yaml.read(path).get("description", "")).split())
+        table.add_row(name, description, *([str(path)] if verbose else []))
     return table
 
 
@@ -127,8 +141,8 @@ def _settings(cls: Any) -> str:
 def _presets(cls: Any) -> str:
     """Return what each preset of a class sets, one a line."""
     presets: dict[str, dict[str, Any]] = getattr(cls, "presets", {})
-    told = (
+    lines = (
         f"\npreset {name}: {', '.join(f'{key}: {value}' for key, value in chosen.items())}"
         for name, chosen in presets.items()
     )
-    return "".join(told)
+    return "".join(lines)

@@ -46,7 +46,7 @@ def test_two_executions_of_one_protocol_are_identical(folder: Path, bench: Bench
     assert ended.code == 0
     assert ended.out.startswith("identical: ")
     assert ", 0 not" in ended.out
-    assert "set otherwise" not in ended.out
+    assert "settings that differ" not in ended.out
 
 
 def test_a_setting_is_named_and_what_it_changed_is_paired(folder: Path, bench: Bench) -> None:
