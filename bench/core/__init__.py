@@ -1,8 +1,8 @@
-"""What every room needs and no motion is involved in: errors, files, settings, names.
+"""Foundations that every other package uses and that do not depend on motion data.
 
-In: errors that the user can mend, files that appear whole or not at all, blocks of settings, the
-registry that finds models and mechanisms by name, YAML within bounds, code versions, provenance.
-Never in: anything that knows what a window, a model or a protocol is.
+In: errors that the user can fix, atomic file writes, blocks of settings, the registry that finds
+models and mechanisms by name, size-limited YAML, code versions, provenance.
+Never in: anything that depends on what a window, a model or a protocol is.
 """
 
 __all__ = [

@@ -1,7 +1,8 @@
-"""A version for a piece of the project: a hash of its code and of what it is built on.
+"""Code versions: a hash of a module's code and of the project modules that it imports.
 
-Results are kept by what made them. Editing a model, or a module it imports, changes its version,
-so that its results are made anew; editing comments, docstrings or other modules does not.
+Stored results are keyed by the version of the code that computed them. Editing a model, or a module
+that it imports, changes its version, so its results are recomputed; editing comments, docstrings or
+other modules does not.
 """
 
 import ast
@@ -18,7 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def code_version(*things: type | ModuleType) -> str:
-    """Return a hash over the modules of ``things`` and all project modules they import."""
+    """Return 12 hex digits: a hash over modules and all project modules that they import.
+
+    Args:
+        things: modules, or classes that stand for the modules that define them.
+    """
     names = [
         thing.__name__ if isinstance(thing, ModuleType) else thing.__module__ for thing in things
     ]
@@ -34,15 +39,15 @@ def code_version(*things: type | ModuleType) -> str:
 
 
 def own_version(module: str) -> str:
-    """Return a hash over one module's code, without what it imports."""
+    """Return 12 hex digits: a hash over one module's code, without what it imports."""
     return _read(module)[0][:12]
 
 
 @cache
 def _read(name: str) -> tuple[str, tuple[str, ...]]:
-    """Return a module's code without comments and docstrings, hashed, and what it imports.
+    """Return a hash of a module's code, without comments and docstrings, and what it imports.
 
-    What it imports are modules of the project, or of the package that it is itself from.
+    Of its imports, only modules of the project and of the module's own package are returned.
     """
     spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
     origin = getattr(spec, "origin", None) or getattr(sys.modules.get(name), "__file__", None)
@@ -56,20 +61,20 @@ def _read(name: str) -> tuple[str, tuple[str, ...]]:
         if isinstance(node, ast.Import):
             imported += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            place = "." * node.level + (node.module or "")
-            module = importlib.util.resolve_name(place, package) if node.level else place
+            written = "." * node.level + (node.module or "")
+            module = importlib.util.resolve_name(written, package) if node.level else written
             imported += [module, *(f"{module}.{alias.name}" for alias in node.names)]
     known = {*PROJECT, name.split(".")[0]}
-    mine = {one for one in imported if one.split(".")[0] in known and _is_module(one)}
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(mine))
+    followed = {one for one in imported if one.split(".")[0] in known and _is_module(one)}
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(sorted(followed))
 
 
 class _Code(ast.NodeTransformer):
-    """Leaves what runs: no docstrings, be they of settings, and no ``if TYPE_CHECKING:``."""
+    """Keeps the code that runs: removes docstrings, bare strings and ``if TYPE_CHECKING:``."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        told = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if told else self.generic_visit(node)
+        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if is_text else self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)

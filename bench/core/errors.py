@@ -1,13 +1,13 @@
-"""The one exception for input that the user can mend."""
+"""The exception for input that the user can fix, and helpers that word error messages."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(Exception):
-    """Input that cannot be used; the message is one line: what, where, how to mend it.
+    """Input that cannot be used; the message is one line: what, where, how to fix it.
 
-    Whatever it quotes of the input, line ends and control characters of it are shown escaped.
+    Line ends and control characters that the message quotes from the input are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -20,11 +20,14 @@ def legible(text: str) -> str:
 
 
 class WriteError(InputError):
-    """A file that the file system does not take: no space, no permission, no disk."""
+    """A file that cannot be written: no space, no permission, no disk."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest of ``known``, or every known word."""
+    """Return a hint to append to an error message about an unknown word.
+
+    ``" (did you mean 'x'?)"`` for the most similar of ``known``; if none is similar, all of them.
+    """
     known = sorted(known)
     small = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(word.casefold(), small, n=1)

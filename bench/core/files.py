@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes, temporary files and readable file-system errors."""
 
 import glob
 import os
@@ -18,25 +18,26 @@ from bench.core.errors import InputError, WriteError
 
 HOST = socket.gethostname()
 TEMPORARY_PREFIXES = (".draft-", ".ray-", ".stop-")
-"""What begins the names of files and folders that do not outlive the process that made them."""
+"""Name prefixes of temporary files and folders, which belong to the process that made them."""
 DEPTH = 4
+"""Levels of folders in which ``remove_stale`` looks."""
 FULL = 1 << 16
 """Free bytes below which a disk counts as full."""
 
 
 def temporary_prefix(prefix: str) -> str:
-    """Return a prefix with the machine and process that the temporary file belongs to."""
+    """Return ``prefix`` followed by the host name and the process id that own the file."""
     assert prefix in TEMPORARY_PREFIXES
     return f"{prefix}{HOST}-{os.getpid()}-"
 
 
 def alive(host: str, pid: int) -> bool | None:
-    """Return whether a process is there; None if it is another machine's."""
+    """Return whether a process is running; None if it belongs to another machine."""
     return psutil.pid_exists(pid) if host == HOST else None
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what killed processes of this machine left in ``folder`` and the folders below."""
+    """Remove temporary files that killed processes of this machine left in or below ``folder``."""
     for depth in range(DEPTH):
         for path in folder.glob("*/" * depth + f".*-{glob.escape(HOST)}-*-*"):
             pid = path.name.split(f"-{HOST}-", 1)[1].split("-")[0]
@@ -54,7 +55,7 @@ def remove_stale(folder: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong in writing ``path`` into WriteError."""
+    """Turn an error while writing ``path`` into a WriteError that names the path and the reason."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -62,28 +63,28 @@ def writing(path: Path) -> Iterator[None]:
         if _is_full(path):
             reason = "no space left on device"
         raise WriteError(
-            f"{path}: cannot be written: {reason}; mend that and run the same command again, what "
+            f"{path}: cannot be written: {reason}; fix that and run the same command again, what "
             "had finished is kept"
         ) from error
 
 
 def _is_full(path: Path) -> bool:
-    """Return whether a file system has no room; numpy's and others' errors do not say so."""
-    there = next((one for one in path.parents if one.is_dir()), None)
+    """Return whether the file system is full; errors of numpy and other writers do not say so."""
+    folder = next((one for one in path.parents if one.is_dir()), None)
     try:
-        return there is not None and shutil.disk_usage(there).free < FULL
+        return folder is not None and shutil.disk_usage(folder).free < FULL
     except OSError:
         return False
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that replaces it when the block ends well.
+    """Yield a temporary path in the same folder, renamed to ``path`` if the block succeeds.
 
     Raises:
-        WriteError: the file system does not take it.
+        WriteError: it cannot be written.
     """
-    # The suffix is kept: some writers choose the format by it.
+    # Keep the suffix: some writers choose the format by it.
     draft = path.with_name(f"{temporary_prefix('.draft-')}{secrets.token_hex(4)}{path.suffix}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +97,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` that becomes it when the block ends well.
+    """Yield a temporary folder in the same parent, renamed to ``path`` if the block succeeds.
 
-    If another process made ``path`` meanwhile, theirs is kept.
+    If another process created ``path`` meanwhile, its folder is kept and this one is removed.
 
     Raises:
-        WriteError: the file system does not take it.
+        WriteError: it cannot be written.
     """
     with draft_folder(path.parent) as draft:
         yield draft
@@ -114,10 +115,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def draft_folder(parent: Path) -> Iterator[Path]:
-    """Give a temporary folder that is gone when the block ends, unless it was renamed.
+    """Yield a temporary folder that is removed when the block ends, unless it was renamed.
 
     Raises:
-        WriteError: the file system does not take it.
+        WriteError: it cannot be written.
     """
     with writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +131,7 @@ def draft_folder(parent: Path) -> Iterator[Path]:
 
 
 def rename_unused(draft: Path, name: str) -> Path:
-    """Rename a draft to ``name``, or if others have that, ``name-2`` and so on; return the path."""
+    """Rename ``draft`` to ``name``, or to ``name-2``, ``name-3``, ... if taken; return the path."""
     for number in count(1):
         path = draft.with_name(name if number == 1 else f"{name}-{number}")
         try:
@@ -143,10 +144,10 @@ def rename_unused(draft: Path, name: str) -> Path:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn whatever reading a file of ours raises into an InputError that names the file."""
+    """Turn any error while reading a file that this program wrote into an InputError naming it."""
     try:
         yield
     except Exception as error:
-        # Each format's reader fails in ways of its own.
+        # Each file format's reader raises its own exceptions.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: damaged ({reason}); delete it and run again") from None

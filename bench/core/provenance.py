@@ -1,4 +1,4 @@
-"""What is needed to repeat a run."""
+"""Provenance: what is needed to repeat a run."""
 
 import importlib.metadata
 import platform
@@ -39,7 +39,7 @@ def collect() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the commit this code runs at, with ``-dirty`` if it was changed; None outside git."""
+    """Return this code's git commit, with ``-dirty`` if files were changed; None outside git."""
     folder = ROOT
     if not (folder / ".git").exists():
         return None
@@ -56,7 +56,7 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the version of Python and of each package that results may hang on."""
+    """Return the versions of Python and of each package that results may depend on."""
     packages = {package: _version(package) for package in PACKAGES}
     return {"python": platform.python_version(), **packages}
 
@@ -83,7 +83,7 @@ def _hardware() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the processor's name; the platform module knows it only on some systems."""
+    """Return the processor's name; the platform module reports it only on some systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

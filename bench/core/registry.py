@@ -1,9 +1,9 @@
-"""Names to models, predictors, data sets, mechanisms, corruptions and inferences.
+"""Look-up by name of models, predictors, data sets, mechanisms, corruptions and inferences.
 
-What is built in is found by looking: every concrete subclass, with a ``name``, in the modules of
-a package. What is installed from outside comes by entry points, in the groups ``bench.models``,
+Built-in classes are discovered: every concrete subclass with a ``name`` in the modules of a
+package. Installed packages add theirs by entry points, in the groups ``bench.models``,
 ``bench.predictors``, ``bench.datasets``, ``bench.mechanisms``, ``bench.corruptions`` and
-``bench.inferences``; a single file comes by ``load_plugin``.
+``bench.inferences``; ``load_plugin`` adds those of a single file.
 """
 
 import importlib
@@ -23,24 +23,31 @@ from bench.core.errors import InputError, did_you_mean
 T = TypeVar("T")
 
 _plugins: dict[str, ModuleType] = {}
-"""Files given with ``--plugin``, by the name of their module."""
+"""Modules of the files given with ``--plugin``, by module name."""
 
 
 class Registry(Generic[T]):
     """The classes of one kind by name; nothing is imported before the first look-up.
 
     Args:
-        kind: what one is called in messages.
-        place: the package whose modules hold the built-in ones, or the one module that does.
+        kind: what messages call one of them, such as ``"model"``.
+        location: the package, or the single module, that defines the built-in ones.
         base: module and name of their base class, as ``"models.base:Imputer"``.
+
+    Attributes:
+        broken: name of a module or entry point that could not be imported -> the reason.
     """
 
-    def __init__(self, kind: str, place: str, base: str) -> None:
-        self.kind, self.place, self.base = kind, place, base
+    def __init__(self, kind: str, location: str, base: str) -> None:
+        self.kind, self.location, self.base = kind, location, base
         self.broken: dict[str, str] = {}
 
     def get(self, name: str) -> type[T]:
-        """Return the class called ``name``; raises InputError with the nearest known name."""
+        """Return the class called ``name``.
+
+        Raises:
+            InputError: it is unknown (the message suggests a similar name) or cannot be imported.
+        """
         if name in self._classes:
             return self._classes[name]
         if name in self.broken:
@@ -65,22 +72,22 @@ class Registry(Generic[T]):
                 and isinstance(name := getattr(candidate, "name", None), str)
             ):
                 if candidate in added and name in found:
-                    place = _plugins[candidate.__module__].__file__
-                    raise InputError(f"{place}: there is a {self.kind} '{name}' already; rename it")
+                    file = _plugins[candidate.__module__].__file__
+                    raise InputError(f"{file}: a {self.kind} '{name}' already exists; rename it")
                 found[name] = candidate
         return found
 
-    def forget(self) -> None:
-        """Look again at the next look-up."""
+    def clear_cache(self) -> None:
+        """Discover the classes again at the next look-up."""
         vars(self).pop("_classes", None)
 
     def _built_in(self) -> Iterator[Any]:
-        place = importlib.import_module(self.place)
-        modules = [place]
-        for info in pkgutil.iter_modules(getattr(place, "__path__", [])):
+        location = importlib.import_module(self.location)
+        modules = [location]
+        for info in pkgutil.iter_modules(getattr(location, "__path__", [])):
             try:
-                modules.append(importlib.import_module(f"{self.place}.{info.name}"))
-            except ImportError as error:  # a model whose optional dependency is not installed
+                modules.append(importlib.import_module(f"{self.location}.{info.name}"))
+            except ImportError as error:  # an optional dependency is not installed
                 self.broken[info.name] = str(error)
         for module in modules:
             yield from _defined_in(module)
@@ -90,7 +97,7 @@ class Registry(Generic[T]):
             try:
                 yield point.load()
             except Exception as error:
-                # Somebody else's code may fail in any way; the rest must still be usable.
+                # Third-party code may raise anything; the other classes must stay usable.
                 self.broken[point.name] = f"{type(error).__name__}: {error}"
 
 
@@ -128,11 +135,11 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 
 
 def load_plugin(path: Path) -> None:
-    """Make known what a Python file defines, as if it lay in the project; twice does no harm.
+    """Register the classes that a Python file defines; loading a file twice has no effect.
 
     Raises:
-        InputError: the file cannot be imported, defines nothing that has a place here, or
-            something under a name that is taken.
+        InputError: the file cannot be imported, defines no class of a registered kind, or one
+            whose name is taken.
     """
     name = f"bench_plugin_{path.stem}"
     if name in _plugins:
@@ -149,33 +156,33 @@ def load_plugin(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        # Somebody else's code may fail in any way.
+        # Third-party code may raise anything.
         del sys.modules[name]
         reason = " ".join(str(error).split())
         raise InputError(f"--plugin {path}: {type(error).__name__}: {reason}") from None
     _plugins[name] = module
     try:
-        _look_again(module, path)
+        _register(module, path)
     except InputError:
         del _plugins[name], sys.modules[name]
         for registry in REGISTRIES:
-            registry.forget()
+            registry.clear_cache()
         raise
 
 
-def _look_again(module: ModuleType, path: Path) -> None:
-    """Let every registry look again; raises InputError if none has use for a plugin's module."""
+def _register(module: ModuleType, path: Path) -> None:
+    """Refresh every registry; raises InputError if none finds a class in the plugin's module."""
     for registry in REGISTRIES:
-        registry.forget()
+        registry.clear_cache()
     known = {cls for registry in REGISTRIES for cls in registry.all().values()}
     if not known & set(_defined_in(module)):
         kinds = ", ".join(registry.kind for registry in REGISTRIES)
         raise InputError(
-            f"--plugin {path}: it has no class with a name that derives from a base class of the "
-            f"project ({kinds}), every method of it implemented"
+            f"--plugin {path}: it defines no class with a name that derives from a base class of "
+            f"the project ({kinds}) and implements all abstract methods"
         )
 
 
 def plugins() -> dict[str, Path]:
-    """Return the files that were loaded, by the name of their module."""
+    """Return the plugin files that were loaded, by module name."""
     return {name: Path(str(module.__file__)) for name, module in _plugins.items()}

@@ -1,4 +1,4 @@
-"""YAML to plain values, within bounds, and without a key that says two things."""
+"""YAML to plain values, limited in size, with duplicate keys refused."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,14 @@ import yaml
 
 from bench.core.errors import InputError, reason_of
 
-LARGEST = 2**20
-"""Bytes of a file of settings at most."""
-MOST = 100_000
-"""Keys and values of a text at most, with all that its aliases stand for written out."""
+MAX_BYTES = 2**20
+"""Largest size of a settings file."""
+MAX_VALUES = 100_000
+"""Most keys and values in a text once its aliases are expanded."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds nothing but plain values; two keys alike in one mapping are an error."""
+    """Builds only plain values; a duplicate key in a mapping is an error."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -25,17 +25,17 @@ class _Loader(yaml.SafeLoader):
                 if (name := (key.tag, key.value)) in lines:
                     first = lines[name]
                     raise ValueError(
-                        f"line {line}: the key '{key.value}' is there twice, first in line {first}"
+                        f"line {line}: the key '{key.value}' occurs twice, first in line {first}"
                     )
                 lines[name] = line
         return node
 
 
 def parse(text: bytes | str) -> Any:
-    """Return the plain values that a YAML text says.
+    """Return the plain values of a YAML text; None for an empty one.
 
     Raises:
-        ValueError: it is not YAML, asks for objects, has a key twice, or says too much.
+        ValueError: it is not YAML, constructs objects, has a duplicate key, or is too large.
     """
     try:
         loader = _Loader(text)
@@ -45,35 +45,37 @@ def parse(text: bytes | str) -> Any:
         _check_size(node)
         return loader.construct_document(node)
     except yaml.reader.ReaderError as error:
-        raise ValueError(f"no UTF-8 text at position {error.position}: {error.reason}") from None
+        raise ValueError(f"not UTF-8 text at position {error.position}: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}: " if mark else ""
-        told = " ".join(part for part in (error.context, error.problem) if part)
-        hint = "; indent with spaces" if "'\\t'" in told else ""
-        raise ValueError(f"{where}{told}{hint}") from None
+        problem = " ".join(part for part in (error.context, error.problem) if part)
+        hint = "; indent with spaces" if "'\\t'" in problem else ""
+        raise ValueError(f"{where}{problem}{hint}") from None
     except RecursionError:
-        raise ValueError("too many levels within each other") from None
+        raise ValueError("nested too deeply") from None
     except Exception as error:
-        # A damaged number or date lets the reader raise almost anything.
+        # For a malformed number or date, the YAML reader may raise almost anything.
         raise ValueError(reason_of(error)) from None
 
 
 def read(path: Path) -> Any:
-    """Return the plain values that a YAML file says.
+    """Return the plain values of a YAML file.
 
     Raises:
-        InputError: it cannot be read, or is no such file.
+        InputError: it cannot be read, is too large, or is not valid YAML.
     """
     try:
-        if path.exists() and not path.is_file():  # a pipe might never end, nor begin
+        if path.exists() and not path.is_file():  # reading a pipe might block forever
             raise InputError(f"{path}: cannot be read (not a regular file)")
         with path.open("rb") as file:
-            text = file.read(LARGEST + 1)
+            text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if len(text) > LARGEST:
-        raise InputError(f"{path}: larger than {LARGEST >> 20} MiB, so no file of settings")
+    if len(text) > MAX_BYTES:
+        raise InputError(
+            f"{path}: larger than {MAX_BYTES >> 20} MiB, too large for a settings file"
+        )
     try:
         return parse(text)
     except ValueError as error:
@@ -81,14 +83,14 @@ def read(path: Path) -> Any:
 
 
 def _check_size(node: yaml.Node) -> None:
-    """Raise ValueError if a few lines that name each other say more than memory may hold."""
+    """Raise ValueError if expanded aliases make the text too large (the billion laughs attack)."""
     pending: list[yaml.Node] = [node]
     count = 0
     while pending:
         value = pending.pop().value
         if isinstance(value, list):
             count += len(value)
-            if count > MOST:
-                raise ValueError(f"more than {MOST:,} values with its aliases written out")
+            if count > MAX_VALUES:
+                raise ValueError(f"more than {MAX_VALUES:,} values with aliases expanded")
             for item in value:
                 pending += item if isinstance(item, tuple) else [item]

@@ -1,11 +1,11 @@
-"""What every block of settings in a protocol has in common."""
+"""The base class of every block of settings in a protocol."""
 
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 LARGEST = 2**53
-"""No count or seed is larger; from here on floats skip whole numbers."""
+"""Largest whole number in settings; a float cannot represent all larger ones exactly."""
 
 
 class Settings(BaseModel):
@@ -16,12 +16,12 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what Python takes for a number and a reader does not."""
+        """Refuse booleans that pydantic would accept as numbers, and too large whole numbers."""
         annotation = cls.model_fields[str(info.field_name)].annotation
         switch = bool in (annotation, *get_args(annotation))
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, bool) and not switch:
-                raise ValueError("true or false cannot stand here")
+                raise ValueError("true or false is not allowed here")
             if isinstance(item, int) and abs(item) > LARGEST:
                 raise ValueError(f"a whole number is at most {LARGEST:,}")
         return value

@@ -1,4 +1,4 @@
-"""Plain values to settings, and what is wrong with them in one line."""
+"""Plain values to validated settings; the first error becomes a one-line message."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -7,9 +7,9 @@ from pydantic import BaseModel, ValidationError
 
 from bench.core.errors import InputError, did_you_mean
 
-SHOWN = 80
-"""Letters of a wrong value that are shown."""
-HOW = {
+MAX_SHOWN = 80
+"""Characters of an invalid value that a message quotes."""
+HINTS = {
     "string_type": "give text, in quotes if it reads as a number, a date, yes or no",
     "invalid_key": "a key is text; put it in quotes",
     "dict_type": "give a mapping of keys",
@@ -17,16 +17,21 @@ HOW = {
     "model_attributes_type": "give a mapping of keys",
     "string_pattern_mismatch": "give letters, digits, '_', '.' and '-', first a letter or digit",
 }
-"""What to do where pydantic's own words are for programmers, by its name of the error."""
+"""Replacements for those of pydantic's messages that are meant for programmers, by error type."""
 
 Built = TypeVar("Built", bound=BaseModel)
 
 
 def validated(cls: type[Built], raw: Mapping[str, Any], where: str) -> Built:
-    """Validate ``raw`` as ``cls``; the first error becomes one line with its place.
+    """Return ``raw`` validated as ``cls``.
+
+    Args:
+        cls: the pydantic model to build.
+        raw: its plain values.
+        where: path of ``raw`` in the file, with which messages begin; may be empty.
 
     Raises:
-        InputError: ``raw`` is not what ``cls`` asks for.
+        InputError: ``raw`` is not valid; one line with the path and reason of the first error.
     """
     try:
         return cls.model_validate(raw)
@@ -38,23 +43,24 @@ def validated(cls: type[Built], raw: Mapping[str, Any], where: str) -> Built:
 
 def _one_line(cls: type[BaseModel], error: Any, where: str) -> str:
     path = [str(part) for part in error["loc"]]
-    if path[-1:] == ["[key]"]:  # a label; the path says what it labels
+    if path[-1:] == ["[key]"]:  # a label; the rest of the path says what it labels
         path = path[:-2]
-    place = ".".join([*([where] if where else []), *path])
+    location = ".".join([*([where] if where else []), *path])
     if error["type"] == "extra_forbidden":
-        return f"{place}: unknown key '{path[-1]}'{did_you_mean(path[-1], _keys(cls, path[:-1]))}"
+        hint = did_you_mean(path[-1], _keys(cls, path[:-1]))
+        return f"{location}: unknown key '{path[-1]}'{hint}"
     if error["type"] == "missing":
-        return f"{place}: missing"
-    message = HOW.get(error["type"], error["msg"].removeprefix("Value error, "))
-    if not path:  # what is wrong is how several keys go together; the message names them
-        return f"{place}: {message}" if place else message
+        return f"{location}: missing"
+    message = HINTS.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if not path:  # several keys contradict each other; the message names them
+        return f"{location}: {message}" if location else message
     given = repr(error["input"])
-    given = given if len(given) <= SHOWN else f"{given[:SHOWN]}..."
-    return f"{place}: {message[0].lower()}{message[1:]}, not {given}"
+    given = given if len(given) <= MAX_SHOWN else f"{given[:MAX_SHOWN]}..."
+    return f"{location}: {message[0].lower()}{message[1:]}, not {given}"
 
 
 def _keys(cls: Any, path: list[str]) -> Iterable[str]:
-    """Return the keys that the settings at a path have, as far as their types tell."""
+    """Return the keys of the settings at a path, as far as annotations say."""
     for part in path:
         cls = cls.model_fields[part].annotation if part in _fields(cls) else None
     return _fields(cls)

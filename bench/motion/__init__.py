@@ -1,7 +1,8 @@
-"""Motion itself: skeletons, kinematics, windows, the DCT; occlusion masks in ``occlusion``.
+"""Motion data: skeletons, kinematics, windows, the DCT, seeds.
 
-Motion is float32 ``(window, frame, joint, 3)`` in millimetres, root-centred, with the root's
-rotation removed. This package imports nothing of the harness above it.
+``mechanisms`` hides entries of windows; ``corruptions`` makes whole windows anomalous. Motion is
+float32 ``(window, frame, joint, 3)`` in millimetres, root-centred, with the root's rotation
+removed. This package imports ``bench.core`` only.
 """
 
 from bench.motion.dct import dct_matrix

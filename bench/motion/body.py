@@ -1,7 +1,7 @@
-"""The joints that data sets of different origin have in common, named as SMPL names them.
+"""The joints that data sets of different origin share, with their SMPL names.
 
-The paper keeps SMPL's joints 4 to 21 (its sec. 6.1). The four before them do not move once the
-root's translation and rotation are removed, and the hands after them are left out.
+The paper keeps SMPL's joints 4 to 21 (its sec. 6.1). Joints 0 to 3 do not move once the root's
+translation and rotation are removed, and the hands, from 22 on, are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,10 +34,10 @@ JOINTS: dict[str, str] = {
     "left_wrist": "left_elbow",
     "right_wrist": "right_elbow",
 }
-"""SMPL's body joints 0 to 21, in order, and the parent of each."""
+"""SMPL's body joints 0 to 21, in order, and the parent of each; empty for the root."""
 
 KEPT = tuple(JOINTS)[4:]
-"""The paper's 18 joints; a data set of several origins has these, in this order."""
+"""The paper's 18 joints, in order; a data set with several sources keeps these."""
 
 _LIMBS = {
     "left_leg": ("left_hip", "left_knee", "left_ankle", "left_foot"),
@@ -52,7 +52,7 @@ _LIMBS = {
 def body(rest: Mapping[str, Sequence[float]]) -> Skeleton:
     """Return the skeleton of some of ``JOINTS``, in their order.
 
-    A joint's parent is its nearest ancestor that is there.
+    A joint's parent is its nearest ancestor among them.
 
     Args:
         rest: position of each joint in the rest pose by name, mm, relative to the root.

@@ -1,4 +1,4 @@
-"""The orthonormal DCT-II as one matrix, made once per length."""
+"""The orthonormal DCT-II as a matrix, cached per length."""
 
 from functools import lru_cache
 

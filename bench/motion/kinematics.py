@@ -1,4 +1,4 @@
-"""Rotations to positions, the same code for numpy arrays and torch tensors."""
+"""Forward kinematics, for numpy arrays and torch tensors alike, and resampling of motion."""
 
 from typing import Any, TypeVar
 
@@ -17,11 +17,11 @@ def rotation_matrices(vectors: Array) -> Array:
     """Return the rotation matrices of rotation vectors (Rodrigues' formula).
 
     Args:
-        vectors: ``(..., 3)`` axis times angle, radians.
+        vectors: ``(..., 3)`` axis times angle, in radians.
 
     Returns:
-        ``(..., 3, 3)`` matrices ``R`` with ``rotated = R @ column``; gradients at the zero
-        rotation are finite.
+        ``(..., 3, 3)`` matrices ``R`` that rotate column vectors, ``R @ v``; gradients are finite
+        at the zero rotation too.
     """
     xp = array_namespace(vectors)
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
@@ -57,30 +57,31 @@ def forward_kinematics(rotations: Array, skeleton: Skeleton) -> Array:
         raise ValueError(f"{rotations.shape[-3]} rotations for {len(skeleton)} joints")
     xp = array_namespace(rotations)
     offsets = xp.asarray(np.array(skeleton.offsets), dtype=rotations.dtype, device=rotations.device)
-    turned: list[Array] = []
-    placed: list[Array] = []
+    orientations: list[Array] = []
+    positions: list[Array] = []
     for joint, parent in enumerate(skeleton.parents):
         local = rotations[..., joint, :, :]
         if parent < 0:
-            turned.append(local)
-            placed.append(xp.broadcast_to(offsets[joint], local.shape[:-1]))
+            orientations.append(local)
+            positions.append(xp.broadcast_to(offsets[joint], local.shape[:-1]))
         else:
-            turned.append(turned[parent] @ local)
-            placed.append(placed[parent] + (turned[parent] @ offsets[joint][:, None])[..., 0])
-    return xp.stack(placed, axis=-2)
+            bone = (orientations[parent] @ offsets[joint][:, None])[..., 0]
+            orientations.append(orientations[parent] @ local)
+            positions.append(positions[parent] + bone)
+    return xp.stack(positions, axis=-2)
 
 
 def resample_rotations(
     vectors: NDArray[np.float64], source_fps: float, fps: float
 ) -> NDArray[np.float64]:
-    """Return local rotations at another frame rate, interpolated on the sphere.
+    """Return local rotations at another frame rate, by spherical linear interpolation.
 
     Interpolating rotations rather than positions keeps bone lengths exact at any ratio of rates.
 
     Args:
-        vectors: ``(frame, joint, 3)`` rotation vectors at ``source_fps``, radians.
+        vectors: ``(frame, joint, 3)`` rotation vectors at ``source_fps``, in radians.
         source_fps: frames per second of ``vectors``.
-        fps: frames per second asked for; frame 0 stays, the last is the last that fits.
+        fps: frames per second of the result, which starts at frame 0 and ends within the source.
 
     Returns:
         ``(frame, joint, 3, 3)`` rotation matrices at ``fps``.
@@ -88,69 +89,69 @@ def resample_rotations(
     frames, joints = vectors.shape[:2]
     if frames == 0:
         return np.empty((0, joints, 3, 3))
-    before, after, part = neighbours(frames, source_fps, fps)
-    return rotations_between(vectors[before], vectors[after], part)
+    before, after, fraction = neighbours(frames, source_fps, fps)
+    return rotations_between(vectors[before], vectors[after], fraction)
 
 
 def rotations_between(
-    before: NDArray[np.float64], after: NDArray[np.float64], part: NDArray[np.float64]
+    before: NDArray[np.float64], after: NDArray[np.float64], fraction: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return rotations on the way from some to others.
+    """Return rotations interpolated on the sphere between two sets of rotations.
 
     Args:
-        before: ``(frame, joint, 3)`` rotation vectors, radians.
-        after: the same of what they turn to.
-        part: ``(frame,)`` of the way that is gone, in [0, 1].
+        before: ``(frame, joint, 3)`` rotation vectors at fraction 0, in radians.
+        after: ``(frame, joint, 3)`` rotation vectors at fraction 1, in radians.
+        fraction: ``(frame,)`` how far from ``before`` to ``after``, in [0, 1].
 
     Returns:
         ``(frame, joint, 3, 3)`` rotation matrices.
     """
     joints = before.shape[1]
-    share = np.repeat(part, joints)[:, None]
+    repeated = np.repeat(fraction, joints)[:, None]
     start = Rotation.from_rotvec(before.reshape(-1, 3))
     end = Rotation.from_rotvec(after.reshape(-1, 3))
-    step = Rotation.from_rotvec(share * (start.inv() * end).as_rotvec())
+    step = Rotation.from_rotvec(repeated * (start.inv() * end).as_rotvec())
     return (start * step).as_matrix().reshape(-1, joints, 3, 3)
 
 
 def resample_positions(
     positions: NDArray[np.float64], source_fps: float, fps: float
 ) -> NDArray[np.float64]:
-    """Return positions at another frame rate, on straight lines from one frame to the next.
+    """Return positions at another frame rate, by linear interpolation.
 
     Args:
-        positions: ``(frame, joint, 3)`` at ``source_fps``, nan where one is missing.
+        positions: ``(frame, joint, 3)`` at ``source_fps``, nan where missing.
         source_fps: frames per second of ``positions``.
-        fps: frames per second asked for; frame 0 stays, the last is the last that fits.
+        fps: frames per second of the result, which starts at frame 0 and ends within the source.
 
     Returns:
-        ``(frame, joint, 3)`` at ``fps``; nan wherever a frame that it takes is.
+        ``(frame, joint, 3)`` at ``fps``; nan where a source frame that it needs is.
     """
     if len(positions) == 0:
         return positions
-    before, after, part = neighbours(len(positions), source_fps, fps)
-    share = part[:, None, None]
-    between = positions[before] * (1 - share) + positions[after] * share
-    # What falls on a frame takes nothing of the next one, which may be missing.
-    return np.where(share == 0, positions[before], between)
+    before, after, fraction = neighbours(len(positions), source_fps, fps)
+    weight = fraction[:, None, None]
+    between = positions[before] * (1 - weight) + positions[after] * weight
+    # Exactly on a source frame, the next one has no weight but may be nan.
+    return np.where(weight == 0, positions[before], between)
 
 
 def neighbours(
     frames: int, source_fps: float, fps: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return which frames are around each one at another frame rate.
+    """Return the two source frames around each frame at another frame rate.
 
     Args:
-        frames: how many there are.
-        source_fps: their frames per second.
-        fps: frames per second asked for.
+        frames: number of source frames.
+        source_fps: frames per second of the source.
+        fps: frames per second of the result.
 
     Returns:
-        ``(frame,)`` the source frame at or before each frame at ``fps``, the one after it, and the
-        part of the way from the one to the other, in [0, 1).
+        Three arrays ``(frame,)``: the source frame at or before each frame at ``fps``, the one
+        after it, and the fraction of the way from the former to the latter, in [0, 1).
     """
     last = frames - 1
-    # The small amounts keep a frame that rounding would push past the end, or off a source frame.
+    # The tolerances keep a frame that rounding would move past the end or off a source frame.
     times = np.arange(int(last / source_fps * fps + 1e-6) + 1) * (source_fps / fps)
     whole = np.rint(times)
     times = np.where(np.abs(times - whole) < 1e-6, whole, times)
@@ -159,13 +160,13 @@ def neighbours(
 
 
 def orient(root: NDArray[np.float64], orientation: str) -> NDArray[np.float64]:
-    """Return what is left of the root's rotation.
+    """Return the part of the root's rotation that is kept.
 
     Args:
         root: ``(frame, 3, 3)`` rotation of the body in the world, y up, z forward.
-        orientation: ``removed`` leaves none; ``facing_removed`` takes away its turn about the
-            vertical in every frame, so that the body leans but always faces forward; ``kept``
-            leaves all of it.
+        orientation: ``removed`` gives the identity; ``facing_removed`` removes the rotation about
+            the vertical axis in every frame, so that the body leans but always faces forward;
+            ``kept`` gives ``root`` unchanged.
 
     Returns:
         ``(frame, 3, 3)`` rotations.
@@ -182,15 +183,15 @@ def orient(root: NDArray[np.float64], orientation: str) -> NDArray[np.float64]:
 def facing(
     positions: NDArray[np.float64], body: NDArray[np.float64], orientation: str
 ) -> NDArray[np.float64]:
-    """Return positions with the root's rotation dealt with as ``orient`` says.
+    """Return positions with the root's rotation removed or kept as in ``orient``.
 
     Args:
         positions: ``(frame, joint, 3)`` relative to the root, in the world, y up.
-        body: ``(frame, 3, 3)`` rotation of the body in the world, nan where it is not known.
+        body: ``(frame, 3, 3)`` rotation of the body in the world, nan where unknown.
         orientation: ``removed``, ``facing_removed`` or ``kept``.
 
     Returns:
-        ``(frame, joint, 3)``; nan in frames whose rotation is needed and not known.
+        ``(frame, joint, 3)``; nan in frames with unknown rotation, unless it is kept.
     """
     if orientation == "kept":
         return positions

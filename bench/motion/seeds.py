@@ -1,4 +1,4 @@
-"""Seeds derived from names, so that adding a level or a model changes no other draw."""
+"""Seeds derived from names, so that adding a level or a model changes no other random draw."""
 
 import hashlib
 

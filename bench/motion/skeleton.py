@@ -1,4 +1,4 @@
-"""The tree of joints that a motion belongs to."""
+"""The skeleton: joints, their tree and a rest pose."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
-    """Joints, their tree, their sides and limbs, and a rest pose.
+    """Joints, their tree, their left and right pairs, limbs, and a rest pose.
 
     Attributes:
-        names: one per joint, unique.
+        names: unique name of each joint.
         parents: index of each joint's parent, smaller than its own; -1 where the parent is the
             root of the body or not part of this skeleton.
         rest: ``(joint, 3)`` position of each joint in the rest pose, mm, relative to the root.
@@ -43,7 +43,7 @@ class Skeleton:
         return len(self.names)
 
     def index(self, names: Sequence[str]) -> list[int]:
-        """Return the joint numbers of ``names``; raises ValueError for a name not here."""
+        """Return the joint numbers of ``names``; raises ValueError for an unknown name."""
         return [self.names.index(name) for name in names]
 
     @property
@@ -55,11 +55,15 @@ class Skeleton:
 
     @property
     def bones(self) -> list[tuple[int, int]]:
-        """(parent, child) of every bone whose two ends are joints of this skeleton."""
+        """(parent, child) joint numbers of every bone between two joints of this skeleton."""
         return [(parent, child) for child, parent in enumerate(self.parents) if parent >= 0]
 
     def select(self, names: Sequence[str]) -> "Skeleton":
-        """Return the skeleton of ``names`` only, each joint's parent its nearest kept ancestor."""
+        """Return the skeleton of ``names`` only; a joint's parent is its nearest kept ancestor.
+
+        Raises:
+            ValueError: a name is unknown, or comes before its parent.
+        """
         kept = self.index(names)
 
         def ancestor(joint: int) -> int:

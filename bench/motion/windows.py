@@ -1,4 +1,4 @@
-"""Windows of motion, and the layout that models see them in."""
+"""Windows of motion, and the conversion to the node layout of graph networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from bench.motion.skeleton import Skeleton
 
 @dataclass(frozen=True)
 class MotionSpec:
-    """The shape of one window: what a model must know before it sees data.
+    """The shape of one window: what a model is built from, before it sees data.
 
     Attributes:
-        frames: of a window; the past of a predictor.
+        frames: frames of a window; the length of a predictor's past.
         fps: frames per second.
         skeleton: the joints.
-        future: frames after a window that a predictor foretells.
-        actions: what a model can be told is done, or can tell.
+        future: frames after a window that a predictor forecasts.
+        actions: action labels that a model is conditioned on, or classifies.
     """
 
     frames: int
@@ -31,12 +31,12 @@ class MotionSpec:
 
     @property
     def nodes(self) -> int:
-        """Coordinates of one frame: 54 for 18 joints."""
+        """Number of coordinates of one frame: 54 for 18 joints."""
         return 3 * len(self.skeleton)
 
     @property
     def features(self) -> int:
-        """Coordinates of one window: 2700 for 50 frames of 18 joints."""
+        """Number of coordinates of one window: 2700 for 50 frames of 18 joints."""
         return self.frames * self.nodes
 
 
@@ -51,8 +51,8 @@ class Windows:
             ``action`` and ``subject``.
         fps: frames per second.
         skeleton: the joints of axis 2.
-        future: float32 ``(window, future frame, joint, 3)``, what follows each window in its
-            recording; nan where the recording ends first. None if nobody asked for it.
+        future: float32 ``(window, future frame, joint, 3)``, mm, the frames that follow each
+            window in its recording; nan after the recording ends. None if not requested.
     """
 
     motion: NDArray[np.float32]
@@ -76,13 +76,13 @@ class Windows:
 
     @property
     def spec(self) -> MotionSpec:
-        """What a model is built from."""
+        """The shape of one window; ``actions`` is left empty."""
         future = 0 if self.future is None else self.future.shape[1]
         return MotionSpec(self.motion.shape[1], self.fps, self.skeleton, future)
 
     @property
     def names(self) -> list[str]:
-        """A name per window that stays the same when other windows come or go."""
+        """A name per window, independent of which other windows there are."""
         pairs = zip(self.index["source"], self.index["start"], strict=True)
         return [f"{source}@{start}" for source, start in pairs]
 
@@ -92,32 +92,32 @@ class Windows:
         return torch.from_numpy(np.array(chosen, dtype=np.float32))
 
     def labels(self, actions: Sequence[str]) -> torch.Tensor:
-        """Return ``(window,)`` the place of each window's action among ``actions``, -1 for none."""
-        places = {action: place for place, action in enumerate(actions)}
-        return torch.tensor([places.get(action, -1) for action in self.index["action"]])
+        """Return ``(window,)`` the index of each window's action in ``actions``; -1 if absent."""
+        numbers = {action: number for number, action in enumerate(actions)}
+        return torch.tensor([numbers.get(action, -1) for action in self.index["action"]])
 
     def thin(self, count: int | None) -> "Windows":
-        """Return at most ``count`` windows, evenly spaced over all; all of them for None."""
+        """Return at most ``count`` windows, evenly spaced; all for None."""
         if count is None or count >= len(self):
             return self
         return self.take(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
 
     def take(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Windows":
-        """Return some windows; those of a slice stay a memory map."""
+        """Return the windows of some rows; for a slice, motion stays a memory map."""
         index = self.index.iloc[rows].reset_index(drop=True)
         future = None if self.future is None else self.future[rows]
         return Windows(self.motion[rows], index, self.fps, self.skeleton, future)
 
     @property
     def continued(self) -> NDArray[np.bool_]:
-        """``(window,)``, whether the recording goes on for the whole of the future."""
+        """bool ``(window,)``, whether the recording covers the window's whole future."""
         if self.future is None:
             return np.zeros(len(self), dtype=np.bool_)
-        # A sum is finite where all it adds is, and takes no memory of the future's size.
+        # A sum is finite only if all its terms are, and needs no temporary as large as the future.
         return np.isfinite(self.future.sum(axis=(1, 2, 3)))
 
     def with_future(self) -> "Windows":
-        """Return the windows whose recording goes on, each as long as past and future together.
+        """Return the windows with a whole future, each with its future frames appended.
 
         Raises:
             ValueError: no window has its whole future.
@@ -134,9 +134,9 @@ def to_nodes(motion: torch.Tensor) -> torch.Tensor:
 
     ``(window, frame, joint, 3)`` becomes ``(node, window, frame)``.
 
-    Node ``3 * joint + axis`` holds that coordinate over time. The axes are transposed; a reshape
-    alone would mix joints into time. Nodes come first so that a product over nodes and a product
-    over features are each one large matrix product.
+    Node ``3 * joint + axis`` is that coordinate over time. The axes are transposed; a reshape alone
+    would mix joints into time. Nodes come first so that a product over nodes and a product over
+    features are each one large matrix product.
     """
     windows, frames = motion.shape[:2]
     return motion.reshape(windows, frames, -1).permute(2, 0, 1)

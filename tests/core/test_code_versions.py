@@ -53,24 +53,24 @@ def test_comments_docstrings_and_other_modules_do_not_matter(version: object) ->
     assert version(model=commented) == first
 
 
-def test_code_and_what_it_imports_matter(version: object) -> None:
+def test_code_and_its_imports_matter(version: object) -> None:
     assert callable(version)
     first = version()
     assert version(base="RATE = 2\n") != first
     assert version(model=PARTS["model.py"].replace("pass", "x = 1")) != first
 
 
-def test_words_after_a_constant_do_not_matter_and_what_stands_under_type_checking_neither(
+def test_docstrings_of_constants_and_imports_for_type_checking_do_not_matter(
     version: object,
 ) -> None:
     assert callable(version)
-    told = 'from typing import TYPE_CHECKING\nRATE = 1\n"""How fast."""\n'
-    first = version(base=told + "if TYPE_CHECKING:\n    import made_up.other\n")
-    assert version(base=told.replace("fast", "slow") + "if TYPE_CHECKING:\n    pass\n") == first
-    assert version(base=told + "if TYPE_CHECKING:\n    pass\nelse:\n    RATE = 2\n") != first
+    code = 'from typing import TYPE_CHECKING\nRATE = 1\n"""How fast."""\n'
+    first = version(base=code + "if TYPE_CHECKING:\n    import made_up.other\n")
+    assert version(base=code.replace("fast", "slow") + "if TYPE_CHECKING:\n    pass\n") == first
+    assert version(base=code + "if TYPE_CHECKING:\n    pass\nelse:\n    RATE = 2\n") != first
 
 
-def test_a_package_from_outside_is_followed_through_its_own_modules(
+def test_imports_within_an_external_package_are_followed(
     version: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert callable(version)
@@ -81,11 +81,11 @@ def test_a_package_from_outside_is_followed_through_its_own_modules(
     assert version(model=relative, other="VALUE = 4\n") == first
 
 
-def test_real_ones_depend_on_what_they_use() -> None:
+def test_versions_of_real_models_depend_on_what_they_import() -> None:
     assert len({code_version(HGVAE), code_version(Linear), code_version(metrics)}) == 3
     assert "models.graph" in _closure("models.hgvae")
     assert "models.graph" not in _closure("models.linear")
-    # Choosing another inference must not mean fitting again.
+    # Choosing another inference must not require fitting again.
     assert "models.inference.base" not in _closure("models.hgvae")
 
 

@@ -1,4 +1,4 @@
-"""Files of a user's own, given with ``--plugin``: in every table, or one line that says why not."""
+"""A user's own files, given with ``--plugin``: in every table, or refused in one line."""
 
 import hashlib
 import os
@@ -31,12 +31,12 @@ from predictors.base import Predictor
 
 
 class Drift(Predictor):
-    """Goes on as it last moved."""
+    """Linear extrapolation."""
 
     name = "drift"
 
     class Settings(Predictor.Settings):
-        """How far."""
+        """How fast."""
 
         speed: float = 1.0
 
@@ -51,7 +51,7 @@ import torch
 from torch import Tensor
 
 from models.base import Imputer
-from models.mean import Mean  # what is merely imported is not the plugin's
+from models.mean import Mean  # imported, so not defined by the plugin
 
 
 class Middle(Imputer):
@@ -60,7 +60,7 @@ class Middle(Imputer):
     name = "middle"
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Put the same everywhere."""
+        """Fill every entry with the same value."""
         return torch.full_like(motion, 7.0)
 '''
 
@@ -77,7 +77,7 @@ from bench.motion import Skeleton
 
 
 class Waves(Dataset):
-    """Joints that go to and fro."""
+    """Joints that oscillate."""
 
     name: ClassVar[str] = "waves"
 
@@ -94,7 +94,7 @@ class Waves(Dataset):
         return [Source(f"{split}{number}", split, "wave") for number, split in enumerate(splits)]
 
     def read(self, source: Source) -> NDArray[np.float32]:
-        """Make one."""
+        """Return one recording."""
         time = np.arange(90)[:, None, None] / 25 * (1 + int(source.name[-1]))
         motion = SKELETON.rest + self.height * np.sin(time + np.arange(54).reshape(18, 3))
         return motion.astype(np.float32)
@@ -102,12 +102,12 @@ class Waves(Dataset):
 
 
 def unload() -> None:
-    """Forget every plugin, as a new process would."""
+    """Unload every plugin, as in a new process."""
     for name in registry.plugins():
         sys.modules.pop(name, None)
     registry._plugins.clear()
     for one in registry.REGISTRIES:
-        one.forget()
+        one.clear_cache()
     code_versions._read.cache_clear()
 
 
@@ -129,7 +129,7 @@ def plugin(folder: Path, stem: str, text: str) -> Path:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A protocol of what is not fitted for long."""
+    """A protocol without long fits."""
     raw: dict[str, Any] = {
         "name": "small",
         "dataset": TINY["dataset"],
@@ -149,7 +149,7 @@ def latest(results: Path, table: str) -> pd.DataFrame:
 
 
 def drifted(results: Path, speed: float) -> float:
-    """Return the mean error of straight lines from true pasts, by hand."""
+    """Return the mean error of linear extrapolation from true pasts, computed independently."""
     settings = {key: value for key, value in TINY["dataset"].items() if key != "name"}
     data = load(Synthetic(**settings), None, results / ".store" / "windows")
     test = data.splits["test"].thin(12)
@@ -157,13 +157,11 @@ def drifted(results: Path, speed: float) -> float:
     assert test.future is not None
     past, future = (np.asarray(part, dtype=np.float64) for part in (test.motion, test.future))
     steps = np.arange(1, 26)[None, :, None, None]
-    told = past[:, -1:] + speed * steps * (past[:, -1:] - past[:, -2:-1])
-    return float(np.linalg.norm(told - future, axis=-1).mean())
+    predicted = past[:, -1:] + speed * steps * (past[:, -1:] - past[:, -2:-1])
+    return float(np.linalg.norm(predicted - future, axis=-1).mean())
 
 
-def test_a_predictor_of_ones_own_is_in_the_tables(
-    small: Path, tmp_path: Path, bench: Bench
-) -> None:
+def test_a_users_own_predictor_is_in_the_tables(small: Path, tmp_path: Path, bench: Bench) -> None:
     path = plugin(tmp_path, "own_predictor", PREDICTOR)
     ended = bench(
         "run", small, "--results", tmp_path, *LOCAL, "--plugin", path,
@@ -172,16 +170,16 @@ def test_a_predictor_of_ones_own_is_in_the_tables(
     assert ended.code == 0
     table = latest(tmp_path, "forecasting.csv")
     whole = table[(table["metric"] == "mpjpe_average") & table["model"].isna()]
-    told = whole.set_index("predictor")["value"]
-    assert told["drift"] == pytest.approx(drifted(tmp_path, 1.0), rel=1e-4)
-    assert told["slow"] == pytest.approx(drifted(tmp_path, 0.5), rel=1e-4)
+    errors = whole.set_index("predictor")["value"]
+    assert errors["drift"] == pytest.approx(drifted(tmp_path, 1.0), rel=1e-4)
+    assert errors["slow"] == pytest.approx(drifted(tmp_path, 0.5), rel=1e-4)
     predicted = latest(tmp_path, "prediction.csv")
     assert set(predicted["predictor"]) == {"zero_velocity", "drift", "slow"}
     facts = yaml.safe_load((tmp_path / "small" / "latest" / "provenance.json").read_text())
     assert facts["plugins"] == {"own_predictor.py": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def test_a_model_of_ones_own_is_in_the_tables(small: Path, tmp_path: Path, bench: Bench) -> None:
+def test_a_users_own_model_is_in_the_tables(small: Path, tmp_path: Path, bench: Bench) -> None:
     path = plugin(tmp_path, "own_model", MODEL)
     ended = bench(
         "run", small, "--results", tmp_path, *LOCAL, "--plugin", path, "--set", "models.middle={}"
@@ -193,7 +191,7 @@ def test_a_model_of_ones_own_is_in_the_tables(small: Path, tmp_path: Path, bench
     assert "middle" in set(latest(tmp_path, "forecasting.csv")["model"])
 
 
-def test_a_data_set_of_ones_own_is_in_the_tables(small: Path, tmp_path: Path, bench: Bench) -> None:
+def test_a_users_own_data_set_is_in_the_tables(small: Path, tmp_path: Path, bench: Bench) -> None:
     path = plugin(tmp_path, "own_data", DATA_SET)
     ended = bench(
         "run", small, "--results", tmp_path, *LOCAL, "--plugin", path,
@@ -222,12 +220,12 @@ def test_several_files_at_once_and_one_file_twice(
         "--set", "predictors.drift={}", "--set", "dataset={name: waves}",
     )  # fmt: skip
     assert ended.code == 0
-    foretold = latest(tmp_path, "forecasting.csv")
-    both = (foretold["predictor"] == "drift") & (foretold["model"] == "middle")
-    assert set(foretold.loc[both, "dataset"]) == {"waves"}
+    forecasts = latest(tmp_path, "forecasting.csv")
+    both = (forecasts["predictor"] == "drift") & (forecasts["model"] == "middle")
+    assert set(forecasts.loc[both, "dataset"]) == {"waves"}
 
 
-def test_what_a_plugin_brings_is_listed_and_validated(
+def test_what_a_plugin_defines_is_listed_and_validated(
     small: Path, tmp_path: Path, bench: Bench
 ) -> None:
     given = [
@@ -237,7 +235,7 @@ def test_what_a_plugin_brings_is_listed_and_validated(
     ]
     listed = bench("list", *given, "-v")
     assert listed.code == 0
-    for text in ("middle", "Fills with a number.", "drift", "Goes on as it last moved.", "speed"):
+    for text in ("middle", "Fills with a number.", "drift", "Linear extrapolation.", "speed"):
         assert text in listed.out
     printed = bench("validate", small, *given, "--set", "predictors.drift.speed=2")
     assert yaml.safe_load(printed.out)["predictors"]["drift"]["speed"] == 2.0
@@ -245,7 +243,7 @@ def test_what_a_plugin_brings_is_listed_and_validated(
     assert "unknown key 'sped' (did you mean 'speed'?)" in wrong.err
 
 
-def test_a_run_is_read_again_with_its_plugin_and_refused_without(
+def test_a_finished_run_is_read_with_its_plugin_and_refused_without(
     small: Path, tmp_path: Path, bench: Bench
 ) -> None:
     path = plugin(tmp_path, "read_again", PREDICTOR)
@@ -261,7 +259,7 @@ def test_a_run_is_read_again_with_its_plugin_and_refused_without(
     assert bench("claims", folder, "--plugin", path).code == 0
 
 
-def test_an_edited_plugin_is_run_anew_and_a_comment_is_no_edit(
+def test_an_edited_plugin_is_run_again_unless_only_a_comment_changed(
     small: Path, tmp_path: Path, bench: Bench
 ) -> None:
     path = plugin(tmp_path, "edited", PREDICTOR)
@@ -277,11 +275,11 @@ def test_an_edited_plugin_is_run_anew_and_a_comment_is_no_edit(
     assert "1 fits and 3 cells to do" in ended.out
     table = latest(tmp_path, "forecasting.csv")
     whole = table[(table["metric"] == "mpjpe_average") & table["model"].isna()]
-    told = whole.set_index("predictor")["value"]["drift"]
-    assert told == pytest.approx(drifted(tmp_path, 0.5), rel=1e-4)
+    error = whole.set_index("predictor")["value"]["drift"]
+    assert error == pytest.approx(drifted(tmp_path, 0.5), rel=1e-4)
 
 
-def test_a_plugin_that_fails_at_work_costs_the_others_nothing(
+def test_a_plugin_that_fails_while_predicting_does_not_affect_the_others(
     small: Path, tmp_path: Path, bench: Bench
 ) -> None:
     text = PREDICTOR.replace("return past", "raise KeyError('lost'); return past")
@@ -296,7 +294,7 @@ def test_a_plugin_that_fails_at_work_costs_the_others_nothing(
     assert status.to_dict() == {"": ["done"], "zero_velocity": ["done"], "drift": ["failed"]}
 
 
-ABSTRACT = PREDICTOR.replace("def predict", "def foretell")
+ABSTRACT = PREDICTOR.replace("def predict", "def forecast")
 NAMELESS = PREDICTOR.replace('    name = "drift"\n', "")
 TAKEN = MODEL.replace('name = "middle"', 'name = "mean"')
 
@@ -308,13 +306,13 @@ TAKEN = MODEL.replace('name = "middle"', 'name = "mean"')
         ("bad_import", "import no_such_module\n", "No module named 'no_such_module'"),
         ("bad_start", "raise ValueError('two\\nlines')\n", "ValueError: two lines"),
         ("bad_bytes", "\x00", "--plugin"),
-        ("empty", "", "it has no class with a name that derives from a base class"),
-        ("no_class", "x = 1\n", "it has no class with a name"),
-        ("other_class", "class Drift:\n    name = 'drift'\n", "it has no class with a name"),
-        ("imported", "from models.mean import Mean\n", "it has no class with a name"),
-        ("abstract", ABSTRACT, "every method of it implemented"),
-        ("nameless", NAMELESS, "it has no class with a name"),
-        ("taken", TAKEN, "there is a model 'mean' already; rename it"),
+        ("empty", "", "it defines no class with a name that derives from a base class"),
+        ("no_class", "x = 1\n", "it defines no class with a name"),
+        ("other_class", "class Drift:\n    name = 'drift'\n", "it defines no class with a name"),
+        ("imported", "from models.mean import Mean\n", "it defines no class with a name"),
+        ("abstract", ABSTRACT, "implements all abstract methods"),
+        ("nameless", NAMELESS, "it defines no class with a name"),
+        ("taken", TAKEN, "a model 'mean' already exists; rename it"),
     ],
 )
 def test_a_plugin_that_cannot_be_used_gets_one_line(
@@ -350,7 +348,7 @@ def test_a_plugin_that_is_no_python_file(small: Path, tmp_path: Path, bench: Ben
     assert ended.err == f"bench: --plugin {path}: not a Python file; its name must end in .py\n"
 
 
-def test_two_plugins_that_cannot_be_told_apart_get_one_line(
+def test_two_plugins_with_the_same_name_are_refused_in_one_line(
     small: Path, tmp_path: Path, bench: Bench
 ) -> None:
     one, other = (
@@ -366,7 +364,7 @@ def test_two_plugins_that_cannot_be_told_apart_get_one_line(
     fourth = plugin(tmp_path, "same_name_too", PREDICTOR)
     again = bench("validate", small, "--plugin", third, "--plugin", fourth)
     assert again.code == 2
-    assert "there is a predictor 'drift' already" in again.err
+    assert "a predictor 'drift' already exists" in again.err
     assert again.err.count("\n") == 1
 
 
@@ -390,7 +388,7 @@ def test_the_same_name_may_be_of_two_kinds(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_rays_workers_know_plugins_too(small: Path, tmp_path: Path) -> None:
+def test_ray_workers_load_plugins_too(small: Path, tmp_path: Path) -> None:
     texts = {"ray_model": MODEL, "ray_predictor": PREDICTOR, "ray_data": DATA_SET}
     # Workers have another working directory.
     paths = [os.path.relpath(plugin(tmp_path, *item), PROJECT) for item in texts.items()]
@@ -406,7 +404,7 @@ def test_rays_workers_know_plugins_too(small: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     assert "Ray: " in process.stdout
-    foretold = latest(tmp_path / "out", "forecasting.csv")
-    both = (foretold["predictor"] == "drift") & (foretold["model"] == "middle")
-    assert set(foretold.loc[both, "dataset"]) == {"waves"}
+    forecasts = latest(tmp_path / "out", "forecasting.csv")
+    both = (forecasts["predictor"] == "drift") & (forecasts["model"] == "middle")
+    assert set(forecasts.loc[both, "dataset"]) == {"waves"}
     assert (latest(tmp_path / "out", "records.parquet")["status"] == "done").all()

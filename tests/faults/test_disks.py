@@ -82,7 +82,7 @@ def test_a_disk_that_is_full_from_the_middle_on(
     hold.unlink()
     kept: dict[Path, int] = {}
     for running in both:
-        assert_refused(running.end(code=2), "no space left on device; mend that and run the same")
+        assert_refused(running.end(code=2), "no space left on device; fix that and run the same")
         assert not list(running.results.glob("*/latest"))
         assert_nothing_half_written(running.results)
         kept |= running.finished()

@@ -1,7 +1,7 @@
-"""How whole windows come to be odd: one corruption per file, found by name.
+"""Corruptions that make whole windows anomalous: one per file, found by name.
 
 A new corruption is one new file here with a subclass of ``base.Corruption``. Corrupted windows are
-scored, never completed.
+scored by detectors, never completed.
 """
 
 __all__ = [

@@ -1,8 +1,7 @@
-"""How whole windows come to be unlike the train windows: one class per corruption.
+"""The base class of corruptions, which make whole windows unlike the train windows.
 
-As with occlusion, a window is corrupted in the same way whatever else is in the batch, whoever
-asks and in whichever process: the draw for it depends only on the corruption's name, its level,
-the seed and the window's name.
+As with occlusion, a window is corrupted in the same way for every model, batch and process: its
+random draws depend only on the corruption's name, its level, the seed and the window's name.
 """
 
 from abc import ABC, abstractmethod
@@ -17,15 +16,15 @@ from bench.motion.windows import MotionSpec, Windows
 
 
 class Corruption(Settings, ABC):
-    """A way of making windows odd, at one level, under one seed.
+    """A way of corrupting windows, at one level, under one seed.
 
     A subclass sets ``name``, gives ``level`` a type and implements ``corrupt`` for one window; its
     other fields are the settings a protocol may give.
 
     Attributes:
-        name: what protocols call it.
-        unit: of the level, for labels; empty if it has none.
-        levelled: whether a protocol must give levels; where not, ``level`` is None.
+        name: its name in protocols.
+        unit: unit of the level, for labels; empty if it has none.
+        levelled: whether a protocol must give levels; if not, ``level`` is None.
     """
 
     name: ClassVar[str]
@@ -39,16 +38,16 @@ class Corruption(Settings, ABC):
     def corrupt(
         self, motion: NDArray[np.float32], spec: MotionSpec, generator: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Return one window ``(frame, joint, 3)``, mm, corrupted; ``motion`` stays as it is."""
+        """Return one window ``(frame, joint, 3)``, mm, corrupted; ``motion`` is not modified."""
 
     def check(self, spec: MotionSpec) -> None:
-        """Raise ValueError if this cannot be had on windows of this shape."""
+        """Raise ValueError if this corruption cannot be applied to windows of this shape."""
 
     def apply(self, windows: Windows) -> NDArray[np.float32]:
-        """Return every window corrupted, of the shape of ``windows.motion``, mm.
+        """Return every window corrupted, float32 in the shape of ``windows.motion``, mm.
 
         Raises:
-            ValueError: this cannot be had on windows of this shape.
+            ValueError: this corruption cannot be applied to windows of this shape.
         """
         spec = windows.spec
         self.check(spec)

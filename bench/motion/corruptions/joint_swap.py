@@ -9,7 +9,7 @@ from bench.motion.windows import MotionSpec
 
 
 class JointSwap(Corruption):
-    """Marker swap: left and right of one joint change places in a run of ``level`` frames."""
+    """Marker swap: left and right of one joint are exchanged in ``level`` consecutive frames."""
 
     name = "joint_swap"
 
@@ -18,7 +18,7 @@ class JointSwap(Corruption):
     def corrupt(
         self, motion: NDArray[np.float32], spec: MotionSpec, generator: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Swap one pair of joints in one run of frames; all pairs and starts equally likely."""
+        """Swap one pair of joints in consecutive frames; all pairs and starts equally likely."""
         length = self._frames(spec)
         pairs = spec.skeleton.pairs
         pair = spec.skeleton.index(pairs[generator.integers(len(pairs))])
@@ -28,13 +28,13 @@ class JointSwap(Corruption):
         return swapped
 
     def check(self, spec: MotionSpec) -> None:
-        """Raise ValueError if no joint has a mirror, or for no frames or more than there are."""
+        """Raise ValueError if no joint has a mirror, or for zero or too many frames."""
         if not spec.skeleton.pairs:
             raise ValueError(f"{self.name} needs joints that mirror each other; there are none")
         self._frames(spec)
 
     def _frames(self, spec: MotionSpec) -> int:
-        """Return how many frames are swapped: however small the share, at least one."""
+        """Return how many frames are swapped; at least one, even for a small share."""
         if not (self.level.count or self.level.share):
             raise ValueError(f"level {self.level} swaps nothing")
         if (self.level.count or 0) > spec.frames:

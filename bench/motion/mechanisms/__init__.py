@@ -1,7 +1,7 @@
-"""How values come to be hidden: one mechanism per file, found by name.
+"""Mechanisms that hide entries of windows: one per file, found by name.
 
 A new mechanism is one new file here with a subclass of ``base.Mechanism``; nothing else has to be
-changed. It sees the shape of a window and a random generator, never the motion of other windows.
+changed. It is given the shape of a window and a random generator, never the motion.
 """
 
 __all__ = [

@@ -1,8 +1,7 @@
-"""How entries of a window come to be hidden: one class per mechanism.
+"""The base class of mechanisms, which hide entries of windows, and their levels.
 
-A mechanism hides the same entries of a window whatever else is in the batch, whoever asks and in
-whichever process: the draw for a window depends only on the mechanism's name, its level, the seed
-and the window's name.
+A mechanism hides the same entries of a window for every model, batch and process: its random draws
+depend only on the mechanism's name, its level, the seed and the window's name.
 """
 
 import re
@@ -22,7 +21,7 @@ from bench.motion.windows import MotionSpec, Windows
 
 @dataclass(frozen=True)
 class Level:
-    """How much is hidden: a count of features, or a share of all of them.
+    """How much is hidden: a count of features, or a share of all of them; exactly one is set.
 
     Protocols write a count as a whole number (``270``) and a share as per cent (``10%``) or as a
     decimal fraction (``0.1``).
@@ -33,7 +32,7 @@ class Level:
 
     @classmethod
     def parse(cls, value: object) -> "Level":
-        """Read a level as protocols write it; raises ValueError with how to write it."""
+        """Return the level that a protocol's value means; raises ValueError if it is not one."""
         if isinstance(value, Level):
             return value
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -56,7 +55,7 @@ class Level:
         return str(self.count) if self.share is None else f"{100 * self.share:.10g}%"
 
     def features(self, total: int) -> int:
-        """Return how many of ``total`` features this level hides; ValueError if more than all."""
+        """Return how many of ``total`` features are hidden; raises ValueError if more than all."""
         if self.share is not None:
             return round(self.share * total)
         assert self.count is not None
@@ -79,6 +78,10 @@ class Mechanism(Settings, ABC):
 
     A subclass sets ``name`` and implements ``hide`` for one window; its other fields are the
     settings a protocol may give.
+
+    Attributes:
+        name: its name in protocols.
+        presets: named groups of settings that a protocol can refer to.
     """
 
     name: ClassVar[str]
@@ -89,10 +92,10 @@ class Mechanism(Settings, ABC):
 
     @abstractmethod
     def hide(self, spec: MotionSpec, generator: np.random.Generator) -> NDArray[np.bool_]:
-        """Return ``(frame, joint, 3)``, True where one window's value is hidden."""
+        """Return bool ``(frame, joint, 3)`` for one window, True where a value is hidden."""
 
     def check(self, spec: MotionSpec) -> None:
-        """Raise ValueError if this level cannot be had on windows of this shape."""
+        """Raise ValueError if this level cannot be applied to windows of this shape."""
         self.level.features(spec.features)
 
     def occluded(self, windows: Windows) -> NDArray[np.bool_]:
