@@ -1,6 +1,7 @@
 """From records to statistics: summaries, tests, ranks, detection, claims, tables as text.
 
-In: data frames in, data frames out. Never in: torch, the store's layout, or drawing.
+Functions here take and return data frames. They use neither torch nor the store's layout, and draw
+nothing.
 """
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "records",
     "results",
     "statistics",
+    "summary",
     "tables",
 ]

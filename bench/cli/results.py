@@ -24,8 +24,29 @@ def claims(
 
     found = results.read(run)
     verdicts.write(found, run)
-    print_claims(found, console)
+    print_claims(verdicts.claims(found), found.basis, console)
     console.print(f"written: {run / 'claims.csv'}, {run / 'claims.md'}", soft_wrap=True)
+
+
+def show(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, such as results/cmu/latest.")
+    ],
+    table: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TABLE]", help="Such as imputation, ood or claims; all by default."
+        ),
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Print the tables of a finished run, all of them or one.
+
+    Example: bench show results/occlusion/latest imputation
+    """
+    from bench.commands import show as command
+
+    command.show(run, table, console)
 
 
 def compare(

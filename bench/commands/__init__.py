@@ -12,5 +12,6 @@ __all__ = [
     "merge",
     "rescore",
     "run",
+    "show",
     "status",
 ]

@@ -1,4 +1,4 @@
-"""What a run found, on the terminal."""
+"""What a run found, on the terminal: a screenful at its end, and every table on demand."""
 
 import re
 from pathlib import Path
@@ -8,60 +8,110 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.analysis import claims, forecasting, generation, prediction, ranks, tables
+from bench.analysis import claims, results, summary, tables
+from bench.analysis.claims import Claim
 from bench.analysis.results import Results
+from bench.report.page import REPORT
 from bench.sweep import job_table
 from bench.sweep.forecasts import AVERAGE
 from bench.sweep.status import Status
 
 SHOWN_FAILURES = 10
+SHOWN_SUSPICIOUS = 5
 SHOWN_LENGTH = 300
 _INTERVAL = re.compile(r" \[[^]]*\]")
 
 
 def print_run(found: Results, folder: Path, outcomes: list[Status], console: Console) -> int:
-    """Print the tables of a run, where they lie, and what failed or was skipped.
+    """Print a run in one screen: what completes best, claims, what failed, where the rest is.
 
     Returns:
         The exit code: 0, or 1 if anything failed or was skipped.
     """
-    _print_results(found, console)
-    console.print(f"tables and figures: {folder}", soft_wrap=True, markup=False)
-    return _print_failures(outcomes, folder, console)
-
-
-def _print_results(found: Results, console: Console) -> None:
-    shown = {
-        "mse": found.imputation,
-        "change_vs_mean": found.imputation,
-        "auroc": found.detection[~found.detection["score"].str.match(r"nlp_z\d")],
-    }
-    for metric, table in shown.items():
-        if metric in set(table["metric"]):
-            title = f"{tables.caption(metric)} - {tables.basis(table, found.label)}"
-            print_text(tables.readable(table, metric), title, console)
-
-    def show(sections: list[tables.Section], table: pd.DataFrame) -> None:
-        basis = tables.basis(table, found.label)
-        for section in sections:
-            print_text(section.text, f"{section.caption} - {basis}", console)
-
-    if not found.ranks.empty:
-        show(ranks.sections(found.ranks), found.ranks)
-    if not found.quality.empty:
-        show(tables.quality_sections(found.quality), found.quality)
-    if not found.comparisons.empty:
-        show(tables.comparison_sections(found.comparisons), found.comparisons)
-    # The changes against the mean say the same again; they are in the files.
-    told = forecasting.sections(found.forecasting)
-    shown_alone = [section for section in told if section.name.endswith(("true_past", AVERAGE))]
-    show(shown_alone, found.forecasting)
-    if found.protocol.published:
-        show(prediction.sections(found.prediction), found.prediction)
-    if not found.generation.empty:
-        show(generation.sections(found.generation, found.protocol.judge), found.generation)
+    print_summary(found, console)
     if found.protocol.models:
-        print_claims(found, console)
+        _print_verdicts(found, console)
+    code = _print_failures(outcomes, folder, console)
+    console.print(
+        f"report: {folder / REPORT}; all tables: bench show {folder}", soft_wrap=True, markup=False
+    )
+    return code
+
+
+def print_summary(found: Results, console: Console) -> None:
+    """Print the best imputers by mechanism, detection, predictors, and controls that look good."""
+    whole = summary.by_mechanism(found.imputation, found.protocol)
+    if not whole.empty:
+        title = f"Change of MSE against mean imputation, geometric mean over levels - {found.basis}"
+        print_text(summary.winners(whole, found.protocol), title, console)
+    for line in (_detection(found), _forecasting(found)):
+        if line:
+            console.print(line, soft_wrap=True, markup=False)
+    lines = summary.suspicious(whole) if not whole.empty else []
+    for line in lines[:SHOWN_SUSPICIOUS]:
+        console.print(f"[yellow]a control looks good:[/] {escape(line)}", soft_wrap=True)
+    if len(lines) > SHOWN_SUSPICIOUS:
+        console.print(f"and {len(lines) - SHOWN_SUSPICIOUS} more such controls")
+
+
+def print_tables(found: Results, names: list[str], console: Console) -> None:
+    """Print tables of a run whole, by the names of their files."""
+    for table in results.written(found):
+        if table.name in names:
+            basis = tables.basis(table.table, found.label)
+            for section in table.sections:
+                print_text(section.text, f"{section.caption} - {basis}", console)
+
+
+def _detection(found: Results) -> str:
+    """Return in a line which score tells degraded windows best, by its mean AUROC."""
+    table = found.detection
+    table = table[(table["metric"] == "auroc") & table["value"].notna()]
+    if table.empty:
+        return ""
+    means = table.groupby(["model", "score"], sort=False)["value"].mean().sort_values()
+    parts = []
+    for kind, control in (("best", False), ("best control", True)):
+        mine = [key for key in means.index if _is_control(found, key[0]) == control]
+        if mine:
+            parts.append(f"{kind} {mine[-1][0]} ({mine[-1][1]}) {means[mine[-1]]:.3f}")
+    return f"detection, mean AUROC over conditions: {', '.join(parts)}"
+
+
+def _is_control(found: Results, label: str) -> bool:
+    entry = found.protocol.models.get(label)
+    return entry is not None and entry.cls.control
+
+
+def _forecasting(found: Results) -> str:
+    """Return in a line how far each predictor is off from the true past, best first."""
+    table = found.forecasting
+    table = table[
+        (table["metric"] == AVERAGE) & (table["mechanism"] == "") & table["value"].notna()
+    ]
+    if table.empty:
+        return ""
+    ordered = table.sort_values("value", kind="stable")
+    errors = (f"{row.predictor} {row.value:.3g}" for row in ordered.itertuples())
+    return f"prediction from the true past, mean error in mm: {', '.join(errors)}"
+
+
+def _print_verdicts(found: Results, console: Console) -> None:
+    """Print each claim's verdict in a line; claims that the run does not test share one."""
+    judged = claims.claims(found)
+    if found.protocol.limit:
+        console.print("claims: withheld, a quick look settles none", markup=False)
+        return
+    for claim in judged:
+        if claim.verdict != "not tested":
+            ours = f" (ours: {claim.ours})" if claim.ours else ""
+            line = f"{claim.statement}: {claim.verdict}{ours}"
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+    untested = ", ".join(
+        claim.statement.split(" ")[0] for claim in judged if claim.verdict == "not tested"
+    )
+    if untested:
+        console.print(f"claims not tested by this run: {untested}", soft_wrap=True, markup=False)
 
 
 def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
@@ -75,11 +125,11 @@ def print_text(text: pd.DataFrame, title: str, console: Console) -> None:
     console.print(shown)
 
 
-def print_claims(found: Results, console: Console) -> None:
-    """Print the paper's claims and what became of each."""
-    title = escape(f"The paper's claims - {found.basis}")
+def print_claims(judged: list[Claim], basis: str, console: Console) -> None:
+    """Print the paper's claims with the verdict on each."""
+    title = escape(f"The paper's claims - {basis}")
     shown = Table("claim", "paper", "ours", "verdict", "control", title=title)
-    for claim in claims.claims(found):
+    for claim in judged:
         row = (claim.statement, claim.paper, claim.ours, claim.verdict, claim.control)
         shown.add_row(*map(escape, row), end_section=True)
     console.print(shown)
@@ -93,6 +143,6 @@ def _print_failures(outcomes: list[Status], folder: Path, console: Console) -> i
     if len(outcomes) > SHOWN_FAILURES:
         console.print(f"and {len(outcomes) - SHOWN_FAILURES} more")
     if outcomes:
-        told = f"to try them again: --retry-failed; tracebacks: {folder / job_table.FAILURES}"
-        console.print(told, soft_wrap=True, markup=False)
+        note = f"to try them again: --retry-failed; tracebacks: {folder / job_table.FAILURES}"
+        console.print(note, soft_wrap=True, markup=False)
     return 1 if outcomes else 0
