@@ -64,7 +64,7 @@ class _Cast:
 
 def claims(results: Results) -> list[Claim]:
     """Return the claims (a) to (f), some in two parts, with the run's verdict on each."""
-    cast, results = _cast(results.protocol), results.told
+    cast, results = _cast(results.protocol), results.with_values
     judged = [_error, _audit, _detection, _order, _log_log, _forecasting, _actions, _drawn]
     told = [judge(results, cast) for judge in judged]
     if results.protocol.limit:

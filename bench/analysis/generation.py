@@ -1,7 +1,7 @@
-"""How good drawn windows are: whether they are what was asked for, real, various and possible.
+"""The generation table: whether drawn windows show the requested action, are realistic and diverse.
 
-They are judged as ``judging`` says. A row of the table says how the data set's own test windows
-fare: no model need do better.
+The metrics are those of ``bench.metrics.judging``. One row of the table has those of the data set's
+own test windows, which no model needs to surpass.
 """
 
 import pandas as pd
@@ -10,27 +10,32 @@ from bench.analysis import records, tables
 from bench.protocol.schema import Protocol
 
 METRICS = {
-    "action_told": "told as the action asked for, %",
+    "action_told": "recognised as the requested action, %",
     "frechet": "Fréchet distance to test windows",
     "diversity": "diversity",
     "multimodality": "multimodality",
     "bones_in_range": "frames with all bones in the test range, %",
-    "bone_excess": "bones out of the test range by, mm",
+    "bone_excess": "excess of bone length over the test range, mm",
     "foot_skate": "foot skate, mm/s",
 }
 PER_CENT = ("action_told", "bones_in_range")
 
 
 def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """Return, for each generative model and for test windows, how good they are.
+    """Return the metrics of each generative model's drawn windows, and of test windows.
+
+    Args:
+        values: per-window values (``records.windows``).
+        protocol: what ran.
 
     Returns:
-        model, action (empty for all of them), metric (a key of ``METRICS``), value, low, high, n,
-        recordings, seeds. Empty without a classifier to judge.
+        model (the classifier's label for test windows), action (empty for all actions together),
+        metric (a key of ``METRICS``), value, low, high, n, recordings, seeds. Empty if the protocol
+        has no action classifier.
     """
     judge = protocol.judge
-    mine = (values["split"] == "sample") | (values["model"] == judge)
-    chosen = values[mine & values["metric"].isin(list(METRICS))]
+    drawn = (values["split"] == "sample") | (values["model"] == judge)
+    chosen = values[drawn & values["metric"].isin(list(METRICS))]
     if not judge or chosen.empty:
         return pd.DataFrame(columns=["model", "action", "metric", *records.SUMMARY])
     whole = records.summarise(chosen, ["model"]).assign(action="")
@@ -42,19 +47,26 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 
 
 def sections(found: pd.DataFrame, judge: str) -> list[tables.Section]:
-    """Return a section of all metrics, and one of how actions are told."""
+    """Return a section of all metrics, and one of the share recognised by action.
+
+    Args:
+        found: as ``table`` returns it, marked (``marking.generation``).
+        judge: the label of the classifier.
+    """
     rows = found["model"].replace({judge: "test windows"})
     whole = found["action"] == ""
     text = tables.wide(found[whole], rows[whole], found.loc[whole, "metric"])
     text = text[[name for name in METRICS if name in text.columns]].rename(columns=METRICS)
     note = (
         "Drawn windows, judged by a classifier fitted on train windows; the Fréchet distance in "
-        "the row of test windows is that of train windows to them; a model that cannot be told the "
-        "action shows what ignoring it gives; without intervals, a number is of a whole set"
+        "the row of test windows is between train and test windows; models that are not "
+        "conditioned on the action show what ignoring it gives; numbers without an interval "
+        "describe a whole set"
     )
     parts = [tables.Section("generation", note, text)]
     if not whole.all():
-        told = found[~whole]
-        text = tables.wide(told, rows[~whole], told["action"])
-        parts.append(tables.Section("told", "Windows told as the action they are of, %", text))
+        by_action = found[~whole]
+        text = tables.wide(by_action, rows[~whole], by_action["action"])
+        note = "Windows recognised as their action, by action, %"
+        parts.append(tables.Section("recognised", note, text))
     return parts

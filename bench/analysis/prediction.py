@@ -1,4 +1,4 @@
-"""Predictors action by action, beside published numbers: the prediction table."""
+"""The prediction table: errors of predictors by action, next to published numbers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from bench.protocol.schema import Protocol, Published
 
 AVERAGE = "average"
 COMPARABLE = "average, comparable"
+"""The action of rows averaged over the actions without absent files."""
 COLUMNS = [
     "predictor",
     "windows",
@@ -36,20 +37,20 @@ def table(
     fits: Iterable[dict[str, Any]],
     absent: Sequence[str],
 ) -> pd.DataFrame:
-    """Return errors of predictions from the true past by action, in each choice of test windows.
+    """Return errors of predictions from the true past by action, for each choice of test windows.
 
-    The average is over actions, as published ones are, and so is that over comparable actions:
-    those of which no file of the data set is absent.
+    Averages are over actions, as published ones are: ``AVERAGE`` over all of them, ``COMPARABLE``
+    over those without an absent file.
 
     Args:
         values: per-window values of forecasts.
         protocol: what ran.
         fits: summary of every finished fit.
-        absent: files of the data set that were not there.
+        absent: files of the data set that were missing.
 
     Returns:
-        A row per predictor, choice of windows, action and horizon with ``COLUMNS``: value and
-        published in mm, difference in per cent, and the training that stands behind value.
+        ``COLUMNS``, a row per predictor, choice of windows, action and horizon: value (MPJPE) and
+        published in mm, difference in per cent, and how long the predictor was trained.
     """
     clean = values[(values["mechanism"] == "") & (values["metric"] == "mpjpe")]
     if clean.empty:
@@ -59,8 +60,8 @@ def table(
     rows = [
         row
         for name, windows in _choices(means, protocol).items()
-        for predictor, mine in means.groupby("predictor", sort=False)
-        for row in _of_choice(protocol, str(predictor), name, mine, windows, absent)
+        for predictor, errors in means.groupby("predictor", sort=False)
+        for row in _of_choice(protocol, str(predictor), name, errors, windows, absent)
     ]
     found = pd.DataFrame(rows)
     found["difference"] = 100 * (found["value"] / found["published"] - 1)
@@ -69,7 +70,7 @@ def table(
 
 def sections(table: pd.DataFrame) -> list[Section]:
     """Return a section for each predictor and choice of windows: a row per action."""
-    told = []
+    found = []
     for (predictor, windows), rows in table.groupby(["predictor", "windows"], sort=False):
         numbers = [
             f"{value:.1f} ({_stated(published)}, {difference:+.1f} %)"
@@ -85,14 +86,14 @@ def sections(table: pd.DataFrame) -> list[Section]:
         ]
         columns = [f"{ms:.0f} ms" for ms in rows["horizon_ms"]]
         name = f"prediction_{predictor}_{windows}".replace(" ", "_")
-        told.append(
+        found.append(
             Section(name, _caption(rows), pivot(actions, columns, stated(numbers, rows["status"])))
         )
-    return told
+    return found
 
 
 def _choices(means: pd.DataFrame, protocol: Protocol) -> dict[str, list[str]]:
-    """Return the names of the windows of each choice; where tests are thinned there is but one."""
+    """Return the window names of each choice; only ``all`` if test windows are thinned."""
     index = means[["window", "source", "action"]].drop_duplicates().reset_index(drop=True)
     names = index["window"].to_numpy()
     if protocol.scale.test is not None:
@@ -105,54 +106,62 @@ def _of_choice(
     protocol: Protocol,
     predictor: str,
     choice: str,
-    mine: pd.DataFrame,
+    errors: pd.DataFrame,
     windows: list[str],
     absent: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one predictor in one choice of windows."""
+    """Yield the rows of one predictor for one choice of windows."""
     published = next(
         (t for t in protocol.published if (t.predictor, t.windows) == (predictor, choice)), None
     )
-    labels = {"predictor": predictor, "windows": choice, "seeds": int(mine["count"].max())}
-    for place, (horizon, group) in enumerate(mine.groupby("horizon_ms", sort=False)):
+    labels = {"predictor": predictor, "windows": choice, "seeds": int(errors["count"].max())}
+    for place, (horizon, group) in enumerate(errors.groupby("horizon_ms", sort=False)):
         rows = group.set_index("window").loc[windows]
         actions = rows.groupby("action", sort=False).agg(
             mean=("mean", "mean"), count=("mean", "size"), recordings=("source", "nunique")
         )
-        whole = {action for action in actions.index if not _touches(action, absent)}
-        here = {**labels, "horizon_ms": horizon, "source": published.source if published else ""}
+        complete = {action for action in actions.index if not _is_absent(action, absent)}
+        row_labels = {
+            **labels,
+            "horizon_ms": horizon,
+            "source": published.source if published else "",
+        }
         for action, row in actions.iterrows():
             yield {
-                **here,
+                **row_labels,
                 "action": action,
                 "value": row["mean"],
                 "n": int(row["count"]),
                 "recordings": int(row["recordings"]),
                 "published": _published(published, [str(action)], place),
-                "comparable": action in whole,
+                "comparable": action in complete,
             }
-        for name, chosen in ((AVERAGE, set(actions.index)), (COMPARABLE, whole)):
+        for name, chosen in ((AVERAGE, set(actions.index)), (COMPARABLE, complete)):
             if not chosen or (name == COMPARABLE and not absent):
                 continue
             stated = AVERAGE if name == AVERAGE else ""
             yield {
-                **here,
+                **row_labels,
                 "action": name,
                 "value": actions["mean"].loc[sorted(chosen)].mean(),
                 "n": int(actions["count"].loc[sorted(chosen)].sum()),
                 "recordings": rows.loc[rows["action"].isin(chosen), "source"].nunique(),
                 "published": _published(published, sorted(chosen), place, stated),
-                "comparable": chosen == whole and not (name == AVERAGE and absent),
+                "comparable": chosen == complete and not (name == AVERAGE and absent),
             }
 
 
-def _touches(action: str, absent: Sequence[str]) -> bool:
+def _is_absent(action: str, absent: Sequence[str]) -> bool:
     """Return whether a file of an action is absent."""
     return any(action in name.split("/") for name in absent)
 
 
 def _published(table: Published | None, actions: list[str], place: int, stated: str = "") -> float:
-    """Return the mean of the published errors of some actions, or else the one under ``stated``."""
+    """Return the mean published error of some actions at the ``place``-th horizon.
+
+    If not all of them are published, return the published average named ``stated``; nan if there is
+    none.
+    """
     if table is None:
         return np.nan
     errors = [table.mm[action][place] for action in actions if action in table.mm]
@@ -178,12 +187,12 @@ def _training(fits: Iterable[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _stated(published: float) -> str:
-    """Return a published number with its decimals, one or two."""
+    """Return a published number with the decimals it was published with, one or two."""
     return f"{published:.1f}" if round(published, 1) == published else f"{published:.2f}"
 
 
 def _caption(rows: pd.DataFrame) -> str:
-    """Return what a reader must know of one predictor's numbers."""
+    """Return the caption of one predictor's section: unit, source, training, absent files."""
     first = rows.iloc[0]
     parts = [f"{first['predictor']}, {first['windows']}: MPJPE by horizon, mm"]
     if first["source"]:

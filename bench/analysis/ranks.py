@@ -1,7 +1,7 @@
-"""Imputers ranked across conditions: Friedman's test, Nemenyi's and Wilcoxon's after it.
+"""Imputers ranked across conditions: Friedman's test, then Nemenyi's and Wilcoxon's.
 
 After Demšar 2006, "Statistical comparisons of classifiers over multiple data sets", JMLR 7. A block
-is a condition, a mechanism at a level; docs/statistics.md says what that does not allow to say.
+is a condition: a mechanism at a level. docs/statistics.md states the limits of such tests.
 """
 
 import numpy as np
@@ -38,30 +38,34 @@ METRIC = "mse"
 LEAST_IMPUTERS = 3
 LEAST_CONDITIONS = 2
 COVERED = 0.5
-"""Share of an imputer's cells that must be there for it to be ranked."""
+"""An imputer is ranked if more than this share of its cells has values."""
 
 
 def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Return the mean rank of each imputer's MSE over conditions, best first.
 
-    An imputer without values in half of the cells or more is left out; of the others' windows
-    only those count that all of them have. The mean over the windows and seeds of a condition is
-    what is ranked, 1 for the least; ties share the mean of their ranks.
+    An imputer without values in half of the cells or more is left out; of the others, only windows
+    count for which all of them have values. Within a condition imputers are ranked by their mean
+    over windows and seeds, 1 for the least; ties share the mean of their ranks.
+
+    Args:
+        values: per-window values of imputation (``records.windows``).
+        protocol: what ran.
 
     Returns:
         ``COLUMNS``, one row per imputer: whether it is a control; ``value``, its mean rank, with a
-        95 % interval over recordings, and seeds where there are several; how many conditions count
-        and how many are left out; Friedman's chi2 and p; the critical difference of Nemenyi's test
-        at 5 %; p of Nemenyi's test against the first row, of Wilcoxon's signed-rank test of the
-        relative differences against it, and the latter after Holm's correction. Empty where there
-        are fewer than ``LEAST_IMPUTERS`` or ``LEAST_CONDITIONS``.
+        95 % interval over recordings, and over seeds if several; the number of conditions ranked
+        and of those left out; Friedman's chi2 and p; the critical difference of Nemenyi's test at
+        5 %; p of Nemenyi's test against the first row, of Wilcoxon's signed-rank test of the
+        relative differences from it, and the latter after Holm's correction. Empty if there are
+        fewer than ``LEAST_IMPUTERS`` or ``LEAST_CONDITIONS``.
     """
     errors = values[(values["metric"] == METRIC) & (values["inference"] != DEGRADED)]
     paired = by_window(errors, [*IMPUTER, *CONDITION]).pivot(
         index=[*CELL, "window", "source"], columns=IMPUTER, values="value"
     )
-    there = paired.notna().groupby(level=CELL, sort=False).any()
-    paired = paired.loc[:, there.mean() > COVERED].dropna()
+    available = paired.notna().groupby(level=CELL, sort=False).any()
+    paired = paired.loc[:, available.mean() > COVERED].dropna()
     means = paired.groupby(level=CONDITION, sort=False).mean()
     conditions, imputers = means.shape
     if imputers < LEAST_IMPUTERS or conditions < LEAST_CONDITIONS:
@@ -79,14 +83,14 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         low=low,
         high=high,
         conditions=conditions,
-        left_out=there.groupby(level=CONDITION).ngroups - conditions,
+        left_out=available.groupby(level=CONDITION).ngroups - conditions,
         chi2=chi2,
         p_friedman=p_friedman,
         cd=statistics.critical_difference(imputers, conditions),
         p_nemenyi=statistics.nemenyi(mean_ranks - mean_ranks[best], imputers, conditions),
         p_wilcoxon=[
-            statistics.wilcoxon(mine, blocks[:, best]) if place != best else np.nan
-            for place, mine in enumerate(blocks.T)
+            statistics.wilcoxon(column, blocks[:, best]) if place != best else np.nan
+            for place, column in enumerate(blocks.T)
         ],
         n=paired.index.unique("window").size,
         recordings=paired.index.unique("source").size,
@@ -110,16 +114,16 @@ def sections(table: pd.DataFrame) -> list[Section]:
 
 
 def names(table: pd.DataFrame) -> list[str]:
-    """Return the name of each row, which says so of a control."""
-    mine = named(table["model"], table["inference"])
+    """Return the name of each row, with ``control`` after that of a control."""
+    imputers = named(table["model"], table["inference"])
     return [
         f"{name}, control" if control is True else name
-        for name, control in zip(mine, table["control"].astype(object), strict=True)
+        for name, control in zip(imputers, table["control"].astype(object), strict=True)
     ]
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Return what a reader must know of the ranks."""
+    """Return the caption of the ranks: conditions, Friedman's test, critical difference."""
     first = table.iloc[0]
     what = "Mean rank of MSE over mechanisms and levels, 1 for the best"
     if np.isnan(first["value"]):
@@ -133,21 +137,24 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def cliques(ranks: NDArray[np.float64], difference: float) -> list[tuple[int, int]]:
-    """Return the first and last of every largest group that a test cannot tell apart.
+    """Return the maximal groups of imputers that do not differ significantly.
 
     Args:
         ranks: ``(imputer,)`` mean ranks, ascending.
-        difference: the critical one.
+        difference: the critical difference of mean ranks.
+
+    Returns:
+        (first, last) index of each group of two or more.
     """
     last = np.searchsorted(ranks, ranks + difference, side="right") - 1
-    # A group that ends where the one before ends lies within it.
+    # A group that ends where the previous one ends is contained in it.
     new = np.diff(last, prepend=-1) > 0
     return [(first, int(end)) for first, end in enumerate(last) if new[first] and end > first]
 
 
 def _interval(paired: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return ``(imputer,)`` low and high of mean ranks over resamples of recordings and seeds."""
-    # Sorted, so that the order of rows has no say in who is drawn.
+    # Sorted, so that the order of rows does not change what is drawn.
     places = [
         paired.groupby(level=level).ngroup().to_numpy() for level in ("seed", "source", CONDITION)
     ]

@@ -17,6 +17,7 @@ from bench.sweep.status import Status
 from bench.sweep.store import Store
 
 CELL = ["dataset", "split", "model", "inference", "predictor", "mechanism", "level", "seed"]
+"""The columns that identify a cell."""
 COLUMNS = [
     *CELL[:-1],
     "share",
@@ -41,6 +42,7 @@ WINDOW_COLUMNS = [
     "value",
 ]
 SUMMARY = ["share", "value", "low", "high", "n", "recordings", "seeds"]
+"""Share hidden, mean or change, its 95 % interval, number of windows, recordings and seeds."""
 CONDITION = ["mechanism", "level"]
 IMPUTER = ["model", "inference"]
 UNFINISHED = ("failed", "skipped")
@@ -48,29 +50,48 @@ UNFINISHED = ("failed", "skipped")
 
 
 def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
-    """Return every finished cell's values, one row per window and metric."""
-    there = (cell for cell in plan.cells if store.has_cell(cell.key))
-    return long(((cell, store.load_cell(cell.key)) for cell in there), dataset)
+    """Return every finished cell's values, one row per window and metric.
+
+    Args:
+        plan: the run's cells.
+        store: holds the results of those that are finished.
+        dataset: the label in the column ``dataset``.
+
+    Returns:
+        ``WINDOW_COLUMNS``.
+    """
+    finished = (cell for cell in plan.cells if store.has_cell(cell.key))
+    return long(((cell, store.load_cell(cell.key)) for cell in finished), dataset)
 
 
 def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFrame:
-    """Return what cells found, one row per window each, as one row per cell, window and metric."""
+    """Convert cells' tables from wide to long format.
+
+    Args:
+        found: each cell with its table: one row per window, one column per metric.
+        dataset: the label in the column ``dataset``.
+
+    Returns:
+        ``WINDOW_COLUMNS``, one row per cell, window and metric.
+    """
     cells: list[Cell] = []
-    alike: dict[tuple[str, ...], list[tuple[int, pd.DataFrame]]] = {}
+    by_columns: dict[tuple[str, ...], list[tuple[int, pd.DataFrame]]] = {}
     for cell, wide in found:
-        alike.setdefault(tuple(wide.columns), []).append((len(cells), wide))
+        by_columns.setdefault(tuple(wide.columns), []).append((len(cells), wide))
         cells.append(cell)
     if not cells:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
-    table = pd.concat([_melted(tables) for tables in alike.values()], ignore_index=True)
+    table = pd.concat([_melted(tables) for tables in by_columns.values()], ignore_index=True)
     table = table.iloc[table["cell"].argsort(kind="stable")]
     cell_of = table["cell"].to_numpy()
-    # What is of a whole set is of none of its windows, and the other way round.
+    # A metric of a whole set has no value in rows of single windows, and vice versa.
     judged = np.array([bool(cell.judge) for cell in cells])[cell_of]
     kept = ~(judged & table["value"].isna().to_numpy())
     named = pd.DataFrame([labels(cell) for cell in cells], columns=CELL[1:])
-    told = named.take(cell_of[kept]).reset_index(drop=True)
-    table = pd.concat([told, table[kept].reset_index(drop=True)], axis=1).assign(dataset=dataset)
+    repeated = named.take(cell_of[kept]).reset_index(drop=True)
+    table = pd.concat([repeated, table[kept].reset_index(drop=True)], axis=1).assign(
+        dataset=dataset
+    )
     codes, metrics = pd.factorize(table["metric"])
     parts = [str(metric).partition("@") for metric in metrics]
     table["metric"] = pd.Index([name for name, _, _ in parts]).take(codes)
@@ -80,7 +101,7 @@ def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFra
 
 
 def _melted(tables: list[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
-    """Return tables of the same columns, each with its number as ``cell``, one row per metric."""
+    """Return tables of the same columns in long format, each table's number as ``cell``."""
     wide = pd.concat([table for _, table in tables], ignore_index=True)
     wide["cell"] = np.repeat([number for number, _ in tables], [len(one) for _, one in tables])
     return wide.melt(id_vars=["cell", "window", "source", "action", "share"], var_name="metric")
@@ -93,7 +114,19 @@ def records(
     dataset: str,
     references: Sequence[str],
 ) -> pd.DataFrame:
-    """Return one row per cell and metric, and one per cell that has no values."""
+    """Return one row per cell and metric, and one per cell without values.
+
+    Args:
+        values: per-window values of the finished cells (``windows``).
+        plan: the run's cells.
+        statuses: how each of them ended.
+        dataset: the label in the column ``dataset``.
+        references: imputers to state the others' error against.
+
+    Returns:
+        ``COLUMNS``. Cells without values have an empty metric and the status ``done`` (there was no
+        window for them), ``failed`` or ``skipped``.
+    """
     done = summarise(values, [*CELL, "horizon_ms"], references).assign(status="done")
     unfinished = pd.DataFrame(_without_values(plan, statuses, values, dataset))
     table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
@@ -109,14 +142,14 @@ def summarise(
 
     Args:
         values: one row per cell, window and metric, as ``windows`` returns it.
-        keys: the columns that tell one row of the result from another. Where ``seed`` is not
-            among them, the mean is over seeds too, and so is the interval.
+        keys: the columns that identify a row of the result, together with the metric. If ``seed``
+            is not among them, the mean and the interval are over seeds too.
         references: imputers to state the others' error against.
 
     Returns:
         ``keys``, metric and ``SUMMARY``: share, value, low, high, n (windows), recordings, seeds.
-        Beside the metrics of ``values`` there is the per-cent change of MSE against each reference
-        that ran, paired by window and seed.
+        In addition to the metrics of ``values`` there is ``change_vs_`` each reference that ran:
+        the per-cent change of MSE against it, paired by window and seed.
     """
     averaged = by_window(values, keys).assign(base=1.0)
     table = _by_group(averaged, [*keys, "metric"], statistics.mean)
@@ -129,22 +162,25 @@ def summarise(
 
 
 def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Return values by window and seed, averaged over what else ``keys`` do not tell apart."""
+    """Return values by ``keys``, metric, window and seed, averaged over all other columns."""
     if set(CELL) <= set(keys):
-        return values  # of a cell there is one value of a metric by window
-    told_apart = list(dict.fromkeys([*keys, "metric", "seed", "window", "source"]))
-    return values.groupby(told_apart, sort=False, as_index=False, dropna=False).agg(
+        return values  # a cell has one value per metric and window
+    kept = list(dict.fromkeys([*keys, "metric", "seed", "window", "source"]))
+    return values.groupby(kept, sort=False, as_index=False, dropna=False).agg(
         value=("value", "mean"), share=("share", "mean")
     )
 
 
 def paired(group: pd.DataFrame, base: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the rows of windows and seeds that both have; ``base`` is the other's value there.
+    """Return the rows of ``group`` whose window and seed ``base`` has too.
 
     Args:
-        group: one row per window, seed and what ``keys`` tell apart.
-        base: the like, to be paired where the keys agree also.
-        keys: of both.
+        group: one row per window, seed and ``keys``.
+        base: the same of another imputer.
+        keys: further columns that must agree.
+
+    Returns:
+        Rows of ``group`` with the other imputer's value in a column ``base``.
     """
     common = list(dict.fromkeys([*keys, "window", "seed"]))
     others = base[[*common, "value"]].rename(columns={"value": "base"})
@@ -156,7 +192,7 @@ def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFra
 
     Args:
         values: of one metric, one row per cell and window.
-        keys: the columns that tell one row of the result from another, ``IMPUTER`` among them.
+        keys: the columns that identify a row of the result, ``IMPUTER`` among them.
         reference: the imputer, without an inference, to compare with where all other keys agree.
 
     Returns:
@@ -172,8 +208,12 @@ def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFra
 def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
     """Return the per-cent change of MSE of one imputer against another, by condition.
 
+    Args:
+        values: per-window values (``windows``).
+        comparison: the two imputers; the one compared against is taken without an inference.
+
     Returns:
-        mechanism, level and ``SUMMARY``.
+        mechanism, level and ``SUMMARY``. Windows are paired by window and seed.
     """
     errors = by_window(values[values["metric"] == "mse"], [*IMPUTER, *CONDITION])
     one = _of(errors, comparison.model, comparison.inference)
@@ -191,8 +231,13 @@ def paired_tests(
 ) -> pd.DataFrame:
     """Test the MSE of models against the best baseline's at each mechanism and level.
 
-    The best baseline is the one of lowest MSE there. The test is paired by recording
+    The best baseline is the one of lowest MSE under that condition. The test is paired by recording
     (``statistics.sign_flip_p``) and two-sided; p is corrected over all rows by Holm's method.
+
+    Args:
+        values: per-window values (``windows``).
+        models: labels to test, with every inference.
+        baselines: labels to choose the best baseline from.
 
     Returns:
         model, inference, mechanism, level, best_baseline, p, p_holm.
@@ -227,7 +272,7 @@ def _by_group(
     number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     starts = np.flatnonzero(np.diff(number[order], prepend=-1))
-    # In order of names, on which the draws of a bootstrap hang.
+    # In order of names, which the draws of a bootstrap depend on.
     window, source, seed = (
         pd.factorize(table[name], sort=True)[0][order] for name in ("window", "source", "seed")
     )
@@ -235,18 +280,20 @@ def _by_group(
     share = table["share"].to_numpy(np.float64)[order]
     rows = []
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        some = slice(start, end)
-        interval = statistics.estimate(columns[some], source[some], statistic, seed[some])
-        counts = (len(np.unique(codes[some])) for codes in (window, source, seed))
-        rows.append((share[some].mean(), *interval, *counts))
-    told = table[keys].iloc[order[starts]].reset_index(drop=True)
-    return pd.concat([told, pd.DataFrame(rows, columns=SUMMARY)], axis=1)
+        rows_of_group = slice(start, end)
+        interval = statistics.estimate(
+            columns[rows_of_group], source[rows_of_group], statistic, seed[rows_of_group]
+        )
+        counts = (len(np.unique(codes[rows_of_group])) for codes in (window, source, seed))
+        rows.append((share[rows_of_group].mean(), *interval, *counts))
+    identified = table[keys].iloc[order[starts]].reset_index(drop=True)
+    return pd.concat([identified, pd.DataFrame(rows, columns=SUMMARY)], axis=1)
 
 
 def _without_values(
     plan: Plan, statuses: Iterable[Status], values: pd.DataFrame, dataset: str
 ) -> list[dict[str, object]]:
-    # A finished cell has none where there was no window for it.
+    # A finished cell has no values if there was no window for it.
     ended = {
         status.key: status.status
         for status in statuses
@@ -255,15 +302,15 @@ def _without_values(
     done = set(values[CELL[1:]].itertuples(index=False, name=None))
     rows: list[dict[str, object]] = []
     for cell in plan.cells:
-        told = labels(cell)
-        if told not in done:
-            row = {"dataset": dataset, **dict(zip(CELL[1:], told, strict=True))}
+        identity = labels(cell)
+        if identity not in done:
+            row = {"dataset": dataset, **dict(zip(CELL[1:], identity, strict=True))}
             rows.append({**row, "metric": "", "n": 0, "status": ended.get(cell.key, "skipped")})
     return rows
 
 
 def labels(cell: Cell) -> tuple[str | int, ...]:
-    """Return what tells a cell's rows from those of others: the columns ``CELL``, less the first"""
+    """Return a cell's values of the columns ``CELL`` except ``dataset``."""
     split = "sample" if cell.task == "sample" else "test"
     level = cell.level or ("" if cell.mechanism else "0")
     what = (cell.model, cell.inference, cell.predictor, cell.mechanism, level)

@@ -1,4 +1,4 @@
-"""All that a run found: its per-window values, and the tables made of them."""
+"""The results of a run: its per-window values, and the tables computed from them."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -19,23 +19,27 @@ PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
 RECORDS = "records.parquet"
 NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
-"""Columns that per-window values have in runs of every version."""
+"""Columns that the per-window values of a run must have, whatever version wrote it."""
 TABLES = (
     *("imputation", "ranks", "quality", "detection", "levels", "comparisons"),
     *("forecasting", "prediction", "generation"),
 )
-"""The attributes of ``Results`` that are tables made from values."""
+"""The attributes of ``Results`` that are tables."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a run found.
+    """The results of a run.
+
+    Every table has a column ``status`` and rows for what failed or was skipped
+    (``marking.marked``).
 
     Attributes:
         protocol: what ran.
-        label: the data set, as tables and figures call it, with what must be said beside it.
+        label: the data set as named in tables and figures, with what must be said of it (synthetic,
+            smoke run).
         values: per-window values (``records.windows``).
-        imputation: ``tables.imputation``. This and the others are marked (``marking.marked``).
+        imputation: ``tables.imputation``.
         ranks: ``ranks.table``.
         quality: ``tables.quality``.
         detection: ``ood.detection``.
@@ -60,21 +64,21 @@ class Results:
     generation: pd.DataFrame
 
     @property
-    def told(self) -> "Results":
-        """The same without the rows of tables that say only that something failed."""
-        told: dict[str, Any] = {name: marking.told(getattr(self, name)) for name in TABLES}
-        return replace(self, **told)
+    def with_values(self) -> "Results":
+        """The same without the rows of tables that only state a failure."""
+        kept: dict[str, Any] = {name: marking.with_values(getattr(self, name)) for name in TABLES}
+        return replace(self, **kept)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many test windows, recordings and seeds the run is of."""
+        """Number of test windows ``n``, of recordings and of seeds."""
         tests = self.values[self.values["split"] == "test"]
         named = {"n": "window", "recordings": "source", "seeds": "seed"}
         return {name: tests[column].nunique() for name, column in named.items()}
 
     @property
     def basis(self) -> str:
-        """What every figure says of its numbers: the data, windows, recordings and seeds."""
+        """The line under every figure: data set, number of windows, recordings and seeds."""
         table = pd.DataFrame([self.counts] if len(self.values) else [])
         return tables.basis(table, self.label)
 
@@ -87,22 +91,22 @@ def build(
     absent: Sequence[str] = (),
     unfinished: pd.DataFrame | None = None,
 ) -> Results:
-    """Make every table from per-window values.
+    """Compute every table from per-window values.
 
     Args:
-        values: per-window values.
+        values: per-window values (``records.windows``).
         protocol: what ran.
         fits: summary of every finished fit.
         label: the data set.
-        absent: files of the data set that were not there.
+        absent: files of the data set that were missing.
         unfinished: cells that failed or were skipped (``marking.unfinished``); None: none.
     """
     missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
-    imputed, foretold = (values[(values["predictor"] == "") == no] for no in (True, False))
+    imputed, forecasts = (values[(values["predictor"] == "") == no] for no in (True, False))
     detection = ood.detection(imputed)
     marked = marking.detection(detection, missing, protocol)
-    predicted = prediction.table(foretold, protocol, fits, absent)
+    predicted = prediction.table(forecasts, protocol, fits, absent)
     return Results(
         protocol=protocol,
         label=label,
@@ -113,7 +117,7 @@ def build(
         detection=marked,
         levels=marking.levels(ood.detection_levels(detection), marked),
         comparisons=marking.comparisons(tables.comparisons(imputed, protocol), missing, protocol),
-        forecasting=marking.forecasts(forecasting.table(foretold, protocol), missing, protocol),
+        forecasting=marking.forecasts(forecasting.table(forecasts, protocol), missing, protocol),
         prediction=marking.predictions(predicted, missing, protocol),
         generation=marking.generation(generation.table(imputed, protocol), missing, protocol),
     )
@@ -121,12 +125,12 @@ def build(
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder says.
+    """The contents of a run's folder.
 
     Attributes:
         protocol: what ran.
-        values: per-window values.
-        facts: its provenance.
+        values: per-window values (``records.windows``).
+        facts: its provenance: data, fits, command, commit, versions and so on.
     """
 
     protocol: Protocol
@@ -135,12 +139,12 @@ class Run:
 
 
 def open_run(folder: Path) -> Run:
-    """Return what a run's folder says; raises InputError if it is not one."""
+    """Read a run's folder; raises InputError if it is not one."""
     try:
         values = pd.read_parquet(folder / VALUES)
         raw = safe_yaml.read(folder / PROTOCOL)
         facts = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        # What every reader takes for granted.
+        # What every reader relies on.
         if lacking := NEEDED - set(values):
             raise ValueError(f"{VALUES} has no column {min(lacking)}")
         facts["fits"].values(), facts["data"]["label"], facts["data"]["absent_files"]
@@ -164,7 +168,7 @@ def read(folder: Path) -> Results:
 
 
 def _cells(folder: Path) -> pd.DataFrame:
-    """Return a run's records; of one that wrote none, as older ones, none are known."""
+    """Return a run's records; an empty table for an older run, which wrote none."""
     try:
         return pd.read_parquet(folder / RECORDS)[records.COLUMNS]
     except FileNotFoundError:
@@ -174,10 +178,10 @@ def _cells(folder: Path) -> pd.DataFrame:
 
 
 def of(run: Run, cells: pd.DataFrame) -> Results:
-    """Return every table of a run.
+    """Compute every table of a run.
 
     Args:
-        run: what its folder says.
+        run: the contents of its folder.
         cells: its records (``records.records``).
     """
     fits, data = list(run.facts["fits"].values()), run.facts["data"]
@@ -197,10 +201,10 @@ class Written:
     """One table of a run as it is written.
 
     Attributes:
-        name: of its files.
-        table: tidy.
-        sections: what readers see of it.
-        note: what stands under every caption.
+        name: of its files, without a suffix.
+        table: tidy, one row per value.
+        sections: the table as text for readers.
+        note: printed after every caption.
     """
 
     name: str
@@ -210,7 +214,7 @@ class Written:
 
     @property
     def title(self) -> str:
-        """The name, to be read."""
+        """The name as a heading."""
         return self.name.replace("_", " ").capitalize()
 
 

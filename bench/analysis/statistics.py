@@ -1,10 +1,11 @@
-"""Bootstrap intervals that respect that windows of one recording overlap.
+"""Bootstrap intervals and tests that allow for the overlap of windows of one recording.
 
-Where a value is of several seeds, seeds are resampled too, crossed with recordings: a draw weighs
-each pair of a seed and a recording by how often it drew the one and the other (the two-way or
-pigeonhole bootstrap: McCullagh 2000, "Resampling and exchangeable arrays", Bernoulli 6; Owen 2007,
-"The pigeonhole bootstrap", Annals of Applied Statistics 1). It errs to the wide side over
-recordings; over a handful of seeds it errs to the narrow side, by (S - 1) / S of their variance.
+Recordings are resampled, not windows. With several seeds, seeds are resampled too, crossed with
+recordings: a draw weighs each pair of a seed and a recording by the product of how often it drew
+each (the two-way or pigeonhole bootstrap: McCullagh 2000, "Resampling and exchangeable arrays",
+Bernoulli 6; Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). Its intervals
+are conservative over recordings; over a few seeds they are too narrow: their variance between S
+seeds is too small by the factor (S - 1) / S.
 """
 
 from collections.abc import Callable
@@ -17,21 +18,25 @@ from numpy.typing import NDArray
 from scipy.stats import friedmanchisquare, permutation_test, studentized_range
 
 DRAWS = 2000
+"""Resamples of a bootstrap."""
 FLIPS = 9999
-"""Sign flips of a test; where there are fewer in all, it takes them all."""
+"""Random sign flips of a test; if there are fewer distinct ones, the test is exact."""
 COVERAGE = 0.95
+"""Nominal coverage of intervals."""
 SEED_STREAM = 1
+"""The random stream of resampled seeds; recordings have stream 0."""
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Maps ``(..., column)`` sums over windows to ``(...)`` values."""
 
 
 def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean from (sum, count) columns."""
+    """Return ``(...)`` means from ``(..., 2)`` sums and counts."""
     return sums[..., 0] / sums[..., 1]
 
 
 def change(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the per-cent change of column 0 against column 1; negative is lower."""
+    """Return ``(...)`` per-cent changes of column 0 against column 1 of ``(..., 2)`` sums."""
     return 100 * (sums[..., 0] / sums[..., 1] - 1)
 
 
@@ -44,14 +49,15 @@ def estimate(
     """Return a statistic of column sums over windows, with a 95 % percentile interval.
 
     Whole recordings are resampled, not windows: neighbouring windows share most of their frames,
-    so treating them as independent would make the interval far too narrow. So are seeds, where
-    there are several.
+    so treating them as independent would make the interval far too narrow. Seeds are resampled
+    too if there are several.
 
     Args:
-        columns: ``(window, column)`` values; the statistic sees their sums.
-        recordings: ``(window,)`` the recording of each window, a name or its number by name.
+        columns: ``(window, column)`` values; the statistic is computed from their sums.
+        recordings: ``(window,)`` the recording of each window: a name, or a number that sorts as
+            the names do.
         statistic: maps ``(..., column)`` sums to ``(...)`` values.
-        seeds: ``(window,)`` the seed of each value; None: all of one.
+        seeds: ``(window,)`` the seed of each value; None: a single seed.
 
     Returns:
         value, low, high; low and high are nan with fewer than two recordings.
@@ -72,7 +78,7 @@ def summed(
 ) -> NDArray[np.float64]:
     """Return ``(seed, recording, column)`` sums over windows; arguments are those of ``estimate``.
 
-    Seeds and recordings are in order of their names, whatever that of the windows is.
+    Seeds and recordings are sorted, whatever the order of the windows.
     """
     if recordings.dtype == object:
         recordings = recordings.astype(str)
@@ -84,13 +90,13 @@ def summed(
 
 
 def draw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(DRAWS, ...)`` totals over resampled recordings, and seeds if there are several.
+    """Return ``(DRAWS, ...)`` totals over resampled recordings, and over seeds if several.
 
     Args:
         sums: ``(seed, recording, ...)`` sums over the windows of each pair.
     """
     seeds, recordings = sums.shape[:2]
-    # As one matrix product it is a tenth of the time.
+    # As one matrix product this takes a tenth of the time.
     flat = np.moveaxis(sums, 1, 0).reshape(recordings, -1)
     drawn = (resamples(recordings) @ flat).reshape(-1, seeds, *sums.shape[2:])
     if seeds == 1:
@@ -101,11 +107,14 @@ def draw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 def sign_flip_p(difference: NDArray[np.float64], recordings: NDArray[np.object_]) -> float:
     """Return the two-sided p of a paired permutation test that flips whole recordings.
 
-    With R recordings the least p that can be had is 2 ** (1 - R): five allow 0.0625, no less.
+    With R recordings the least possible p is 2 ** (1 - R): 0.0625 with five.
 
     Args:
-        difference: ``(window,)`` of two imputers' errors.
+        difference: ``(window,)`` difference of two imputers' errors.
         recordings: ``(window,)`` the recording of each window.
+
+    Returns:
+        p; 1 with fewer than two recordings or without any difference.
     """
     sums = summed(difference[:, None], recordings)[0, :, 0]
     if len(sums) < 2 or not sums.any():
@@ -122,7 +131,7 @@ def sign_flip_p(difference: NDArray[np.float64], recordings: NDArray[np.object_]
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p-values corrected for their number by Holm's step-down method."""
+    """Return ``(test,)`` p-values corrected for multiple testing by Holm's step-down method."""
     order = np.argsort(p)
     scaled = p[order] * np.arange(len(p), 0, -1)
     corrected = np.empty_like(p)
@@ -134,7 +143,7 @@ def friedman(blocks: NDArray[np.float64]) -> tuple[float, float]:
     """Return chi2, corrected for ties, and p of Friedman's test.
 
     Args:
-        blocks: ``(block, treatment)`` values, three treatments or more.
+        blocks: ``(block, treatment)`` values, at least three treatments.
     """
     if (blocks == blocks[:, :1]).all():
         return 0.0, 1.0
@@ -143,13 +152,25 @@ def friedman(blocks: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def nemenyi(difference: NDArray[np.float64], treatments: int, blocks: int) -> NDArray[np.float64]:
-    """Return the two-sided p of differences of mean ranks, for all pairs of treatments at once."""
+    """Return the two-sided p of Nemenyi's test, corrected for all pairs of treatments.
+
+    Args:
+        difference: differences of mean ranks, of any shape.
+        treatments: number of treatments ranked.
+        blocks: number of blocks that ranks are averaged over.
+
+    Returns:
+        p, of the shape of ``difference``.
+    """
     scaled = np.abs(difference) / _rank_error(treatments, blocks)
     return np.asarray(studentized_range.sf(scaled * np.sqrt(2), treatments, np.inf))
 
 
 def critical_difference(treatments: int, blocks: int) -> float:
-    """Return the difference of mean ranks of which Nemenyi's test has a p of 1 - ``COVERAGE``."""
+    """Return the difference of mean ranks at which Nemenyi's p is 1 - ``COVERAGE``.
+
+    Demšar 2006, section 3.2.2.
+    """
     quantile = studentized_range.ppf(COVERAGE, treatments, np.inf) / np.sqrt(2)
     return float(quantile * _rank_error(treatments, blocks))
 
@@ -161,12 +182,15 @@ def _rank_error(treatments: int, blocks: int) -> float:
 def wilcoxon(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """Return the two-sided p of Wilcoxon's signed-rank test of relative differences.
 
-    Absolute ones would rank blocks by how large their errors are. Of N blocks the least p that can
-    be had is 2 ** (1 - N).
+    A difference is divided by the sum of the two values: absolute ones would rank blocks by the
+    size of their errors. With N blocks the least possible p is 2 ** (1 - N).
 
     Args:
-        one: ``(block,)`` values of nought or more.
+        one: ``(block,)`` values, none negative.
         other: the same of another treatment.
+
+    Returns:
+        p; 1 without any difference.
     """
     total = one + other
     relative = np.divide(one - other, total, out=np.zeros_like(total), where=total > 0)
@@ -177,10 +201,10 @@ def wilcoxon(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 @lru_cache(maxsize=32)
 def resamples(count: int, stream: int = 0) -> NDArray[np.float64]:
-    """Return ``(DRAWS, count)`` how often each resample has each recording, or each seed.
+    """Return ``(DRAWS, count)`` how often each resample contains each of ``count`` units.
 
-    The same for everyone, so that comparisons between models see the same resamples. What is
-    crossed, as recordings and seeds, must have streams of its own.
+    Units are recordings or seeds. The result depends on the arguments alone, so all models are
+    compared on the same resamples. Units that are crossed need different streams.
     """
     rng = np.random.default_rng(stream)
     return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)

@@ -26,7 +26,7 @@ from bench.sweep.jobs import DEGRADED
 
 def write_all(found: Results, folder: Path) -> list[Path]:
     """Draw every figure that the run has the numbers for; return the PNG files."""
-    found = found.told
+    found = found.with_values
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     drawn = {
         "fig4_posterior": posterior(found.values, found.label),

@@ -50,7 +50,7 @@ def run(folder: Path, bench: Bench) -> Path:
     if not latest.exists():
         ended = bench(*run_of(PROTOCOL, folder))
         assert ended.code == 0, ended.err
-        assert "told as the action" in ended.out
+        assert "recognised" in ended.out
     return latest
 
 
@@ -151,7 +151,7 @@ def test_what_changes_is_done_anew_and_nothing_else(
         ("actions=[walk, walk]", "actions: walk, walk names the same one twice"),
         ("actions=[]", "models.conditional_hgvae: name the actions to tell it"),
         ("actions=[walk]", "models.action_classifier: name two or more actions"),
-        ("scale.samples=2", "scale.samples: 2 windows cannot be of 3 actions; draw more"),
+        ("scale.samples=2", "scale.samples: 2 windows are too few for 3 actions; draw more"),
         ("actions=[wave, jump];scale.test=1", "actions: no test window is of any of them"),
         ("show=[{model: hgvae, mechanism: features, level: 20%}]", "show.0.level: no entry '20%'"),
         ("show=[{model: nobody, mechanism: features, level: 10%}]", "show.0.model: no entry"),
@@ -159,15 +159,15 @@ def test_what_changes_is_done_anew_and_nothing_else(
         ("show=[{model: hgvae, inference: x, mechanism: features, level: 10%}]", "show.0.infer"),
         (
             "show=[{model: hgvae, mechanism: features, level: 10%}]",
-            "show.0: hgvae is completed with inference: map",
+            "show.0: hgvae completes windows with inference: map",
         ),
         (
             "show=[{model: mean, inference: map, mechanism: features, level: 10%}]",
-            "show.0: mean is completed with no inference",
+            "show.0: mean completes windows with no inference",
         ),
         (
             "show=[{model: action_classifier, mechanism: features, level: 10%}]",
-            "show.0: action_classifier completes nothing",
+            "show.0: action_classifier completes no windows",
         ),
     ],
 )
