@@ -1,1 +1,1 @@
-"""Predictors of the motion that follows: one file each, found by name; see ``base``."""
+"""Motion predictors, one file each, found by name; ``base`` defines the interface."""

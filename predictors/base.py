@@ -1,7 +1,7 @@
-"""What a predictor is: something that foretells how a motion goes on.
+"""Base classes of motion predictors, which predict the frames that follow an observed past.
 
-A new one is a new file in this folder with a subclass of ``Predictor`` or ``TrainedPredictor`` that
-has a ``name``; nothing else has to know of it.
+To add one, put a file with a subclass of ``Predictor`` or ``TrainedPredictor`` that has a ``name``
+in this folder; there is no list to extend.
 """
 
 from abc import abstractmethod
@@ -18,21 +18,20 @@ from bench.motion import MotionSpec, Windows
 from bench.motion.mechanisms.base import Mechanism
 
 PUBLISHED_JOINTS = 22
-"""Joints of the Human3.6M benchmark, for which papers count parameters."""
-
+"""Joints of the Human3.6M skeleton, for which papers report parameter counts."""
 
 METRE = 1000.0
-"""Millimetres; some networks were made for motion in metres."""
+"""Millimetres in a metre; some networks were designed for motion in metres."""
 
 
 class Predictor(Learner):
-    """Foretells the ``spec.future`` frames after a window of ``spec.frames``.
+    """Predicts the ``spec.future`` frames that follow a window of ``spec.frames``.
 
     Attributes:
-        published_parameters: how many its paper, or one that compares with it, prints for
-            Human3.6M; None where nobody does.
-        occlusions: what hides entries of the pasts that it is fitted on; they are then filled with
-            the train mean. Empty to fit on clean motion.
+        published_parameters: parameter count for Human3.6M, as printed by the paper or by a
+            later comparison; None if there is none.
+        occlusions: mechanisms that hide entries of each past during fitting; hidden entries are
+            replaced by the train mean. Empty to fit on clean motion.
     """
 
     published_parameters: ClassVar[float | None] = None
@@ -40,29 +39,36 @@ class Predictor(Learner):
 
     @abstractmethod
     def predict(self, past: Tensor) -> Tensor:
-        """Return ``(window, future frame, joint, 3)`` for ``(window, frame, joint, 3)``, mm."""
+        """Predict the future of each window.
+
+        Args:
+            past: ``(window, frame, joint, 3)``, mm.
+
+        Returns:
+            ``(window, future frame, joint, 3)``, mm.
+        """
 
 
 class TrainedPredictor(Predictor):
-    """A predictor that is fitted by gradient descent; a subclass implements ``extrapolate``.
+    """A predictor fitted by gradient descent; a subclass implements ``extrapolate``.
 
     Attributes:
-        past: how many of the last frames it sees.
-        step: how many frames it foretells at a time.
-        overlap: how many frames of the past ``extrapolate`` tells again before the future.
+        past: number of last frames that it observes.
+        step: number of frames predicted at a time; longer futures are predicted autoregressively.
+        overlap: number of last past frames that ``extrapolate`` reconstructs before the future.
     """
 
     trained = True
     overlap: int = 0
 
     class Settings(TrainSettings):
-        """What it sees and foretells, and how to fit."""
+        """How much is observed and predicted at a time, and how to fit."""
 
-        past: int | None = Field(None, ge=1, description="last frames that it sees; None: all")
+        past: int | None = Field(None, ge=1, description="last frames that it observes; None: all")
         step: int | None = Field(
             None,
             ge=1,
-            description="frames foretold at a time, from what was foretold before; None: all",
+            description="frames predicted at a time, autoregressively; None: all at once",
         )
 
     settings: Settings
@@ -72,60 +78,77 @@ class TrainedPredictor(Predictor):
         self.past = self.settings.past or spec.frames
         self.step = self.settings.step or spec.future
         if self.past > spec.frames:
-            raise ValueError(f"past: {self.past} frames asked for, windows have {spec.frames}")
+            raise ValueError(f"past: {self.past} frames requested, windows have {spec.frames}")
         if self.step > spec.future:
-            raise ValueError(f"step: {self.step} frames asked for, futures have {spec.future}")
+            raise ValueError(f"step: {self.step} frames requested, futures have {spec.future}")
 
     @abstractmethod
     def extrapolate(self, history: Tensor) -> Tensor:
-        """Return ``(window, overlap + step, joint, 3)``, mm: the history's end, and what follows.
+        """Reconstruct the last ``overlap`` frames of a history and predict the next ``step``.
 
         Args:
-            history: ``(window, frame, joint, 3)``, mm, of at least ``spec.frames``.
+            history: ``(window, frame, joint, 3)``, mm, at least ``spec.frames`` frames.
+
+        Returns:
+            ``(window, overlap + step, joint, 3)``, mm.
         """
 
     def fit(
         self, train_windows: Windows, valid: Windows, context: FitContext | None = None
     ) -> None:
-        """Minimise the error of the train windows' futures.
+        """Minimise the prediction error on the train windows that have a future.
+
+        Args:
+            train_windows: windows to fit on.
+            valid: windows by which the best weights are chosen.
+            context: seed, device and checkpoint folder of the fit.
 
         Raises:
-            ValueError: no recording goes on after a window.
+            ValueError: no train window, or no validation window, has a complete future.
         """
         super().fit(train_windows, valid)
         whole = train_windows.with_future(), valid.with_future()
         train(self, *whole, self.settings, context or FitContext())
 
     def losses(self, motion: Tensor) -> dict[str, Tensor]:
-        """Return the loss of windows that are each past and future together, ``(window, ...)``.
+        """Return ``{"loss": scalar}`` for windows of past and future frames.
 
-        In training, the error of one step; else that of the whole future, in mm.
+        In training mode the loss is ``error`` of one step, in evaluation mode the mean position
+        error of the whole future, in mm.
+
+        Args:
+            motion: ``(window, past + future frames, joint, 3)``, mm.
         """
         past, future = motion[:, : self.spec.frames], motion[:, self.spec.frames :]
         past = self._degraded(past)
         if not self.training:
             return {"loss": position_error(self.predict(past), future)}
-        told = self.extrapolate(past)
+        predicted = self.extrapolate(past)
         start = self.spec.frames - self.overlap
-        return {"loss": self.error(told, motion[:, start : start + told.shape[1]])}
+        return {"loss": self.error(predicted, motion[:, start : start + predicted.shape[1]])}
 
-    def error(self, told: Tensor, truth: Tensor) -> Tensor:
-        """Return what training minimises, for what ``extrapolate`` tells and what was true."""
-        return position_error(told, truth)
+    def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        """Return the scalar that training minimises: the mean position error, unless overridden.
+
+        Args:
+            predicted: what ``extrapolate`` returns, ``(window, overlap + step, joint, 3)``, mm.
+            truth: the true frames, of the same shape.
+        """
+        return position_error(predicted, truth)
 
     @torch.no_grad()
     def predict(self, past: Tensor) -> Tensor:
-        """Foretell step after step."""
+        """Predict ``step`` frames at a time, each step from the past and all steps before it."""
         history = past
         while history.shape[1] < past.shape[1] + self.spec.future:
             history = torch.cat([history, self.extrapolate(history)[:, self.overlap :]], dim=1)
         return history[:, past.shape[1] :][:, : self.spec.future]
 
     def _degraded(self, past: Tensor) -> Tensor:
-        """Hide entries of each window by one of ``occlusions``, and put the mean in their place."""
+        """Hide entries of each window by a random mechanism and replace them by the train mean."""
         if not self.occlusions:
             return past
-        # From torch's generator, which the fit seeds epoch by epoch.
+        # Drawn from torch's global generator, which the fit seeds for each epoch.
         seeds = torch.randint(2**62, (len(past),)).tolist()
         hidden = np.stack([self._hide(np.random.default_rng(seed)) for seed in seeds])
         return torch.where(torch.from_numpy(hidden).to(past.device), self.mean, past)
@@ -135,6 +158,6 @@ class TrainedPredictor(Predictor):
         return mechanism.hide(self.spec, generator)
 
 
-def position_error(told: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean distance of joints, mm."""
-    return torch.linalg.vector_norm(told - truth, dim=-1).mean()
+def position_error(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean Euclidean distance of joints over all axes but the last, in mm (MPJPE)."""
+    return torch.linalg.vector_norm(predicted - truth, dim=-1).mean()

@@ -1,4 +1,4 @@
-"""Convolutional sequence-to-sequence model: Li et al. (CVPR 2018)."""
+"""Li et al., Convolutional Sequence to Sequence Model for Human Dynamics (CVPR 2018)."""
 
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -17,20 +17,20 @@ LEAK = 0.2
 
 
 class ConvSeq2Seq(TrainedPredictor):
-    """Convolutions over all and over the last frames, foretelling frame by frame (CVPR 2018)."""
+    """Long-term and short-term convolutional encoders, decoded frame by frame (CVPR 2018)."""
 
     name = "convseq2seq"
     published_parameters: ClassVar[float] = 15.58e6
 
     class Settings(TrainedPredictor.Settings):
-        """The network's size, and how to fit; the defaults are those of the released code.
+        """Size of the network, and how to fit; the defaults are those of the released code.
 
-        Its adversarial loss, of weight 0.01, and the discriminator for it are left out.
+        The adversarial loss, of weight 0.01, and its discriminator are left out.
         """
 
-        filters: int = Field(16, ge=1, description="the convolutions have 4, 8 and 8 times as many")
+        filters: int = Field(16, ge=1, description="convolutions have 4, 8 and 8 times as many")
         width: int = Field(512, ge=1, description="of both codes and of the decoder")
-        recent: int = Field(20, ge=1, description="frames that the short-term encoder sees")
+        recent: int = Field(20, ge=1, description="frames of the short-term encoder")
         epochs: int = Field(20, ge=1)
         batch_size: int = Field(16, ge=1)
         learning_rate: float = Field(5e-5, gt=0)
@@ -42,12 +42,12 @@ class ConvSeq2Seq(TrainedPredictor):
         super().__init__(spec, settings)
         options = self.settings
         if self.past < 2:
-            raise ValueError("its long-term encoder sees all of the past but one frame: give two")
+            raise ValueError("past: 1 frame is too few, the long-term encoder needs at least 2")
         self.recent = min(options.recent, self.past)
         self.long_term = _Encoder(self.past - 1, spec.nodes, options.filters, options.width)
         self.short_term = _Encoder(self.recent, spec.nodes, options.filters, options.width)
         change = nn.Linear(options.width, spec.nodes)
-        # Changes add up over the future, so that random ones at first would lead far away.
+        # Changes accumulate over the future, so they start near zero.
         nn.init.xavier_uniform_(change.weight, gain=0.01)
         self.decoder = nn.Sequential(
             nn.Linear(2 * options.width, options.width),
@@ -57,31 +57,34 @@ class ConvSeq2Seq(TrainedPredictor):
         )
 
     def extrapolate(self, history: Tensor) -> Tensor:
-        """Return the next ``step`` frames, each the one before and what changes from it."""
+        """Return the next ``step`` frames, each decoded as a change of the previous one.
+
+        Shape ``(window, step, joint, 3)``, mm; ``overlap`` is 0.
+        """
         pose, spread = self._pose()
         frames = ((history[:, -self.past :] - pose) / spread).flatten(2)
         code = self.long_term(frames[:, :-1])
         recent = frames[:, -self.recent :]
         for _ in range(self.step):
-            seen = torch.cat([code, self.short_term(recent[:, -self.recent :])], dim=1)
-            following = recent[:, -1] + self.decoder(seen)
+            codes = torch.cat([code, self.short_term(recent[:, -self.recent :])], dim=1)
+            following = recent[:, -1] + self.decoder(codes)
             recent = torch.cat([recent, following[:, None]], dim=1)
-        told = recent[:, -self.step :]
-        return told.reshape(len(told), self.step, *pose.shape) * spread + pose
+        predicted = recent[:, -self.step :]
+        return predicted.reshape(len(predicted), self.step, *pose.shape) * spread + pose
 
-    def error(self, told: Tensor, truth: Tensor) -> Tensor:
+    def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """Return the mean squared error of normalised coordinates."""
-        return ((told - truth) / self._pose()[1]).square().mean()
+        return ((predicted - truth) / self._pose()[1]).square().mean()
 
     def _pose(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of every coordinate, ``(joint, 3)``, mm."""
+        """Return mean and standard deviation of each coordinate over frames, ``(joint, 3)``, mm."""
         pose = self.mean.mean(dim=0)
         variance = self.deviation.square() + (self.mean - pose).square()
         return pose, variance.mean(dim=0).sqrt()
 
 
 class _Encoder(nn.Module):
-    """Three convolutions over frames and coordinates, and a linear map to a code."""
+    """Three strided convolutions over frames and coordinates, and a linear layer."""
 
     def __init__(self, frames: int, nodes: int, filters: int, width: int) -> None:
         super().__init__()
@@ -104,7 +107,7 @@ class _Encoder(nn.Module):
 
 
 def _same(x: Tensor) -> Tensor:
-    """Pad so that a strided convolution gives half the size, rounded up; more at the far end."""
+    """Pad as TensorFlow's "same": half the size, rounded up; an odd zero goes to the end."""
     padding: list[int] = []
     for size, kernel in zip(x.shape[:1:-1], KERNEL[::-1], strict=True):
         missing = max(0, (-(-size // STRIDE) - 1) * STRIDE + kernel - size)

@@ -13,18 +13,18 @@ from predictors.gcn import GCNSettings, ResidualGCN
 
 
 class HisRepItself(TrainedPredictor):
-    """Attention over like pieces of the past, then LTD's graph network (ECCV 2020)."""
+    """Motion attention over similar sub-sequences of the past, then LTD's network (ECCV 2020)."""
 
     name = "hisrep"
     published_parameters: ClassVar[float] = 3.24e6
 
     class Settings(GCNSettings):
-        """The network's size, and how to fit; the defaults are those of the released code.
+        """Size of the network, and how to fit; the defaults are those of the released code.
 
-        For Human3.6M it foretells 10 frames at a time (``step: 10``), for AMASS all 25.
+        It predicts 10 frames at a time for Human3.6M (``step: 10``), all 25 for AMASS.
         """
 
-        kernel: int = Field(10, ge=2, description="frames that are compared with the past's last")
+        kernel: int = Field(10, ge=2, description="frames of a key, and of the query")
         dropout: float = Field(0.3, ge=0, lt=1)
         batch_size: int = Field(32, ge=2)
         learning_rate_decay: float = Field(0.1, gt=0, le=1)
@@ -40,8 +40,8 @@ class HisRepItself(TrainedPredictor):
         self.piece = options.kernel + self.step
         if self.past < self.piece:
             raise ValueError(
-                f"kernel and step are {self.piece} frames, and its past has {self.past}: it looks "
-                "there for what followed; a longer past or a smaller step can be had"
+                f"kernel and step are {self.piece} frames together, but past has only {self.past}: "
+                "use a longer past or a smaller step"
             )
         basis = torch.tensor(dct_matrix(self.piece), dtype=torch.float32)
         self.register_buffer("dct", basis, persistent=False)
@@ -53,32 +53,41 @@ class HisRepItself(TrainedPredictor):
         )
 
     def extrapolate(self, history: Tensor) -> Tensor:
-        """Return the last ``kernel`` frames again and the next ``step``."""
-        unseen = max(0, self.spec.frames - self.past)
-        nodes = to_nodes(history[:, unseen:])
+        """Reconstruct the last ``kernel`` frames and predict the next ``step``.
+
+        Shape ``(window, kernel + step, joint, 3)``, mm.
+        """
+        unused = max(0, self.spec.frames - self.past)
+        nodes = to_nodes(history[:, unused:])
         last = nodes[..., -self.overlap :]
         padded = torch.cat([last, last[..., -1:].expand(-1, -1, self.step)], dim=-1)
-        both = [float32_matmul(part, self.dct.T) for part in (padded, self._attend(nodes))]
-        coefficients = self.gcn(torch.cat(both, dim=-1))[..., : self.piece]
+        inputs = [float32_matmul(part, self.dct.T) for part in (padded, self._attend(nodes))]
+        coefficients = self.gcn(torch.cat(inputs, dim=-1))[..., : self.piece]
         return from_nodes(float32_matmul(coefficients, self.dct))
 
     def _attend(self, nodes: Tensor) -> Tensor:
-        """Return the past's pieces, ``(node, window, frame)``, weighted by likeness (eqs. 2, 3).
+        """Return the attention-weighted sum of sub-sequences (eqs. 2 and 3).
 
-        A piece's key is made of its first ``kernel`` frames, so its weight tells how like them the
-        last frames seen are.
+        The key of a sub-sequence is computed from its first ``kernel`` frames, the query from the
+        last ``kernel`` frames of the past.
+
+        Args:
+            nodes: ``(node, window, frame)``, mm.
+
+        Returns:
+            ``(node, window, kernel + step)``, mm.
         """
         metres = nodes.transpose(0, 1) / METRE
         keys = self.key(metres[..., : -self.step])
-        likeness = (self.query(metres[..., -self.overlap :]) * keys).sum(dim=1) + 1e-15
-        weight = likeness / likeness.sum(dim=1, keepdim=True)
+        similarity = (self.query(metres[..., -self.overlap :]) * keys).sum(dim=1) + 1e-15
+        weight = similarity / similarity.sum(dim=1, keepdim=True)
         pieces = nodes.unfold(-1, self.piece, 1)
         with float32_products(nodes.device):
             return torch.einsum("bp,nbpf->nbf", weight.to(pieces), pieces)
 
 
 def _convolutions(nodes: int, width: int, kernel: int) -> nn.Sequential:
-    """Return two convolutions over time that together see ``kernel`` frames."""
+    """Return two convolutions over time with a receptive field of ``kernel`` frames."""
     first = kernel // 2 + 1
     return nn.Sequential(
         nn.Conv1d(nodes, width, first, bias=False),

@@ -13,19 +13,19 @@ from predictors.gcn import GCNSettings, ResidualGCN
 
 
 class LTD(TrainedPredictor):
-    """Graph network on the DCT of the past with its last frame repeated (ICCV 2019)."""
+    """Graph network on the DCT of the past, padded by repeating its last frame (ICCV 2019)."""
 
     name = "ltd"
     published_parameters: ClassVar[float] = 2.56e6
 
     class Settings(GCNSettings):
-        """The network's size, and how to fit; the defaults are those of the released code."""
+        """Size of the network, and how to fit; the defaults are those of the released code."""
 
-        past: int | None = Field(10, ge=1, description="last frames that it sees; None: all")
+        past: int | None = Field(10, ge=1, description="last frames that it observes; None: all")
         dropout: float = Field(0.5, ge=0, lt=1)
         batch_size: int = Field(16, ge=2)
         learning_rate_decay: float = Field(
-            0.36, gt=0, le=1, description="0.96 every second epoch of 50"
+            0.36, gt=0, le=1, description="0.96 every two epochs, 50 epochs"
         )
         gradient_clip: float = Field(1.0, gt=0)
 
@@ -42,7 +42,10 @@ class LTD(TrainedPredictor):
         self.gcn = ResidualGCN(spec.nodes, frames, options.width, options.blocks, options.dropout)
 
     def extrapolate(self, history: Tensor) -> Tensor:
-        """Return the last ``past`` frames again and the next ``step`` (sec. 3.1 and 3.2)."""
+        """Reconstruct the last ``past`` frames and predict the next ``step`` (secs. 3.1 and 3.2).
+
+        Shape ``(window, past + step, joint, 3)``, mm.
+        """
         past = history[:, -self.past :]
         padded = torch.cat([past, past[:, -1:].expand(-1, self.step, -1, -1)], dim=1)
         coefficients = self.gcn(float32_matmul(to_nodes(padded), self.dct.T))

@@ -18,10 +18,10 @@ class SiMLPe(TrainedPredictor):
     published_parameters: ClassVar[float] = 0.138e6
 
     class Settings(TrainedPredictor.Settings):
-        """The network's size, and how to fit; the defaults are those of the released code.
+        """Size of the network, and how to fit; the defaults are those of the released code.
 
-        It was fitted for a number of steps, about as many as these epochs on 16,000 windows. For
-        Human3.6M it foretells 10 frames at a time (``step: 10``), for AMASS all 25.
+        The released code counts steps: about as many as 600 epochs of 16,000 windows. It predicts
+        10 frames at a time for Human3.6M (``step: 10``), all 25 for AMASS.
         """
 
         blocks: int = Field(48, ge=0)
@@ -29,7 +29,10 @@ class SiMLPe(TrainedPredictor):
         batch_size: int = Field(256, ge=1)
         learning_rate: float = Field(3e-4, gt=0)
         learning_rate_decay: float = Field(
-            1 / 30, gt=0, le=1, description="theirs falls in one step, after three quarters"
+            1 / 30,
+            gt=0,
+            le=1,
+            description="released code: one drop, after three quarters",
         )
         weight_decay: float = Field(1e-4, ge=0)
 
@@ -39,7 +42,10 @@ class SiMLPe(TrainedPredictor):
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
         super().__init__(spec, settings)
         if self.past < self.step:
-            raise ValueError(f"it foretells at most its past, {self.past} frames, at a time")
+            raise ValueError(
+                f"step: {self.step} frames requested, at most past ({self.past}) can be predicted "
+                "at a time"
+            )
         basis = torch.tensor(dct_matrix(self.past), dtype=torch.float32)
         self.register_buffer("dct", basis, persistent=False)
         self.enter = nn.Linear(spec.nodes, spec.nodes)
@@ -47,12 +53,15 @@ class SiMLPe(TrainedPredictor):
             *(_Block(self.past, spec.nodes) for _ in range(self.settings.blocks))
         )
         self.leave = nn.Linear(spec.nodes, spec.nodes)
-        _nearly_nought(self.leave)
+        _initialise_near_zero(self.leave)
 
     def extrapolate(self, history: Tensor) -> Tensor:
-        """Return the next ``step`` frames: the last one, and what changes from it."""
+        """Return the next ``step`` frames as the last one plus a predicted change.
+
+        Shape ``(window, step, joint, 3)``, mm; ``overlap`` is 0.
+        """
         past = history[:, -self.past :]
-        # Frames first: a product over frames is then one matrix product.
+        # Frames first, so that a product over frames is one matrix product.
         x = past.flatten(2).transpose(0, 1) / METRE
         with float32_products(x.device):
             x = _over_frames(self.dct, x)
@@ -61,20 +70,22 @@ class SiMLPe(TrainedPredictor):
             change = _over_frames(self.dct.T, x.to(self.dct))[: self.step] * METRE
         return past[:, -1:] + change.transpose(0, 1).reshape(len(past), -1, *past.shape[2:])
 
-    def error(self, told: Tensor, truth: Tensor) -> Tensor:
-        """Return the errors of positions and of velocities, mm and mm a frame, in sum."""
-        velocities = position_error(told.diff(dim=1), truth.diff(dim=1)) if self.step > 1 else 0
-        return position_error(told, truth) + velocities
+    def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
+        """Return the position error, mm, plus the velocity error, mm per frame."""
+        positions = position_error(predicted, truth)
+        if self.step == 1:
+            return positions
+        return positions + position_error(predicted.diff(dim=1), truth.diff(dim=1))
 
 
 class _Block(nn.Module):
-    """A linear map over frames, layer normalisation of each frame, and a residual connection."""
+    """A linear layer over frames, layer normalisation of each frame, and a residual connection."""
 
     def __init__(self, frames: int, nodes: int) -> None:
         super().__init__()
         self.over_frames = nn.Linear(frames, frames)
         self.norm = nn.LayerNorm(nodes)
-        _nearly_nought(self.over_frames)
+        _initialise_near_zero(self.over_frames)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(frame, window, node)`` to the same shape."""
@@ -83,11 +94,11 @@ class _Block(nn.Module):
 
 
 def _over_frames(matrix: Tensor, x: Tensor) -> Tensor:
-    """Return a product over the first axis of ``(frame, window, node)``."""
+    """Multiply a matrix with the first axis of ``(frame, window, node)``."""
     return (matrix @ x.reshape(len(x), -1)).reshape(-1, *x.shape[1:])
 
 
-def _nearly_nought(layer: nn.Linear) -> None:
-    """Begin with what changes next to nothing."""
+def _initialise_near_zero(layer: nn.Linear) -> None:
+    """Initialise a layer so that its output is near zero."""
     nn.init.xavier_uniform_(layer.weight, gain=1e-8)
     nn.init.zeros_(layer.bias)

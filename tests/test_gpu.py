@@ -1,4 +1,4 @@
-"""The same models on a GPU: what the CPU says, in float32, and fits and runs that end well."""
+"""Models on a GPU: float32 results equal those of the CPU; fits and runs succeed."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.fitting.training import FitContext
 from models.base import Imputer
 from tests.conftest import TINY, Bench, run_of, walk
 from tests.predictors.helpers import SMALL as PREDICTORS
-from tests.predictors.helpers import build, going_on, scatter
+from tests.predictors.helpers import build, perturb, windows_with_future
 
 pytestmark = [
     pytest.mark.gpu,
@@ -29,7 +29,7 @@ OCCLUDED = torch.rand(TEST.motion.shape, generator=torch.Generator().manual_seed
 
 
 def fitted(name: str, device: str, **settings: Any) -> Any:
-    """Return a model after a fit of three epochs on a device, and the losses of each."""
+    """Return a model fitted for three epochs on a device, and its loss history."""
     cls = MODELS.get(name)
     chosen = {"epochs": 3, "batch_size": 16, "learning_rate": 1e-3, **SMALL[name], **settings}
     torch.manual_seed(0)
@@ -40,15 +40,15 @@ def fitted(name: str, device: str, **settings: Any) -> Any:
 
 
 def both(function: Any, model: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a function of a model and tensors gives on the CPU and on the GPU."""
+    """Return the values of a function of a model and tensors on the CPU and on the GPU."""
     here = function(model.cpu(), *tensors)
     there = function(model.cuda(), *(tensor.cuda() for tensor in tensors))
     return here, there.cpu()
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_gpu_says_what_the_cpu_does(name: str) -> None:
-    model = scatter(fitted(name, "cpu")[0]).eval()
+def test_scores_on_a_gpu_equal_those_on_the_cpu(name: str) -> None:
+    model = perturb(fitted(name, "cpu")[0]).eval()
     motion = TEST.tensor()
     for function in (
         lambda model, motion: model.log_posterior(motion),
@@ -60,7 +60,7 @@ def test_a_gpu_says_what_the_cpu_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_gpu_completes_as_the_cpu_does(name: str) -> None:
+def test_completions_on_a_gpu_equal_those_on_the_cpu(name: str) -> None:
     model, _ = fitted(name, "cpu")
 
     def complete(model: Imputer, motion: Tensor, occluded: Tensor) -> Tensor:
@@ -71,25 +71,25 @@ def test_a_gpu_completes_as_the_cpu_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
-def test_a_gpu_predicts_as_the_cpu_does(name: str) -> None:
-    windows = going_on(6)
+def test_predictions_on_a_gpu_equal_those_on_the_cpu(name: str) -> None:
+    windows = windows_with_future(6)
     predictor = build(name, windows, **PREDICTORS[name])
     with torch.no_grad():
-        told = both(lambda model, past: model.extrapolate(past), predictor, windows.tensor())
-    torch.testing.assert_close(*told, rtol=1e-3, atol=0.5)
+        predicted = both(lambda model, past: model.extrapolate(past), predictor, windows.tensor())
+    torch.testing.assert_close(*predicted, rtol=1e-3, atol=0.5)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 @pytest.mark.parametrize("name", SMALL)
-def test_a_fit_on_a_gpu_learns_what_one_on_the_cpu_does(name: str, precision: str) -> None:
-    """Draws are others there, so losses are near each other, not the same."""
+def test_losses_of_a_fit_on_a_gpu_are_near_those_on_the_cpu(name: str, precision: str) -> None:
+    """Random numbers differ between devices, so losses are near each other, not equal."""
     _, here = fitted(name, "cpu")
     model, there = fitted(name, "cuda", precision=precision)
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert [row["loss"] for row in there] == pytest.approx([row["loss"] for row in here], rel=0.05)
 
 
-def test_an_interrupted_fit_on_a_gpu_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_resumed_fit_on_a_gpu_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     ended = []
     for folder, stop in ((tmp_path / "whole", None), (tmp_path / "stopped", 2)):
         torch.manual_seed(0)
@@ -113,7 +113,7 @@ def test_an_interrupted_fit_on_a_gpu_ends_as_if_it_had_not_been(tmp_path: Path) 
     assert ended[1] == pytest.approx(ended[0], rel=1e-4)
 
 
-def test_a_run_on_a_gpu_says_which(tmp_path: Path, bench: Bench, undrawn: None) -> None:
+def test_a_run_on_a_gpu_records_the_device(tmp_path: Path, bench: Bench, undrawn: None) -> None:
     protocol = TINY | {"resources": {"device": "cuda"}, "seeds": [0]}
     ended = bench(*run_of(protocol, tmp_path))
     assert ended.code == 0, ended.err

@@ -1,4 +1,4 @@
-"""Windows with futures, and small predictors of every kind that are no longer at their start."""
+"""Windows with futures, and small predictors with randomised weights."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,18 +24,20 @@ H36M = MotionSpec(50, 25.0, BODY, future=25)
 assert len(BODY) == 22
 
 
-def going_on(windows: int = 6, past: int = 50, future: int = 25, seed: int = 0) -> Windows:
-    """Return made-up windows and what follows each of them."""
+def windows_with_future(
+    windows: int = 6, past: int = 50, future: int = 25, seed: int = 0
+) -> Windows:
+    """Return synthetic windows, each with its future."""
     return cut(walk(windows, past + future, seed), past)
 
 
 def cut(whole: Windows, past: int) -> Windows:
-    """Return windows of so many frames, and the rest of each as its future."""
+    """Return windows of the first ``past`` frames, with the rest of each as its future."""
     return replace(whole, motion=whole.motion[:, :past], future=whole.motion[:, past:])
 
 
 def gait(windows: int, past: int = 50, future: int = 25, seed: int = 0) -> Windows:
-    """Return windows of one body that goes round and round, each from a time of its own."""
+    """Return windows of one periodic motion, each with its own phase and speed."""
     body, rng = np.random.default_rng(99), np.random.default_rng(seed)
     swing, lag = body.uniform(20, 150, (1, 1, 18, 3)), body.uniform(0, 6.3, (1, 1, 18, 3))
     begin, speed = rng.uniform(0, 6.3, windows), rng.uniform(4, 6, windows)
@@ -46,7 +48,7 @@ def gait(windows: int, past: int = 50, future: int = 25, seed: int = 0) -> Windo
 
 
 def settings_for(name: str, past: int, future: int) -> dict[str, Any]:
-    """Return small settings with which a predictor can foretell that much from that much."""
+    """Return small settings with which a predictor can predict ``future`` from ``past`` frames."""
     settings = dict(SMALL.get(name, {}))
     if name == "hisrep":
         settings["kernel"] = min(10, max(2, past // 3))
@@ -59,17 +61,17 @@ def settings_for(name: str, past: int, future: int) -> dict[str, Any]:
 
 
 def build(name: str, windows: Windows, seed: int = 0, **settings: Any) -> Any:
-    """Return a predictor with weights about random ones, in evaluation mode."""
+    """Return a predictor with randomised weights, in evaluation mode."""
     torch.manual_seed(seed)
     cls = PREDICTORS.get(name)
     predictor = cls(windows.spec, cls.Settings(**settings))
     Learner.fit(predictor, windows, windows)
-    return scatter(predictor).eval()
+    return perturb(predictor).eval()
 
 
 @torch.no_grad()
-def scatter(module: nn.Module) -> nn.Module:
-    """Move every weight and every batch statistic away from where it starts."""
+def perturb(module: nn.Module) -> nn.Module:
+    """Perturb every weight and every batch statistic in place, and return the module."""
     for parameter in module.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
     for norm in module.modules():

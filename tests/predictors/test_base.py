@@ -1,4 +1,4 @@
-"""What holds of every predictor; steps, losses, degraded pasts and fits of those that learn."""
+"""Properties of every predictor; steps, losses, degraded pasts and fits of trained ones."""
 
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.features import Features
 from predictors.base import TrainedPredictor, position_error
 from predictors.zero_velocity import ZeroVelocity
-from tests.predictors.helpers import SMALL, build, gait, going_on, settings_for
+from tests.predictors.helpers import SMALL, build, gait, settings_for, windows_with_future
 
-EVERY = list(PREDICTORS.all())
+ALL = list(PREDICTORS.all())
 TRAINED = [name for name, cls in PREDICTORS.all().items() if cls.trained]
 LENGTHS = [(10, 25), (50, 25), (13, 7), (31, 3), (50, 1)]
 
 
 class Drift(TrainedPredictor):
-    """Foretells that every coordinate goes on at one learnt rate, mm a frame."""
+    """Predicts that every coordinate changes at one learnt rate, mm per frame."""
 
     name = "drift"
 
@@ -49,7 +49,7 @@ class Drift(TrainedPredictor):
         return history[:, -1:] + self.rate * ahead
 
 
-def drift(windows: Windows, **settings: Any) -> Drift:
+def make_drift(windows: Windows, **settings: Any) -> Drift:
     return Drift(windows.spec, Drift.Settings(**settings))
 
 
@@ -58,63 +58,63 @@ def both(windows: Windows) -> Tensor:
     return windows.with_future().tensor()
 
 
-def assert_same(told: Tensor, expected: Tensor) -> None:
-    """Check that two predictions differ by no more than rounding, mm."""
-    torch.testing.assert_close(told, expected, rtol=1e-5, atol=1e-2)
+def assert_same(predicted: Tensor, expected: Tensor) -> None:
+    """Check that two predictions are equal but for rounding, mm."""
+    torch.testing.assert_close(predicted, expected, rtol=1e-5, atol=1e-2)
 
 
 # Every predictor
 
 
-def test_the_usual_predictors_are_found() -> None:
-    assert {"convseq2seq", "hisrep", "ltd", "simlpe", "zero_velocity"} <= set(EVERY)
+def test_the_published_predictors_are_registered() -> None:
+    assert {"convseq2seq", "hisrep", "ltd", "simlpe", "zero_velocity"} <= set(ALL)
     assert not PREDICTORS.get("zero_velocity").trained
     assert set(SMALL) <= set(TRAINED)
 
 
 @pytest.mark.parametrize(("past", "future"), LENGTHS)
-@pytest.mark.parametrize("name", EVERY)
-def test_it_foretells_as_many_frames_as_are_asked_for(name: str, past: int, future: int) -> None:
-    windows = going_on(3, past, future)
+@pytest.mark.parametrize("name", ALL)
+def test_it_predicts_as_many_frames_as_requested(name: str, past: int, future: int) -> None:
+    windows = windows_with_future(3, past, future)
     predictor = build(name, windows, **settings_for(name, past, future))
-    told = predictor.predict(windows.tensor())
-    assert told.shape == (3, future, 18, 3)
-    assert told.dtype == torch.float32
-    assert torch.isfinite(told).all()
-    assert not told.requires_grad
+    predicted = predictor.predict(windows.tensor())
+    assert predicted.shape == (3, future, 18, 3)
+    assert predicted.dtype == torch.float32
+    assert torch.isfinite(predicted).all()
+    assert not predicted.requires_grad
     assert predictor.predict(windows.tensor(slice(1))).shape == (1, future, 18, 3)
 
 
 @pytest.mark.parametrize("step", [1, 3, 7])
 @pytest.mark.parametrize("name", TRAINED)
-def test_it_foretells_all_the_future_in_steps_of_any_length(name: str, step: int) -> None:
-    windows = going_on(2, 17, 7)
+def test_it_predicts_the_whole_future_in_steps_of_any_length(name: str, step: int) -> None:
+    windows = windows_with_future(2, 17, 7)
     settings = {**settings_for(name, 17, 7), "step": step}
-    told = build(name, windows, **settings).predict(windows.tensor())
-    assert told.shape == (2, 7, 18, 3)
-    assert torch.isfinite(told).all()
+    predicted = build(name, windows, **settings).predict(windows.tensor())
+    assert predicted.shape == (2, 7, 18, 3)
+    assert torch.isfinite(predicted).all()
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", ALL)
 @hypothesis.given(seed=st.integers(0, 1000), data=st.data())
 @hypothesis.settings(max_examples=8, deadline=None)
 def test_a_prediction_depends_on_its_own_window_alone(
     name: str, seed: int, data: st.DataObject
 ) -> None:
-    windows = going_on(5, 20, 6)
+    windows = windows_with_future(5, 20, 6)
     predictor = build(name, windows, **settings_for(name, 20, 6))
-    past = going_on(5, 20, 6, seed).tensor()
+    past = windows_with_future(5, 20, 6, seed).tensor()
     rows = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=7))
     among_all = predictor.predict(past)
     assert_same(predictor.predict(past[rows]), among_all[rows])
-    strange = past.clone()
-    strange[1:] = 1e4 * torch.randn_like(strange[1:])
-    assert_same(predictor.predict(strange)[0], among_all[0])
+    corrupted = past.clone()
+    corrupted[1:] = 1e4 * torch.randn_like(corrupted[1:])
+    assert_same(predictor.predict(corrupted)[0], among_all[0])
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", ALL)
 def test_predicting_changes_neither_its_input_nor_itself(name: str) -> None:
-    windows = going_on(4, 20, 6)
+    windows = windows_with_future(4, 20, 6)
     predictor = build(name, windows, **settings_for(name, 20, 6))
     past = windows.tensor()
     before = {name: value.clone() for name, value in predictor.state_dict().items()}
@@ -126,8 +126,8 @@ def test_predicting_changes_neither_its_input_nor_itself(name: str) -> None:
 
 @pytest.mark.parametrize("step", [5, 12])
 @pytest.mark.parametrize("name", TRAINED)
-def test_frames_before_its_past_are_not_seen(name: str, step: int) -> None:
-    windows = going_on(3, 50, 12)
+def test_frames_before_its_past_are_ignored(name: str, step: int) -> None:
+    windows = windows_with_future(3, 50, 12)
     settings = {**settings_for(name, 20, 12), "past": 20, "step": step}
     predictor = build(name, windows, **settings)
     past = windows.tensor()
@@ -135,7 +135,7 @@ def test_frames_before_its_past_are_not_seen(name: str, step: int) -> None:
     changed = past.clone()
     changed[:, :30] = 1e3 * torch.randn_like(changed[:, :30])
     assert_same(predictor.predict(changed), expected)
-    # All of the past is: no frame of it is left out.
+    # Every frame of the past matters.
     for frame in range(30, 50):
         changed = past.clone()
         changed[:, frame] += 300 * torch.randn_like(changed[:, frame])
@@ -143,8 +143,8 @@ def test_frames_before_its_past_are_not_seen(name: str, step: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["ltd", "simlpe", "convseq2seq"])
-def test_ten_frames_of_fifty_tell_as_much_as_ten(name: str) -> None:
-    windows = going_on(3, 50, 25)
+def test_of_fifty_frames_only_the_last_ten_are_used(name: str) -> None:
+    windows = windows_with_future(3, 50, 25)
     settings = {**SMALL[name], "past": 10, "step": 10}
     predictor = build(name, windows, **settings)
     changed = windows.tensor()
@@ -153,25 +153,25 @@ def test_ten_frames_of_fifty_tell_as_much_as_ten(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_past_longer_than_its_windows_is_refused(name: str) -> None:
+def test_a_past_longer_than_the_windows_is_an_error(name: str) -> None:
     cls = PREDICTORS.get(name)
     settings = cls.Settings(**{**settings_for(name, 20, 5), "past": 21})
-    with pytest.raises(ValueError, match="past: 21 frames asked for, windows have 20"):
-        cls(going_on(2, 20, 5).spec, settings)
+    with pytest.raises(ValueError, match="past: 21 frames requested, windows have 20"):
+        cls(windows_with_future(2, 20, 5).spec, settings)
 
 
 BEFORE_A_NORM = {
-    # The mean over the coordinates of a frame is taken away again, and what is added to each.
+    # Layer normalisation subtracts the mean over the coordinates of a frame, and so this bias.
     "simlpe": ("over_frames.bias",),
 }
-"""Biases that the published networks have and that can change nothing in training."""
+"""Biases of the published networks that have no effect."""
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradients_reach_every_parameter_but_biases_before_a_norm(name: str) -> None:
-    windows = going_on(6, 20, 6)
+    windows = windows_with_future(6, 20, 6)
     predictor = build(name, windows, **settings_for(name, 20, 6)).double()
-    # Dropout would leave some parameters of so small a network out.
+    # Dropout would leave some parameters of a network this small without a gradient.
     for module in predictor.train().modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -191,23 +191,23 @@ def test_gradients_reach_every_parameter_but_biases_before_a_norm(name: str) -> 
 
 @pytest.mark.parametrize("overlap", [0, 3])
 @pytest.mark.parametrize("step", [1, 4, 5, 10])
-def test_later_steps_follow_from_what_earlier_ones_foretold(step: int, overlap: int) -> None:
-    windows = going_on(4, 12, 10)
-    predictor = drift(windows, step=step, overlap=overlap)
+def test_later_steps_use_earlier_predictions(step: int, overlap: int) -> None:
+    windows = windows_with_future(4, 12, 10)
+    predictor = make_drift(windows, step=step, overlap=overlap)
     past = windows.tensor()
     expected = past[:, -1:] + torch.arange(1.0, 11)[:, None, None]
-    told = predictor.predict(past)
-    torch.testing.assert_close(told, expected)
+    predicted = predictor.predict(past)
+    torch.testing.assert_close(predicted, expected)
     seen = [history.shape[1] for history in predictor.histories]
     assert seen == list(range(12, 22, step))
     torch.testing.assert_close(
-        predictor.histories[-1], torch.cat([past, told], dim=1)[:, : seen[-1]]
+        predictor.histories[-1], torch.cat([past, predicted], dim=1)[:, : seen[-1]]
     )
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_prediction_in_steps_is_one_step_after_another(name: str) -> None:
-    windows = going_on(3, 20, 9)
+def test_a_prediction_in_steps_equals_single_steps_by_hand(name: str) -> None:
+    windows = windows_with_future(3, 20, 9)
     settings = {**settings_for(name, 20, 9), "step": 4}
     predictor = build(name, windows, **settings)
     history = windows.tensor()
@@ -218,34 +218,34 @@ def test_a_prediction_in_steps_is_one_step_after_another(name: str) -> None:
         history = torch.cat([history, second], dim=1)
         third = predictor.extrapolate(history)[:, -4:]
     by_hand = torch.cat([first, second, third[:, :1]], dim=1)
-    told = predictor.predict(windows.tensor())
-    assert_same(told, by_hand)
-    # The steps are not those of one long step.
-    assert not torch.allclose(told[:, :4], told[:, 4:8], atol=1)
+    predicted = predictor.predict(windows.tensor())
+    assert_same(predicted, by_hand)
+    # The second step differs from the first.
+    assert not torch.allclose(predicted[:, :4], predicted[:, 4:8], atol=1)
 
 
 # Losses
 
 
 @pytest.mark.parametrize("overlap", [0, 3])
-def test_training_minimises_the_error_of_one_step_and_of_what_is_told_again(overlap: int) -> None:
-    windows = going_on(4, 12, 10)
-    predictor = drift(windows, step=4, overlap=overlap).train()
+def test_training_minimises_the_error_of_one_step_and_of_the_overlap(overlap: int) -> None:
+    windows = windows_with_future(4, 12, 10)
+    predictor = make_drift(windows, step=4, overlap=overlap).train()
     motion = both(windows).numpy()
     distances = []
     for window in motion:
         for ahead in range(1 - overlap, 5):
             for joint in range(18):
-                told = window[11, joint] + ahead
-                distances.append(np.linalg.norm(told - window[11 + ahead, joint]))
+                predicted = window[11, joint] + ahead
+                distances.append(np.linalg.norm(predicted - window[11 + ahead, joint]))
     loss = predictor.losses(both(windows))["loss"]
     assert float(loss.detach()) == pytest.approx(np.mean(distances), rel=1e-5)
     assert loss.requires_grad
 
 
-def test_validation_is_by_the_error_of_the_whole_future() -> None:
-    windows = going_on(4, 12, 10)
-    predictor = drift(windows, step=4, overlap=3).eval()
+def test_validation_uses_the_error_of_the_whole_future() -> None:
+    windows = windows_with_future(4, 12, 10)
+    predictor = make_drift(windows, step=4, overlap=3).eval()
     motion = both(windows).numpy()
     ahead = np.arange(1, 11)[None, :, None, None]
     distances = np.linalg.norm(motion[:, 11:12] + ahead - motion[:, 12:], axis=-1)
@@ -256,35 +256,37 @@ def test_validation_is_by_the_error_of_the_whole_future() -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_validation_is_in_millimetres_whatever_training_minimises(name: str) -> None:
-    windows = going_on(4, 20, 9)
+    windows = windows_with_future(4, 20, 9)
     settings = {**settings_for(name, 20, 9), "step": 4}
     predictor = build(name, windows, **settings)
-    told = predictor.predict(windows.tensor())
+    predicted = predictor.predict(windows.tensor())
     assert windows.future is not None
-    expected = np.linalg.norm(told.numpy() - windows.future, axis=-1).mean()
+    expected = np.linalg.norm(predicted.numpy() - windows.future, axis=-1).mean()
     assert float(predictor.losses(both(windows))["loss"]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_training_compares_a_step_with_the_frames_that_it_tells(name: str) -> None:
-    windows = going_on(4, 20, 9)
+def test_training_compares_a_step_with_the_frames_it_predicts(name: str) -> None:
+    windows = windows_with_future(4, 20, 9)
     settings = {**settings_for(name, 20, 9), "step": 4}
     predictor = build(name, windows, **settings)
     with torch.no_grad():
-        told = predictor.extrapolate(windows.tensor())
-        assert told.shape == (4, predictor.overlap + 4, 18, 3)
+        predicted = predictor.extrapolate(windows.tensor())
+        assert predicted.shape == (4, predictor.overlap + 4, 18, 3)
         truth = both(windows)[:, 20 - predictor.overlap : 24]
-        expected = predictor.error(told, truth)
-    # Only the bookkeeping of training: batch statistics and dropout would change what is told.
+        expected = predictor.error(predicted, truth)
+    # Set the flag of this module alone: batch statistics and dropout would change predictions.
     predictor.training = True
     torch.testing.assert_close(predictor.losses(both(windows))["loss"].detach(), expected)
 
 
 def test_position_error_is_the_mean_distance() -> None:
-    told = torch.zeros(2, 1, 2, 3)
-    told[0, 0, 0] = torch.tensor([3.0, 4.0, 0.0])
-    told[1, 0, 1] = torch.tensor([0.0, 0.0, 7.0])
-    assert float(position_error(told, torch.zeros_like(told))) == pytest.approx((5 + 7) / 4)
+    predicted = torch.zeros(2, 1, 2, 3)
+    predicted[0, 0, 0] = torch.tensor([3.0, 4.0, 0.0])
+    predicted[1, 0, 1] = torch.tensor([0.0, 0.0, 7.0])
+    assert float(position_error(predicted, torch.zeros_like(predicted))) == pytest.approx(
+        (5 + 7) / 4
+    )
 
 
 # Degraded pasts
@@ -295,9 +297,9 @@ def hiding(*levels: str) -> tuple[Features, ...]:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_hidden_entries_of_a_degraded_past_hold_the_train_mean(training: bool) -> None:
-    windows = going_on(40, 12, 10)
-    predictor = drift(windows).train(training)
+def test_hidden_entries_of_a_degraded_past_are_the_train_mean(training: bool) -> None:
+    windows = windows_with_future(40, 12, 10)
+    predictor = make_drift(windows).train(training)
     Learner.fit(predictor, windows, windows)
     predictor.occlusions = hiding("10%", "50%")
     motion = both(windows)
@@ -308,31 +310,31 @@ def test_hidden_entries_of_a_degraded_past_hold_the_train_mean(training: bool) -
     past = predictor.histories[0]
     hidden = past != truth[:, :12]
     assert torch.equal(past[hidden], predictor.mean.expand_as(past)[hidden])
-    # Both levels come up, each window with a mask of its own.
+    # Both levels occur, and each window has its own mask.
     shares = hidden.flatten(1).double().mean(dim=1)
     assert {round(float(share), 1) for share in shares} == {0.1, 0.5}
     assert len({tuple(row.tolist()) for row in hidden.flatten(1)}) == len(windows)
-    # What is to be foretold stays the truth.
-    told = past[:, -1:] + torch.arange(1.0, 11)[:, None, None]
-    expected = torch.linalg.vector_norm(told - truth[:, 12:], dim=-1).mean()
+    # The future is not degraded.
+    predicted = past[:, -1:] + torch.arange(1.0, 11)[:, None, None]
+    expected = torch.linalg.vector_norm(predicted - truth[:, 12:], dim=-1).mean()
     assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_what_is_told_again_of_a_degraded_past_is_compared_with_the_truth() -> None:
-    windows = going_on(5, 12, 10)
-    predictor = drift(windows, overlap=12).train()
+def test_the_overlap_of_a_degraded_past_is_compared_with_the_truth() -> None:
+    windows = windows_with_future(5, 12, 10)
+    predictor = make_drift(windows, overlap=12).train()
     Learner.fit(predictor, windows, windows)
     predictor.occlusions = hiding("100%")
     motion = both(windows)
     loss = float(predictor.losses(motion)["loss"].detach())
-    told = predictor.mean[-1] + torch.arange(-11.0, 11)[:, None, None]
-    expected = torch.linalg.vector_norm(told - motion, dim=-1).mean()
+    predicted = predictor.mean[-1] + torch.arange(-11.0, 11)[:, None, None]
+    expected = torch.linalg.vector_norm(predicted - motion, dim=-1).mean()
     assert loss == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_the_same_seed_degrades_alike_and_another_does_not() -> None:
-    windows = going_on(6, 12, 10)
-    predictor = drift(windows).train()
+def test_degradation_depends_on_the_seed() -> None:
+    windows = windows_with_future(6, 12, 10)
+    predictor = make_drift(windows).train()
     Learner.fit(predictor, windows, windows)
     predictor.occlusions = hiding("30%")
     for seed in (1, 1, 2):
@@ -343,9 +345,9 @@ def test_the_same_seed_degrades_alike_and_another_does_not() -> None:
     assert not torch.equal(first, other)
 
 
-def test_a_past_is_clean_unless_something_hides_it() -> None:
-    windows = going_on(6, 12, 10)
-    predictor = drift(windows).train()
+def test_a_past_is_clean_without_occlusions() -> None:
+    windows = windows_with_future(6, 12, 10)
+    predictor = make_drift(windows).train()
     predictor.losses(both(windows))
     assert torch.equal(predictor.histories[0], windows.tensor())
 
@@ -362,7 +364,7 @@ FITTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_it_learns_to_beat_a_body_that_stops(name: str) -> None:
+def test_a_fitted_predictor_beats_zero_velocity(name: str) -> None:
     train, valid, unseen = (gait(n, seed=seed) for n, seed in ((64, 1), (16, 2), (16, 3)))
     torch.manual_seed(0)
     cls = PREDICTORS.get(name)
@@ -382,10 +384,10 @@ def test_it_learns_to_beat_a_body_that_stops(name: str) -> None:
 
 @pytest.mark.parametrize("degraded", [False, True])
 @pytest.mark.parametrize("name", TRAINED)
-def test_an_interrupted_fit_ends_as_if_it_had_not_been(
+def test_a_resumed_fit_equals_an_uninterrupted_one(
     name: str, degraded: bool, tmp_path: Path
 ) -> None:
-    train, valid = going_on(17, 20, 6, seed=1), going_on(8, 20, 6, seed=2)
+    train, valid = windows_with_future(17, 20, 6, seed=1), windows_with_future(8, 20, 6, seed=2)
     cls = PREDICTORS.get(name)
     settings = cls.Settings(
         **{**settings_for(name, 20, 6), "epochs": 4, "batch_size": 8, "learning_rate_decay": 0.1}
@@ -413,25 +415,25 @@ def test_an_interrupted_fit_ends_as_if_it_had_not_been(
     assert not any(torch.equal(whole[name], start[name]) for name in ("mean", "deviation"))
 
 
-def test_a_fit_takes_only_windows_whose_recording_goes_on() -> None:
-    train, valid = going_on(9, 12, 10, seed=1), going_on(5, 12, 10, seed=2)
+def test_a_fit_uses_only_windows_with_a_whole_future() -> None:
+    train, valid = windows_with_future(9, 12, 10, seed=1), windows_with_future(5, 12, 10, seed=2)
     for windows in (train, valid):
         assert windows.future is not None
         windows.future[::2, -3:] = np.nan
-    predictor = drift(train, epochs=2)
+    predictor = make_drift(train, epochs=2)
     context = FitContext()
     predictor.fit(train, valid, context)
     seen = {len(history) for history in predictor.histories}
     assert seen == {4, 2}
     assert all(np.isfinite(row["loss"] + row["valid_loss"]) for row in context.history)
-    # Mean and deviation are of all windows all the same.
+    # Mean and deviation are still those of all windows.
     np.testing.assert_allclose(predictor.mean, train.motion.mean(axis=0), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "drift"])
 @pytest.mark.parametrize("which", ["train", "valid"])
-def test_windows_none_of_which_goes_on_cannot_be_fitted(name: str, which: str) -> None:
-    train, valid = going_on(6, 20, 6, seed=1), going_on(6, 20, 6, seed=2)
+def test_a_fit_without_any_future_is_an_error(name: str, which: str) -> None:
+    train, valid = windows_with_future(6, 20, 6, seed=1), windows_with_future(6, 20, 6, seed=2)
     ended = {"train": train, "valid": valid}[which]
     assert ended.future is not None
     ended.future[:, -1] = np.nan
@@ -443,7 +445,7 @@ def test_windows_none_of_which_goes_on_cannot_be_fitted(name: str, which: str) -
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_the_rate_of_a_fit_is_learnt(epochs: int) -> None:
-    windows = going_on(8, 12, 10)
+    windows = windows_with_future(8, 12, 10)
     ramp = windows.motion[:, :1] + 5.0 * np.arange(22)[None, :, None, None]
     steady = Windows(
         ramp[:, :12].astype(np.float32),
@@ -452,6 +454,6 @@ def test_the_rate_of_a_fit_is_learnt(epochs: int) -> None:
         windows.skeleton,
         ramp[:, 12:].astype(np.float32),
     )
-    predictor = drift(steady, epochs=40 * epochs)
+    predictor = make_drift(steady, epochs=40 * epochs)
     predictor.fit(steady, steady)
     assert abs(float(predictor.rate.detach()) - 5) < (2 if epochs == 1 else 0.5)

@@ -12,18 +12,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from predictors.convseq2seq import ConvSeq2Seq, _Encoder, _same
-from tests.predictors.helpers import H36M, SMALL, build, going_on
+from tests.predictors.helpers import H36M, SMALL, build, windows_with_future
 
 
 def tensorflow_same(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
-    """Return output size and zeros before and after, as TensorFlow's documentation has them."""
+    """Return output size and zeros before and after, by TensorFlow's documentation."""
     out = int(np.ceil(size / stride))
     total = max(kernel - stride, 0) if size % stride == 0 else max(kernel - size % stride, 0)
     return out, total // 2, total - total // 2
 
 
 def convolved(x: NDArray[np.float64], kernel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(out, frame, node)`` for ``(in, frame, node)`` with explicit zeros."""
+    """Convolve ``(in, frame, node)`` to ``(out, frame, node)`` with explicit zero padding."""
     rows, top, bottom = tensorflow_same(x.shape[1], 2, 2)
     columns, left, right = tensorflow_same(x.shape[2], 7, 2)
     padded = np.zeros((len(x), x.shape[1] + top + bottom, x.shape[2] + left + right))
@@ -72,13 +72,13 @@ def test_an_encoder_is_three_convolutions_and_a_linear_map(frames: int, nodes: i
 
 def body(predictor: ConvSeq2Seq) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and deviation of every coordinate over all frames of all windows."""
-    motion = going_on(6, 20, 5).motion.astype(np.float64).reshape(-1, 54)
+    motion = windows_with_future(6, 20, 5).motion.astype(np.float64).reshape(-1, 54)
     return motion.mean(axis=0), motion.std(axis=0)
 
 
 @pytest.mark.parametrize("past", [20, 9, 4])
 def test_each_frame_is_decoded_from_those_before_it(past: int) -> None:
-    windows = going_on(6, 20, 5)
+    windows = windows_with_future(6, 20, 5)
     predictor = build("convseq2seq", windows, **SMALL["convseq2seq"], past=past, step=2)
     recent = min(6, past)
     weights = {name: value.double().numpy() for name, value in predictor.state_dict().items()}
@@ -105,54 +105,58 @@ def test_each_frame_is_decoded_from_those_before_it(past: int) -> None:
     )
     expected = np.stack([first, second], axis=1) * deviation + mean
     with torch.no_grad():
-        told = predictor.extrapolate(windows.tensor())
-    np.testing.assert_allclose(told.reshape(6, 2, 54), expected, rtol=1e-4, atol=1e-2)
+        predicted = predictor.extrapolate(windows.tensor())
+    np.testing.assert_allclose(predicted.reshape(6, 2, 54), expected, rtol=1e-4, atol=1e-2)
     assert np.abs(first - frames[:, -1]).max() > 0.05
 
 
-def test_a_decoder_that_adds_nothing_tells_a_body_that_stops() -> None:
-    windows = going_on(4, 50, 25)
+def test_a_decoder_with_zero_output_repeats_the_last_frame() -> None:
+    windows = windows_with_future(4, 50, 25)
     predictor = build("convseq2seq", windows, **SMALL["convseq2seq"])
     with torch.no_grad():
         predictor.decoder[3].weight.zero_()
         predictor.decoder[3].bias.zero_()
-    told = predictor.predict(windows.tensor())
-    torch.testing.assert_close(told, windows.tensor()[:, -1:].expand_as(told), rtol=0, atol=1e-3)
+    predicted = predictor.predict(windows.tensor())
+    torch.testing.assert_close(
+        predicted, windows.tensor()[:, -1:].expand_as(predicted), rtol=0, atol=1e-3
+    )
 
 
 @hypothesis.given(st.floats(-300, 300), st.floats(0.2, 5))
 @hypothesis.settings(max_examples=10, deadline=None)
-def test_data_moved_and_scaled_give_predictions_moved_and_scaled(
+def test_shifted_and_scaled_data_give_shifted_and_scaled_predictions(
     shift: float, scale: float
 ) -> None:
-    """It sees normalised coordinates alone, so units and origin of the data do not matter."""
-    windows = going_on(4, 20, 5)
+    """Coordinates are normalised, so units and origin of the data do not matter."""
+    windows = windows_with_future(4, 20, 5)
     predictor = build("convseq2seq", windows, **SMALL["convseq2seq"])
     expected = predictor.predict(windows.tensor()) * scale + shift
     predictor.mean.copy_(predictor.mean * scale + shift)
     predictor.deviation.mul_(scale)
-    told = predictor.predict(windows.tensor() * scale + shift)
-    torch.testing.assert_close(told, expected, rtol=1e-3, atol=0.05 * scale)
+    predicted = predictor.predict(windows.tensor() * scale + shift)
+    torch.testing.assert_close(predicted, expected, rtol=1e-3, atol=0.05 * scale)
 
 
 def test_training_minimises_the_mean_squared_error_of_normalised_coordinates() -> None:
-    windows = going_on(6, 20, 5)
+    windows = windows_with_future(6, 20, 5)
     predictor = build("convseq2seq", windows, **SMALL["convseq2seq"])
     _, deviation = body(predictor)
-    told, truth = torch.randn(2, 3, 5, 18, 3).unbind()
-    error = (told - truth).double().numpy().reshape(3, 5, 54) / deviation
-    assert float(predictor.error(told, truth)) == pytest.approx(np.square(error).mean(), rel=1e-4)
+    predicted, truth = torch.randn(2, 3, 5, 18, 3).unbind()
+    error = (predicted - truth).double().numpy().reshape(3, 5, 54) / deviation
+    assert float(predictor.error(predicted, truth)) == pytest.approx(
+        np.square(error).mean(), rel=1e-4
+    )
 
 
-def test_a_past_of_one_frame_is_refused() -> None:
-    with pytest.raises(ValueError, match="give two"):
+def test_a_past_of_one_frame_is_an_error() -> None:
+    with pytest.raises(ValueError, match="needs at least 2"):
         ConvSeq2Seq(H36M, ConvSeq2Seq.Settings(past=1))
-    two = build("convseq2seq", going_on(2, 20, 5), **SMALL["convseq2seq"], past=2)
-    told: Tensor = two.predict(going_on(2, 20, 5).tensor())
-    assert told.shape == (2, 5, 18, 3)
+    two = build("convseq2seq", windows_with_future(2, 20, 5), **SMALL["convseq2seq"], past=2)
+    predicted: Tensor = two.predict(windows_with_future(2, 20, 5).tensor())
+    assert predicted.shape == (2, 5, 18, 3)
 
 
-def test_its_size_is_what_its_layers_add_up_to() -> None:
+def test_parameter_count() -> None:
     channels, kernel, width, nodes = (1, 64, 128, 128), 2 * 7, 512, 66
 
     def encoder(frames: int) -> int:

@@ -1,4 +1,4 @@
-"""What the graph network of LTD and HisRepItself has in place of torch's own."""
+"""The dropout layer of the graph network of LTD and HisRepItself."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float, seed: int) -> None
     assert torch.allclose(kept, torch.full_like(kept, 1 / (1 - p)), rtol=1e-3)
 
 
-def test_dropout_is_the_seeds_and_drops_no_entry_more_often_than_another() -> None:
+def test_dropout_is_seeded_and_uniform_over_entries() -> None:
     torch.manual_seed(0)
     layer, x = Dropout(0.5), torch.ones(1999)
     drawn = torch.stack([layer(x) for _ in range(400)])
@@ -28,7 +28,7 @@ def test_dropout_is_the_seeds_and_drops_no_entry_more_often_than_another() -> No
     assert float(share.std()) == pytest.approx((0.25 / 400) ** 0.5, rel=0.1)
 
 
-def test_dropout_lets_gradients_through_where_it_kept() -> None:
+def test_gradients_pass_only_through_kept_entries() -> None:
     x = torch.ones(300, requires_grad=True)
     out = Dropout(0.3)(x)
     out.sum().backward()

@@ -1,4 +1,4 @@
-"""HisRepItself: attention against loops, where weight goes, the network, and what it needs."""
+"""HisRepItself: attention compared with loops, attention weights, the network, bad settings."""
 
 import numpy as np
 import pytest
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from bench.motion import to_nodes
 from predictors.hisrep import HisRepItself
-from tests.predictors.helpers import H36M, build, going_on, weights_of
+from tests.predictors.helpers import H36M, build, weights_of, windows_with_future
 from tests.predictors.test_ltd import graph_network
 
 KERNEL, STEP = 5, 4
 
 
 def small(frames: int = 20, **settings: int) -> HisRepItself:
-    windows = going_on(3, frames, 8)
-    usual = {"width": 6, "blocks": 1, "kernel": KERNEL, "step": STEP}
-    return build("hisrep", windows, **{**usual, **settings})
+    windows = windows_with_future(3, frames, 8)
+    defaults = {"width": 6, "blocks": 1, "kernel": KERNEL, "step": STEP}
+    return build("hisrep", windows, **{**defaults, **settings})
 
 
 def convolved(
@@ -43,28 +43,28 @@ def convolved(
 def attention(
     predictor: HisRepItself, window: NDArray[np.float64], kernel: int, step: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return weights and pieces of one window, ``(frame, node)``, a sub-sequence at a time."""
+    """Return attention weights and sub-sequences of one window, ``(frame, node)``, by a loop."""
     weights = weights_of(predictor)
     query = convolved(weights, "query", window[-kernel:] / 1000)
     starts = range(len(window) - kernel - step + 1)
     pieces = [window[start : start + kernel + step] for start in starts]
     keys = [convolved(weights, "key", piece[:kernel] / 1000) for piece in pieces]
-    likeness = np.array([query @ key + 1e-15 for key in keys])
-    return likeness / likeness.sum(), np.stack(pieces)
+    similarity = np.array([query @ key + 1e-15 for key in keys])
+    return similarity / similarity.sum(), np.stack(pieces)
 
 
 def attended(predictor: HisRepItself, motion: Tensor) -> NDArray[np.float64]:
-    """Return what the predictor attends to, ``(window, frame, node)``."""
+    """Return the predictor's attention-weighted sum, ``(window, frame, node)``."""
     with torch.no_grad():
         return predictor._attend(to_nodes(motion)).permute(1, 2, 0).double().numpy()
 
 
 @pytest.mark.parametrize(("kernel", "step"), [(5, 4), (10, 8), (2, 1), (12, 8)])
-def test_pieces_are_weighted_by_how_like_their_beginnings_are_to_the_end(
+def test_attention_weighs_pieces_by_similarity_of_their_beginnings_to_the_end(
     kernel: int, step: int
 ) -> None:
     predictor = small(kernel=kernel, step=step)
-    motion = going_on(3, 20, 8, seed=5).tensor()
+    motion = windows_with_future(3, 20, 8, seed=5).tensor()
     found = attended(predictor, motion)
     assert found.shape == (3, kernel + step, 54)
     for number, window in enumerate(motion.double().numpy().reshape(3, 20, 54)):
@@ -79,15 +79,15 @@ def test_pieces_are_weighted_by_how_like_their_beginnings_are_to_the_end(
 
 
 def test_weights_sum_to_one() -> None:
-    """Pieces of a joint that stands still are all the same, and so is what is made of them."""
-    predictor, motion = small(), going_on(3, 20, 8, seed=6).tensor()
+    """The weighted sum of a joint that does not move is its position."""
+    predictor, motion = small(), windows_with_future(3, 20, 8, seed=6).tensor()
     motion[:, :, 7] = torch.tensor([-300.0, 20.0, 1234.0])
     still = attended(predictor, motion)[..., 21:24]
     np.testing.assert_allclose(still, np.broadcast_to([-300.0, 20.0, 1234.0], still.shape), 1e-5)
 
 
-def test_nothing_alike_is_the_same_as_everything_alike() -> None:
-    predictor, motion = small(), going_on(3, 20, 8, seed=6).tensor()
+def test_zero_similarity_gives_equal_weights() -> None:
+    predictor, motion = small(), windows_with_future(3, 20, 8, seed=6).tensor()
     with torch.no_grad():
         predictor.query.get_parameter("0.weight").zero_()
     pieces = motion.numpy().reshape(3, 20, 54)
@@ -101,8 +101,8 @@ def equal_nets(past: int) -> HisRepItself:
     return predictor
 
 
-def test_a_movement_seen_before_gets_the_weight_and_tells_what_followed() -> None:
-    """One movement in a still past, which begins again at its end."""
+def test_attention_finds_a_repeated_movement_and_what_followed_it() -> None:
+    """A still past with one movement, which begins again at its end."""
     predictor, rng = equal_nets(40), np.random.default_rng(0)
     before = 12
     window = np.zeros((40, 54))
@@ -110,7 +110,7 @@ def test_a_movement_seen_before_gets_the_weight_and_tells_what_followed() -> Non
     window[before + KERNEL : before + KERNEL + STEP] = 77.0
     weight, _ = attention(predictor, window, KERNEL, STEP)
     assert weight.argmax() == before
-    # Pieces whose beginning has nothing of it get none: they are all noughts.
+    # Pieces that do not begin in the movement are zero, and so is their weight.
     touched = np.zeros(len(weight), dtype=bool)
     touched[before - KERNEL + 1 : before + KERNEL + STEP] = True
     touched[40 - 2 * KERNEL + 1 :] = True
@@ -124,7 +124,7 @@ def test_a_movement_seen_before_gets_the_weight_and_tells_what_followed() -> Non
 
 
 @pytest.mark.parametrize("period", [6, 7, 11])
-def test_pieces_one_period_apart_have_one_weight_and_those_in_phase_the_querys_own(
+def test_attention_is_periodic_in_a_periodic_past(
     period: int,
 ) -> None:
     predictor, rng = equal_nets(40), np.random.default_rng(period)
@@ -144,7 +144,7 @@ def test_pieces_one_period_apart_have_one_weight_and_those_in_phase_the_querys_o
         ]
     )
     np.testing.assert_allclose(keys[in_phase], np.broadcast_to(query, keys[in_phase].shape))
-    # What the code attends to is as periodic as the past.
+    # The weighted sum has the period of the past.
     motion = torch.tensor(window, dtype=torch.float32).reshape(1, 40, 18, 3)
     found = attended(predictor, motion)[0]
     if period < KERNEL + STEP:
@@ -152,12 +152,12 @@ def test_pieces_one_period_apart_have_one_weight_and_those_in_phase_the_querys_o
 
 
 @pytest.mark.parametrize("past", [20, 15, 9])
-def test_the_network_sees_the_padded_end_beside_what_was_attended_to(past: int) -> None:
+def test_the_network_gets_the_padded_end_and_the_attended_piece(past: int) -> None:
     predictor = small(20, past=past)
-    motion = going_on(3, 20, 8, seed=4).tensor()
+    motion = windows_with_future(3, 20, 8, seed=4).tensor()
     with torch.no_grad():
-        told = predictor.extrapolate(motion)
-    assert told.shape == (3, KERNEL + STEP, 18, 3)
+        predicted = predictor.extrapolate(motion)
+    assert predicted.shape == (3, KERNEL + STEP, 18, 3)
     weights = weights_of(predictor)
     for number, window in enumerate(motion.double().numpy().reshape(3, 20, 54)[:, -past:]):
         weight, pieces = attention(predictor, window, KERNEL, STEP)
@@ -166,13 +166,13 @@ def test_the_network_sees_the_padded_end_beside_what_was_attended_to(past: int) 
         H = np.concatenate([scipy.fft.dct(part, norm="ortho", axis=0).T for part in both], axis=1)
         out = graph_network(weights, H, 1)[:, : KERNEL + STEP]
         expected = scipy.fft.idct(out.T, norm="ortho", axis=0).reshape(KERNEL + STEP, 18, 3)
-        np.testing.assert_allclose(told[number], expected, rtol=1e-4, atol=1e-1)
+        np.testing.assert_allclose(predicted[number], expected, rtol=1e-4, atol=1e-1)
         assert np.abs(expected - padded.reshape(expected.shape)).max() > 1
 
 
-def test_what_was_foretold_is_attended_to_in_later_steps() -> None:
-    predictor, motion = small(20), going_on(3, 20, 8, seed=4).tensor()
-    longer = torch.cat([motion, going_on(3, 4, 8, seed=9).tensor()], dim=1)
+def test_later_steps_attend_to_earlier_predictions() -> None:
+    predictor, motion = small(20), windows_with_future(3, 20, 8, seed=4).tensor()
+    longer = torch.cat([motion, windows_with_future(3, 4, 8, seed=9).tensor()], dim=1)
     found = attended(predictor, longer)
     weight, pieces = attention(predictor, longer[0].double().numpy().reshape(24, 54), KERNEL, STEP)
     assert len(weight) == 24 - KERNEL - STEP + 1
@@ -184,20 +184,18 @@ def test_what_was_foretold_is_attended_to_in_later_steps() -> None:
     ("frames", "settings"),
     [(8, {}), (20, {"past": 8}), (20, {"kernel": 17}), (20, {"kernel": 13, "step": 8})],
 )
-def test_a_past_without_anything_to_attend_to_is_refused(
-    frames: int, settings: dict[str, int]
-) -> None:
-    with pytest.raises(ValueError, match="a longer past or a smaller step"):
+def test_a_past_shorter_than_one_piece_is_an_error(frames: int, settings: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="use a longer past or a smaller step"):
         small(frames, **settings)
 
 
 def test_a_past_of_one_piece_is_enough() -> None:
-    predictor, motion = small(9), going_on(3, 9, 8, seed=4).tensor()
+    predictor, motion = small(9), windows_with_future(3, 9, 8, seed=4).tensor()
     assert np.array_equal(attended(predictor, motion), motion.double().numpy().reshape(3, 9, 54))
 
 
 @pytest.mark.parametrize(("step", "size"), [(25, 3_424_942), (10, 3_409_552)])
-def test_its_size_is_what_its_layers_add_up_to(step: int, size: int) -> None:
+def test_parameter_count(step: int, size: int) -> None:
     nodes, width, layers = 66, 256, 2 * 12
     features = 2 * (10 + step)
 
@@ -211,9 +209,9 @@ def test_its_size_is_what_its_layers_add_up_to(step: int, size: int) -> None:
         + norm
         + layers * (convolution(width, width) + norm)
         + convolution(width, features)
-        + features  # the last one's bias: a normalisation would take those of the others away
+        + features  # bias of the last layer; the others are batch-normalised
     )
     predictor = HisRepItself(H36M, HisRepItself.Settings(step=step))
     assert predictor.parameter_count() == 2 * over_time + network == size
-    # Printed in the comparison of siMLPe; the released network has these layers all the same.
+    # The published count is from the comparison in siMLPe's paper.
     assert predictor.published_parameters == pytest.approx(size, rel=0.06)

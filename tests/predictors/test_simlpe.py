@@ -1,4 +1,4 @@
-"""siMLPe against its equations in numpy, how it starts, and its loss."""
+"""siMLPe compared with its equations in numpy; its initial state and its loss."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bench.fitting.learner import Learner
 from predictors.simlpe import SiMLPe
-from tests.predictors.helpers import H36M, SMALL, build, going_on, weights_of
+from tests.predictors.helpers import H36M, SMALL, build, weights_of, windows_with_future
 
 
 def in_layers(predictor: SiMLPe, window: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -31,61 +31,63 @@ def in_layers(predictor: SiMLPe, window: NDArray[np.float64]) -> NDArray[np.floa
 
 @pytest.mark.parametrize(("past", "step"), [(20, 12), (20, 5), (13, 12), (13, 13)])
 def test_it_is_linear_layers_on_the_dct_with_layer_normalisation(past: int, step: int) -> None:
-    windows = going_on(3, 20, 13)
+    windows = windows_with_future(3, 20, 13)
     predictor = build("simlpe", windows, **SMALL["simlpe"], past=past, step=step)
     with torch.no_grad():
-        told = predictor.extrapolate(windows.tensor())
-    assert told.shape == (3, step, 18, 3)
+        predicted = predictor.extrapolate(windows.tensor())
+    assert predicted.shape == (3, step, 18, 3)
     for number, window in enumerate(windows.motion.astype(np.float64).reshape(3, 20, 54)):
         expected = in_layers(predictor, window)
-        np.testing.assert_allclose(told[number].reshape(step, 54), expected, rtol=1e-4, atol=0.1)
+        np.testing.assert_allclose(
+            predicted[number].reshape(step, 54), expected, rtol=1e-4, atol=0.1
+        )
         assert np.abs(expected - window[-1]).max() > 10
 
 
 @pytest.mark.parametrize("step", [None, 10])
-def test_at_its_start_it_foretells_a_body_that_stops(step: int | None) -> None:
-    windows = going_on(4, 50, 25)
+def test_before_a_fit_it_repeats_the_last_frame(step: int | None) -> None:
+    windows = windows_with_future(4, 50, 25)
     predictor = SiMLPe(windows.spec, SiMLPe.Settings(step=step)).eval()
     Learner.fit(predictor, windows, windows)
-    told = predictor.predict(windows.tensor())
-    expected = windows.tensor()[:, -1:].expand_as(told)
-    torch.testing.assert_close(told, expected, rtol=0, atol=0.01)
+    predicted = predictor.predict(windows.tensor())
+    expected = windows.tensor()[:, -1:].expand_as(predicted)
+    torch.testing.assert_close(predicted, expected, rtol=0, atol=0.01)
 
 
-def test_its_loss_is_of_positions_and_of_velocities() -> None:
-    windows = going_on(3, 20, 6)
+def test_its_loss_is_the_error_of_positions_plus_that_of_velocities() -> None:
+    windows = windows_with_future(3, 20, 6)
     predictor = build("simlpe", windows, **SMALL["simlpe"], step=4).train()
     motion = windows.with_future().tensor()
-    told = np.stack(
+    predicted = np.stack(
         [in_layers(predictor, w) for w in motion[:, :20].double().reshape(3, 20, 54).numpy()]
     )
     truth = motion[:, 20:24].double().numpy().reshape(3, 4, 18, 3)
-    told = told.reshape(truth.shape)
+    predicted = predicted.reshape(truth.shape)
     positions, velocities = [], []
     for window in range(3):
         for joint in range(18):
-            a, b = told[window, :, joint], truth[window, :, joint]
+            a, b = predicted[window, :, joint], truth[window, :, joint]
             positions += [np.linalg.norm(a[t] - b[t]) for t in range(4)]
             velocities += [np.linalg.norm((a[t + 1] - a[t]) - (b[t + 1] - b[t])) for t in range(3)]
     expected = np.mean(positions) + np.mean(velocities)
     assert float(predictor.losses(motion)["loss"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
-def test_one_frame_has_no_velocity_to_err_in() -> None:
-    windows = going_on(3, 20, 6)
+def test_one_frame_has_no_velocity_error() -> None:
+    windows = windows_with_future(3, 20, 6)
     predictor = build("simlpe", windows, **SMALL["simlpe"], step=1)
-    told, truth = torch.zeros(2, 1, 18, 3), torch.full((2, 1, 18, 3), 2.0)
-    assert float(predictor.error(told, truth)) == pytest.approx(np.sqrt(12))
+    predicted, truth = torch.zeros(2, 1, 18, 3), torch.full((2, 1, 18, 3), 2.0)
+    assert float(predictor.error(predicted, truth)) == pytest.approx(np.sqrt(12))
 
 
 @pytest.mark.parametrize("settings", [{"past": 10}, {"step": 21, "past": 20}])
-def test_it_cannot_foretell_more_than_its_past_at_a_time(settings: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="at most its past"):
+def test_a_step_longer_than_the_past_is_an_error(settings: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"step: 2\d frames requested, at most past"):
         SiMLPe(H36M, SiMLPe.Settings(**settings))
     assert SiMLPe(H36M, SiMLPe.Settings(past=25, blocks=1)).step == 25
 
 
-def test_its_size_is_what_its_layers_add_up_to() -> None:
+def test_parameter_count() -> None:
     nodes, frames, blocks = 66, 50, 48
     over_frames, norm = frames * frames + frames, 2 * nodes
     size = 2 * (nodes * nodes + nodes) + blocks * (over_frames + norm)
