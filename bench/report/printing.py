@@ -42,7 +42,8 @@ def print_summary(found: Results, console: Console) -> None:
     """Print the best imputers by mechanism, detection, predictors, and controls that look good."""
     whole = summary.by_mechanism(found.imputation, found.protocol)
     if not whole.empty:
-        title = f"Change of MSE against mean imputation, geometric mean over levels - {found.basis}"
+        what = "mean imputation" if summary.REFERENCE in set(whole["model"]) else "the best imputer"
+        title = f"Change of MSE against {what}, geometric mean over levels - {found.basis}"
         print_text(summary.winners(whole, found.protocol), title, console)
     for line in (_detection(found), _forecasting(found)):
         if line:
@@ -107,11 +108,10 @@ def _print_verdicts(found: Results, console: Console) -> None:
             ours = f" (ours: {claim.ours})" if claim.ours else ""
             line = f"{claim.statement}: {claim.verdict}{ours}"
             console.print(line, soft_wrap=True, markup=False, highlight=False)
-    untested = ", ".join(
-        claim.statement.split(" ")[0] for claim in judged if claim.verdict == "not tested"
-    )
+    untested = [claim.claim for claim in judged if claim.verdict == "not tested"]
     if untested:
-        console.print(f"claims not tested by this run: {untested}", soft_wrap=True, markup=False)
+        letters = ", ".join(f"({letter})" for letter in dict.fromkeys(untested))
+        console.print(f"claims that this run does not test: {letters}", markup=False)
 
 
 def print_text(text: pd.DataFrame, title: str, console: Console) -> None:

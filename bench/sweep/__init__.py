@@ -1,6 +1,6 @@
-"""From a protocol to finished fits and cells in the store, on Ray or in this process.
+"""Computes the fits and cells of a protocol into the store, on Ray or in this process.
 
-In: the plan of jobs and their cache keys, the worker that does them, what a cell computes, the
+In: the plan of jobs and their cache keys, the worker that runs them, what a cell computes, the
 store, statuses, executors, the cluster. Never in: statistics over cells, or anything printed but
 progress.
 """
@@ -15,6 +15,7 @@ __all__ = [
     "jobs",
     "machines",
     "plan",
+    "progress",
     "status",
     "store",
     "times",

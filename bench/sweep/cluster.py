@@ -1,7 +1,7 @@
-"""The Ray that a sweep runs on: one of this machine's own, or a cluster of machines.
+"""Starts a local Ray, or connects to a Ray cluster.
 
-Before any job runs, each machine of a cluster is asked what it would run: with other code or other
-packages than the driver's it would compute other values under the same keys.
+Before any job runs, the code and packages of each machine of a cluster are compared with those of
+the driver: others could compute other values under the same cache keys.
 """
 
 import logging
@@ -20,9 +20,10 @@ from rich.console import Console
 from bench.core.code_versions import ROOT
 from bench.core.errors import InputError
 from bench.protocol.schema import Resources, Share
-from bench.sweep.machines import differs, facts
+from bench.sweep.machines import difference, facts
 
 ANSWER_SECONDS = 120
+"""Timeout for the facts of a machine."""
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -33,7 +34,7 @@ SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""What Ray is told in variables of the environment where the user tells it nothing else."""
+"""Environment variables for Ray, unless the user has set them."""
 
 
 @contextmanager
@@ -44,11 +45,18 @@ def joined(
     plugins: Sequence[Path],
     console: Console,
 ) -> Iterator[None]:
-    """Start a local Ray, or join the cluster at ``address``; leave it when the block ends.
+    """Start a local Ray, or join the cluster at ``address``; disconnect when the block ends.
+
+    Args:
+        address: of the cluster, as ``ray.init`` takes it; None to start a local Ray.
+        resources: of the trials that it must be able to run.
+        store: folder of the store, which all machines must share.
+        plugins: plugin files, which all machines must have.
+        console: where to print the number of CPUs, GPUs and machines.
 
     Raises:
-        InputError: there is no such Ray; none of its machines can ever hold a trial; or one of
-            them has other code or packages than this process, or does not see the store.
+        InputError: Ray cannot be started or reached; no machine has the resources of a trial; or
+            one has other code, packages or plugins than this process, or does not see the store.
     """
     with _started(address, console):
         _check_share(resources.fit, "fit")
@@ -60,8 +68,8 @@ def joined(
 
 @contextmanager
 def _started(address: str | None, console: Console) -> Iterator[None]:
-    # Ray has its workers look for modules where it was started, before all else: not among a
-    # stranger's files.
+    # Ray's workers import from the folder that it was started in first, so start it in an empty
+    # folder and not among a user's files.
     with tempfile.TemporaryDirectory() as empty:
         with chdir(empty):
             _start(address, console)
@@ -85,32 +93,38 @@ def _start(address: str | None, console: Console) -> None:
     project = str(ROOT)
     try:
         if address:
-            # What a machine of a cluster says itself of where the project lies comes first there.
+            # A machine's own PYTHONPATH has priority over the path of the project on this one.
             paths = os.pathsep.join(("${PYTHONPATH}", project))
             variables = {"PYTHONPATH": paths, "RAY_CHDIR_TO_TRIAL_DIR": "0"}
             environment = {"env_vars": variables}
-            ray.init(address=address, logging_level=logging.ERROR, runtime_env=environment)
+            ray.init(
+                address=address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                runtime_env=environment,
+            )
         else:
-            # Told by a runtime environment, those that Ray starts at once could not be workers.
+            # With a runtime environment, the workers that Ray starts in advance could not be used.
             with _path(project):
                 ray.init(
                     address="local",
                     num_cpus=available_cpus(),
                     include_dashboard=False,
                     logging_level=logging.ERROR,
+                    log_to_driver=False,
                 )
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = address or "this machine"
-        hint = "; if that cluster asks for a token, set RAY_AUTH_MODE=token" if address else ""
+        hint = "; if that cluster requires a token, set RAY_AUTH_MODE=token" if address else ""
         raise InputError(f"no Ray at {where}: {' '.join(str(error).split())}{hint}") from None
-    have = ray.cluster_resources()
+    total = ray.cluster_resources()
     machines = f", {len(_machines())} machines" if address else ""
-    console.print(f"Ray: {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs{machines}")
+    console.print(f"Ray: {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs{machines}")
 
 
 @contextmanager
 def _path(first: str) -> Iterator[None]:
-    """Let processes that are started in the block look for modules in a folder first."""
+    """Prepend a folder to ``PYTHONPATH`` for processes that are started in the block."""
     own = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (first, own)))
     try:
@@ -123,12 +137,15 @@ def _path(first: str) -> Iterator[None]:
 
 
 def check_address(address: str) -> None:
-    """Raise InputError for what is no address, and where nothing answers: Ray takes minutes to."""
+    """Raise InputError if an address is invalid or nothing listens there.
+
+    Ray itself takes minutes to report that.
+    """
     if address == "auto":
         return
     found = re.fullmatch(r"(?:ray://)?([^\s/:]+|\[[0-9a-fA-F:]+\]):([0-9]{1,5})", address)
     if not found or int(found[2]) >= 2**16:
-        raise InputError(f"--address {address}: give auto or HOST:PORT, as 10.0.0.1:6379")
+        raise InputError(f"--address {address}: give auto or HOST:PORT, such as 10.0.0.1:6379")
     host, port = found[1].strip("[]"), found[2]
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -139,14 +156,14 @@ def check_address(address: str) -> None:
 
 
 def _machines() -> list[dict[str, Any]]:
-    """Return what Ray says of its machines that can run something."""
+    """Return Ray's descriptions of its machines that are alive and have CPUs."""
     import ray
 
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0)]
 
 
 def _check_share(share: Share, what: str) -> None:
-    """Raise InputError if no machine of the running Ray could ever hold one trial."""
+    """Raise InputError if no machine of the running Ray has the resources of one trial."""
     if not any(
         machine["Resources"]["CPU"] >= share.cpus
         and machine["Resources"].get("GPU", 0) >= share.gpus
@@ -154,43 +171,44 @@ def _check_share(share: Share, what: str) -> None:
     ):
         raise InputError(
             f"resources.{what}: no machine of this Ray has {share.cpus:g} CPUs and "
-            f"{share.gpus:g} GPUs free for one trial; ask for less"
+            f"{share.gpus:g} GPUs for one trial; lower the request"
         )
 
 
 def _check_machines(store: Path, plugins: Sequence[Path]) -> None:
-    """Raise InputError if a machine of the cluster would not compute what this process does."""
+    """Raise InputError if a machine of the cluster could compute other values than this process."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     note = store.resolve() / f".seen-{secrets.token_hex(4)}"
-    asked = ([str(path.resolve()) for path in plugins], str(note))
+    arguments = ([str(path.resolve()) for path in plugins], str(note))
     note.parent.mkdir(parents=True, exist_ok=True)
     try:
         note.write_text(secrets.token_hex(8))
-        ask = ray.remote(num_cpus=0, max_retries=0)(facts)
+        remote_facts = ray.remote(num_cpus=0, max_retries=0)(facts)
         answers = {}
         for machine in _machines():
             place = NodeAffinitySchedulingStrategy(machine["NodeID"], soft=False)
             name = f"{machine['NodeManagerHostname']} ({machine['NodeManagerAddress']})"
-            answers[name, machine["NodeID"]] = ask.options(scheduling_strategy=place).remote(*asked)
-        here = facts(*asked)
+            on_machine = remote_facts.options(scheduling_strategy=place)
+            answers[name, machine["NodeID"]] = on_machine.remote(*arguments)
+        here = facts(*arguments)
         for (name, identity), answer in answers.items():
             try:
                 there = ray.get(answer, timeout=ANSWER_SECONDS)
             except Exception as error:
                 if identity not in {machine["NodeID"] for machine in _machines()}:
-                    continue  # it was lost meanwhile, and runs nothing
+                    continue  # the machine was lost meanwhile, so no job runs on it
                 reason = str(error).strip().splitlines()[-1]
                 raise InputError(
                     f"machine {name} cannot run this project ({reason}); install it there as here"
                 ) from None
-            if problem := differs(here, there):
+            if problem := difference(here, there):
                 raise InputError(f"machine {name} {problem}")
     finally:
         note.unlink(missing_ok=True)
 
 
 def available_cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

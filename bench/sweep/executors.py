@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, groupby
@@ -24,14 +24,13 @@ from types import FrameType
 from typing import Any, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
 from bench.core.errors import WriteError
 from bench.core.files import temporary_prefix, writing
 from bench.fitting.training import Progress
 from bench.protocol.schema import Protocol
 from bench.sweep.jobs import Cell, Fit, job_from_dict, job_to_dict
+from bench.sweep.progress import ProgressDisplay
 from bench.sweep.worker import WORKER_DEATHS, Trial, Worker
 from bench.sweep.workspace import Stopped, Workspace
 from models.base import GenerativeImputer
@@ -41,8 +40,6 @@ FORECASTS = 16
 """Forecasts take so many times less than other cells, and as many more share a trial."""
 AT_ONCE = 200
 """Trials that Ray may have at once, at least: more workers than CPUs may share these."""
-JOBS = "fits and cells"
-LINE_SECONDS = 15.0
 SECOND = 1.0
 
 
@@ -97,7 +94,7 @@ def run(
     stop = workspace.store.folder / f"{temporary_prefix('.stop-')}{secrets.token_hex(4)}"
     worker = executor == "ray" or bool(limited)
     placed = replace(workspace, stop=str(stop), worker=worker)
-    with _stoppable(stop), _Display(len(_jobs(trials)), console) as display:
+    with _stoppable(stop), ProgressDisplay(len(_jobs(trials)), console) as display:
         while left := _left(placed, trials):
             before = placed.statuses_of(_jobs(left))
             if executor == "ray":
@@ -135,7 +132,7 @@ def _alike(trials: Iterable[Trial]) -> Iterator[Trial]:
         yield replace(same[0], jobs=_jobs(same))
 
 
-def _here(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> str:
+def _here(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisplay) -> str:
     """Run trials in this process."""
     with suppress(Stopped):
         for trial in _alike(trials):
@@ -144,7 +141,7 @@ def _here(workspace: Workspace, trials: Sequence[Trial], display: "_Display") ->
     return ""
 
 
-def _in_a_process(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> str:
+def _in_a_process(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisplay) -> str:
     """Run trials in a process of their own, which limits may end; return how it ended."""
     context = _processes()
     receiver, sender = context.Pipe(duplex=False)
@@ -180,7 +177,7 @@ def _as_child(workspace: Workspace, trials: Sequence[Trial], sender: Connection)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for trial in _alike(trials):
-            for _ in Worker(workspace, _Lines(print)).run(trial):
+            for _ in Worker(workspace, workspace.keep_progress).run(trial):
                 pass
     except Stopped:
         pass
@@ -195,7 +192,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> str:
+def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisplay) -> str:
     """Run trials on Ray; return why some did not end well, if Ray knows."""
     import ray
     from ray import tune
@@ -204,7 +201,7 @@ def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: "_Display") 
 
     def trial(config: dict[str, Any], all_trials: Sequence[Trial]) -> dict[str, Any]:
         try:
-            for _ in Worker(workspace, _Lines(print)).run(all_trials[config["trial"]]):
+            for _ in Worker(workspace, workspace.keep_progress).run(all_trials[config["trial"]]):
                 pass
         except Stopped:
             pass
@@ -253,82 +250,6 @@ def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: "_Display") 
     return errors[0] if errors else ""
 
 
-def describe(progress: Progress) -> str:
-    """Return a fit's progress in one line: losses, KL by level, speed, time left."""
-    losses = progress.losses
-    parts = [f"loss {losses['loss']:.0f}", f"valid {losses['valid_loss']:.0f}"]
-    levels = [f"{value:.1f}" for name, value in losses.items() if name.startswith("kl_z")]
-    if levels:
-        parts.append(f"KL {'/'.join(levels)}")
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    parts.append(f"{progress.windows_per_second:.0f} windows/s")
-    parts.append(f"{minutes}:{seconds:02d} left")
-    return ", ".join(parts)
-
-
-class _Lines:
-    """Says how fits stand in plain lines, now and then: where there is no terminal."""
-
-    def __init__(self, write: Callable[[str], None]) -> None:
-        self.write = write
-        self.last = -LINE_SECONDS
-
-    def __call__(self, name: str, progress: Progress) -> None:
-        line = f"{name}: epoch {progress.epoch}/{progress.epochs}, {describe(progress)}"
-        self.say(line, always=progress.epoch == progress.epochs)
-
-    def say(self, line: str, always: bool = False) -> None:
-        if always or time.monotonic() - self.last >= LINE_SECONDS:
-            self.last = time.monotonic()
-            self.write(line)
-
-
-class _Display:
-    """Shows how far a sweep is: bars on a terminal, else a line now and then."""
-
-    def __init__(self, total: int, console: Console) -> None:
-        self.total = total
-        self.terminal = console.is_terminal
-        self.lines = _Lines(lambda line: console.print(line, markup=False, soft_wrap=True))
-        self.bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not self.terminal,
-        )
-        self.all = self.bars.add_task(JOBS, total=total, note="")
-        self.ended = 0
-        self.fits: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_Display":
-        self.bars.start()
-        self.begun = time.monotonic()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bars.stop()
-
-    def count(self, more: int) -> None:
-        """Show that more jobs have ended."""
-        self.ended += more
-        self.bars.update(self.all, completed=self.ended)
-        if not self.terminal:
-            seconds = time.monotonic() - self.begun
-            self.lines.say(f"{JOBS}: {self.ended}/{self.total} after {seconds:.0f} s")
-
-    def fit(self, name: str, progress: Progress) -> None:
-        """Show how a fit stands."""
-        if not self.terminal:
-            self.lines(name, progress)
-            return
-        if name not in self.fits:
-            self.fits[name] = self.bars.add_task(name, total=progress.epochs, note="")
-        self.bars.update(self.fits[name], completed=progress.epoch, note=describe(progress))
-
-
 @contextmanager
 def _stoppable(stop: Path) -> Iterator[None]:
     """Make the first Ctrl-C leave the file ``stop``, and only the second one an interruption.
@@ -358,12 +279,18 @@ def _stoppable(stop: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _counting(workspace: Workspace, trials: Sequence[Trial], display: "_Display") -> Iterator[None]:
+def _counting(
+    workspace: Workspace, trials: Sequence[Trial], display: ProgressDisplay
+) -> Iterator[None]:
     """Show how many jobs have ended in other processes while the block runs, and at its end."""
     waiting = {job["key"]: job_from_dict(job) for job in _jobs(trials)}
+    fits = {key: job for key, job in waiting.items() if isinstance(job, Fit)}
     over = threading.Event()
 
     def count() -> None:
+        for key in [key for key in fits if key in waiting]:
+            if progress := workspace.store.statuses.read_progress(key):
+                display.fit(fits[key], Progress(**progress))
         ended = [key for key, job in waiting.items() if workspace.ended(job)]
         for key in ended:
             del waiting[key]
