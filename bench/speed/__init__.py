@@ -1,5 +1,5 @@
-"""How fast the program is: against published code, against the machine, against itself.
+"""Speed benchmarks: comparisons with published code and with the machine's GEMM rate.
 
-``python -m bench speed`` prints it. Every figure is a ratio of two times that were measured in
-turns in one process, or of two amounts of memory that were measured in the same way.
+``python -m bench speed`` prints them. Every figure is a ratio of two times measured alternately in
+one process, or of two amounts of memory measured in the same way.
 """

@@ -1,4 +1,4 @@
-"""How the cost of HG-VAE grows with each size of the work: points, exponents and a figure."""
+"""Scaling of the cost of HG-VAE with each size of its input: points, exponents, a figure."""
 
 import statistics
 from collections.abc import Callable
@@ -26,7 +26,7 @@ SIZES: dict[str, tuple[int, ...]] = {
     "levels": (1, 2, 3, 4),
     "MAP windows": (25, 50, 100, 200),
 }
-"""What grows, and its sizes. All but the last are of a train step."""
+"""Sizes varied one at a time. The last is of a MAP ascent, the others of a train step."""
 BATCH = 50
 STEPS = 3
 MEASURES = {"seconds": "time", "gb": "memory", "gflop": "FLOP"}
@@ -34,14 +34,14 @@ MEASURES = {"seconds": "time", "gb": "memory", "gflop": "FLOP"}
 
 @dataclass(frozen=True)
 class Point:
-    """What one size costs.
+    """The cost at one size.
 
     Attributes:
-        grows: which size is not the paper's.
+        grows: the size that is varied, a key of ``SIZES``; the others are the paper's.
         size: its value.
-        seconds: the median of some times.
-        gb: peak memory beyond what lay there before, 10^9 bytes.
-        gflop: of matrix products, 10^9.
+        seconds: the median time over the rounds.
+        gb: peak increase of resident memory, 10^9 bytes.
+        gflop: floating-point operations of matrix products, 10^9.
     """
 
     grows: str
@@ -52,7 +52,7 @@ class Point:
 
 
 def measure(setup: Setup) -> pd.DataFrame:
-    """Return a row for each ``Point``, each measured in a process of its own, memory kept."""
+    """Return a row per ``Point``, each measured in its own process, with the tuned allocator."""
     setup = replace(setup, malloc="tuned")
     points = []
     for grows, sizes in SIZES.items():
@@ -63,7 +63,10 @@ def measure(setup: Setup) -> pd.DataFrame:
 
 
 def exponents(points: pd.DataFrame) -> pd.DataFrame:
-    """Return by which power of a size each cost grows: least squares on logarithms."""
+    """Return the exponent with which each cost grows with each size.
+
+    Least squares on logarithms; columns ``grows`` and those of ``MEASURES``.
+    """
     rows = []
     for grows, some in points.groupby("grows", sort=False):
         logs = np.log(some[["size", *MEASURES]].astype(float))
@@ -73,16 +76,16 @@ def exponents(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(points: pd.DataFrame, folder: Path) -> Path:
-    """Write the figure ``growth`` and return its PNG: cost by size, beside the smallest's."""
+    """Draw cost relative to that of the smallest size; return the path of ``growth.png``."""
     import matplotlib.pyplot as plt
 
     powers = exponents(points).set_index("grows").to_dict("index")
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, layout="constrained")
     for axis, name in zip(axes, ("seconds", "gb"), strict=True):
         for grows, some in points.groupby("grows", sort=False):
-            told = f"{grows}, power {powers[str(grows)][name]:.2f}"
+            label = f"{grows}, power {powers[str(grows)][name]:.2f}"
             first = some.iloc[0]
-            axis.plot(some["size"] / first["size"], some[name] / first[name], "o-", label=told)
+            axis.plot(some["size"] / first["size"], some[name] / first[name], "o-", label=label)
         axis.set(xlabel="size, times the smallest", title=MEASURES[name])
         axis.set_xscale("log", base=2)
         axis.set_yscale("log", base=2)
@@ -94,7 +97,7 @@ def draw(points: pd.DataFrame, folder: Path) -> Path:
 
 
 def measure_point(setup: Setup, grows: str, size: int) -> Point:
-    """Return what one size costs."""
+    """Return the cost at one size; run it in a process of its own, for its peak memory."""
     work = _work(grows, size)
     gb = peak_memory(lambda: (work(), work()))
     taken = statistics.median(seconds(work) for _ in range(setup.rounds))
@@ -102,7 +105,7 @@ def measure_point(setup: Setup, grows: str, size: int) -> Point:
 
 
 def _work(grows: str, size: int) -> Callable[[], object]:
-    """Return a train step, or a MAP ascent, that is the paper's but for one size."""
+    """Return a train step or a MAP ascent at the paper's sizes, except for one."""
     spec, settings = PAPER_SPEC, HGVAE.Settings()
     if grows == "frames":
         spec = replace(spec, frames=size)
@@ -117,5 +120,5 @@ def _work(grows: str, size: int) -> Callable[[], object]:
 
 
 def _windows(count: int, spec: MotionSpec) -> Tensor:
-    # What is in them costs nothing.
+    # The cost does not depend on the values.
     return 100 * torch.randn(count, spec.frames, len(spec.skeleton), 3)

@@ -1,4 +1,4 @@
-"""The paper-size HG-VAE: a train step, MAP, and the memory of a step."""
+"""The paper-size HG-VAE: times of a train step, MAP and an epoch; peak memory of a step."""
 
 import functools
 from collections.abc import Callable
@@ -13,46 +13,52 @@ from bench.protocol.listing import PAPER_SPEC
 from bench.speed.measure import (
     Result,
     Setup,
-    against_gemm,
+    compare_with_gemm,
     in_child,
     in_turns,
     peak_memory,
     progress,
     seconds,
 )
-from bench.speed.published import PublishedHGVAE, given_noise
-from bench.speed.work import hide, of_windows, relative, train_step, windows
+from bench.speed.published import PublishedHGVAE, fixed_noise
+from bench.speed.work import batch_gflop, hide, relative, train_step, windows
 from models.hgvae import HGVAE
 from models.inference.map import Map
 
 WINDOWS = 800
 STEPS = 10
-AGREE = 100
-"""Windows to see with that both networks agree."""
+CHECKED = 100
+"""Windows on which the agreement of both networks is checked."""
 MAP_ROUNDS = 2
 EPOCH = 2
-"""Batches of an epoch."""
+"""Batches per epoch."""
 VALID = 0.1
-"""Validation windows for each train window."""
+"""Validation windows per train window."""
 RATES = (1.0, 3.0, 10.0, 30.0)
-"""Steps of Adam, mm, among which the fastest way to a posterior is looked for."""
+"""Step sizes of Adam, mm, that are tried to reach a posterior in the fewest steps."""
 PUBLISHED = "published"
 
 
 def ascent(model: HGVAE, motion: Tensor, inference: Map) -> Callable[[], Tensor]:
-    """Return what completes a batch from the mean."""
+    """Return a function that hides entries of a batch and completes them from the train mean.
+
+    Args:
+        model: the network.
+        motion: ``(window, frame, joint, 3)``, mm.
+        inference: MAP with its steps.
+    """
     occluded = hide(motion)
     filled = torch.where(occluded, model.mean, motion)
     return lambda: inference.complete(model, filled, occluded)
 
 
 def train_alone(setup: Setup) -> list[Result]:
-    """Time a train step of the network as the paper states it, beside the machine's GEMM."""
+    """Time a train step of the paper's network, compared with the machine's GEMM rate."""
     return [_alone("train", f"train step, {WINDOWS} windows", train_step, setup, setup.rounds)]
 
 
 def map_alone(setup: Setup) -> list[Result]:
-    """Time MAP with the network as the paper states it, beside the machine's GEMM."""
+    """Time MAP with the paper's network, compared with the machine's GEMM rate."""
     work = functools.partial(ascent, inference=Map(steps=STEPS))
     rounds = min(setup.rounds, MAP_ROUNDS)
     return [_alone("map", f"MAP, {WINDOWS} windows, {STEPS} steps", work, setup, rounds)]
@@ -67,28 +73,28 @@ def _alone(
 ) -> Result:
     model = HGVAE(PAPER_SPEC)
     motion = windows(WINDOWS)
-    count = of_windows(functools.partial(work, model), motion)
+    count = batch_gflop(functools.partial(work, model), motion)
     (ours,), rates = in_turns(rounds, f"HG-VAE {what}", work(model, motion))
-    return against_gemm(row, f"HG-VAE {what}", ours, count, rates, setup.malloc)
+    return compare_with_gemm(row, f"HG-VAE {what}", ours, count, rates, setup.malloc)
 
 
 def _pair(setup: Setup, z3: bool = True) -> tuple[HGVAE, PublishedHGVAE]:
-    """Return our network with the published settings, and the published one."""
+    """Return our network with the published settings and weights, and the published one."""
     ours = HGVAE(PAPER_SPEC, HGVAE.Settings(**HGVAE.presets["published_code"]))
     theirs = PublishedHGVAE(setup.against["hgvae"])
     if not z3:
         theirs.mute_z3()
-    theirs.give(ours)
+    theirs.copy_weights_to(ours)
     return ours, theirs
 
 
 def train_published(setup: Setup) -> list[Result]:
-    """Time a train step of our network beside one of the published network, one function both."""
+    """Time a train step of our network and of the published one, with equal weights."""
     ours, theirs = _pair(setup)
     motion = windows(WINDOWS)
-    agreement = losses_agree(ours, theirs, motion[:AGREE])
+    agreement = losses_agree(ours, theirs, motion[:CHECKED])
     step = functools.partial(train_step, ours)
-    counts = of_windows(step, motion), of_windows(_bound(theirs.train_step), motion)
+    counts = batch_gflop(step, motion), batch_gflop(_curried(theirs.train_step), motion)
     what = f"HG-VAE train step, {WINDOWS} windows"
     (mine, other), rates = in_turns(
         setup.rounds, what, step(motion), lambda: theirs.train_step(motion)
@@ -97,25 +103,25 @@ def train_published(setup: Setup) -> list[Result]:
     wanted = 2.5 if setup.malloc == "default" else 1.5
     return [
         Result("train", what, mine, PUBLISHED, other, wanted, "s", *counts, setup.malloc, note),
-        against_gemm("train", f"{what}, as published", mine, counts[0], rates, setup.malloc),
+        compare_with_gemm("train", f"{what}, as published", mine, counts[0], rates, setup.malloc),
     ]
 
 
 def map_published(setup: Setup) -> list[Result]:
-    """Time MAP with our network beside the published one, one function both."""
+    """Time MAP with our network and with the published one, with equal weights."""
     ours, theirs = _pair(setup, z3=False)
     motion = windows(WINDOWS)
-    agreement = posteriors_agree(ours, theirs, motion[:AGREE])
+    agreement = posteriors_agree(ours, theirs, motion[:CHECKED])
     inference = Map(steps=STEPS, accumulate=True)
     work = functools.partial(ascent, ours, inference=inference)
     reached: list[Tensor] = []
 
-    def published(some: Tensor) -> Callable[[], object]:
-        occluded = hide(some)
-        filled = torch.where(occluded, ours.mean, some)
+    def published(batch: Tensor) -> Callable[[], object]:
+        occluded = hide(batch)
+        filled = torch.where(occluded, ours.mean, batch)
         return lambda: reached.append(theirs.ascend(filled, occluded)[1])
 
-    counts = of_windows(work, motion), of_windows(published, motion)
+    counts = batch_gflop(work, motion), batch_gflop(published, motion)
     what = f"HG-VAE MAP, {WINDOWS} windows, {STEPS} steps"
     rounds = min(setup.rounds, MAP_ROUNDS)
     (mine, other), rates = in_turns(rounds, what, work(motion), published(motion))
@@ -132,22 +138,29 @@ def map_published(setup: Setup) -> list[Result]:
             setup.malloc,
             f"posteriors agree to {agreement:.0e}",
         ),
-        against_gemm("map", f"{what}, as published", mine, counts[0], rates, setup.malloc),
+        compare_with_gemm("map", f"{what}, as published", mine, counts[0], rates, setup.malloc),
     ]
-    return [*rows, _to_posterior(ours, motion, reached[-1], other, setup)]
+    return [*rows, _time_to_posterior(ours, motion, reached[-1], other, setup)]
 
 
-def _to_posterior(
+def _time_to_posterior(
     ours: HGVAE, motion: Tensor, goal: Tensor, other: tuple[float, ...], setup: Setup
 ) -> Result:
-    """Time the fewest steps that reach the mean of published log posteriors, ``(window,)``.
+    """Time the fewest MAP steps that reach the mean published log posterior.
 
-    Adam's step is chosen with some of the windows, then timed on all.
+    Step count and size are chosen on some of the windows, then timed on all.
+
+    Args:
+        ours: our network.
+        motion: ``(window, frame, joint, 3)``, mm.
+        goal: log posteriors that the published code reaches, ``(window,)``.
+        other: seconds that it takes, by round.
+        setup: how to measure.
     """
     candidates = [Map(steps=steps, rate=rate) for steps in range(1, STEPS + 1) for rate in RATES]
-    some = motion[:AGREE]
+    few = motion[:CHECKED]
     best = next(
-        (one for one in candidates if _reached(ours, some, one) >= goal[:AGREE].mean()),
+        (one for one in candidates if _reached(ours, few, one) >= goal[:CHECKED].mean()),
         candidates[-1],
     )
     while _reached(ours, motion, best) < goal.mean() and best.steps < 2 * STEPS:
@@ -166,15 +179,15 @@ def _reached(model: HGVAE, motion: Tensor, inference: Map) -> Tensor:
 
 @torch.no_grad()
 def _posterior(model: HGVAE, motion: Tensor) -> Tensor:
-    """Return the log posterior of z0 to z2, which are those that the published code sums."""
-    parts = [model.log_posterior(batch)[:, :-1] for batch in motion.split(AGREE)]
+    """Return the log posterior of z0 to z2, ``(window,)``; the published code leaves out z3."""
+    parts = [model.log_posterior(batch)[:, :-1] for batch in motion.split(CHECKED)]
     return torch.cat(parts).sum(dim=1)
 
 
 def losses_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> float:
     """Return the largest relative difference of loss, KL terms and gradient by the motion.
 
-    The noise is the same. A gradient's difference is that of norms.
+    Both networks get the same noise. See ``work.relative``.
     """
     generator = torch.Generator().manual_seed(0)
     noise = [
@@ -182,19 +195,21 @@ def losses_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> float:
         for nodes, features in ours.settings.latents
     ]
     mine, other = (motion.clone().requires_grad_() for _ in range(2))
-    with given_noise(noise):
+    with fixed_noise(noise):
         losses = ours.losses(mine, kl_weight=1.0)
     loss, rates = theirs.losses(other, noise)
-    (by_mine,) = torch.autograd.grad(losses["loss"], mine)
-    (by_other,) = torch.autograd.grad(loss, other)
+    (gradient,) = torch.autograd.grad(losses["loss"], mine)
+    (other_gradient,) = torch.autograd.grad(loss, other)
     levels = torch.stack([losses[f"kl_z{number}"] for number in range(len(noise))])
-    return max(relative(losses["loss"], loss), relative(levels, rates), relative(by_mine, by_other))
+    return max(
+        relative(losses["loss"], loss), relative(levels, rates), relative(gradient, other_gradient)
+    )
 
 
 def posteriors_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> float:
-    """Return the largest relative difference of windows' log posteriors after MAP.
+    """Return the largest relative difference of the windows' log posteriors after MAP.
 
-    The published code never evaluates its last step, so ours takes one step less here.
+    The published code never evaluates its last step, so ours takes one step fewer here.
     """
     occluded = hide(motion)
     filled = torch.where(occluded, ours.mean, motion)
@@ -204,9 +219,9 @@ def posteriors_agree(ours: HGVAE, theirs: PublishedHGVAE, motion: Tensor) -> flo
 
 
 def epoch(setup: Setup) -> list[Result]:
-    """Time an epoch of a fit beside its bare steps.
+    """Time an epoch of a fit, compared with its train steps alone.
 
-    An epoch also loads and shuffles windows, checks losses, validates and keeps the best weights.
+    An epoch also loads and shuffles windows, checks losses, validates and saves the best weights.
     """
     motion = windows(EPOCH * WINDOWS)
     valid = motion[: int(VALID * len(motion))]
@@ -228,7 +243,7 @@ def _split(motion: Tensor) -> Windows:
 
 
 def memory(setup: Setup) -> list[Result]:
-    """Measure the peak memory of a train step, each in a process of its own."""
+    """Measure the peak memory of a train step of each network, in processes of their own."""
     ours = in_child(_peak_ours, setup)
     other = in_child(_peak_published, setup)
     what = f"peak memory of a HG-VAE train step, {WINDOWS} windows"
@@ -247,9 +262,9 @@ def _peak_published(setup: Setup) -> float:
 
 
 def _twice(step: Callable[[], object]) -> Callable[[], object]:
-    """Return two steps: what the first leaves behind is there when the second is at its peak."""
+    """Return two steps in one: the peak then includes optimiser state and gradients."""
     return lambda: (step(), step())
 
 
-def _bound(step: Callable[[Tensor], object]) -> Callable[[Tensor], Callable[[], object]]:
+def _curried(step: Callable[[Tensor], object]) -> Callable[[Tensor], Callable[[], object]]:
     return lambda motion: lambda: step(motion)

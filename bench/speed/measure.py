@@ -1,4 +1,4 @@
-"""Seconds, floating-point operations and memory, measured so that they can be compared."""
+"""Comparable measurements of time, floating-point operations and memory."""
 
 import os
 import statistics
@@ -22,7 +22,7 @@ GEMM_TIMES = 6
 GEMM = "GEMM"
 
 _BIG = str(2**30)
-# glibc gives large blocks back to the system, and every new one then costs a page fault per page.
+# By default glibc returns large blocks to the system; each new one costs a page fault per page.
 MALLOC: dict[str, dict[str, str]] = {
     "default": {},
     "tuned": {
@@ -38,11 +38,11 @@ class Setup:
     """How to measure.
 
     Attributes:
-        rounds: how often each of two things is timed, in turns.
-        threads: of torch.
-        malloc: the allocator's settings that the process was started with.
-        against: checkouts of published code, by what they are.
-        device: where tensors lie.
+        rounds: how often each of two alternating computations is timed.
+        threads: number of torch's threads.
+        malloc: allocator settings of the process, a key of ``MALLOC``.
+        against: checkouts of published code, by their key in ``published.KINDS``.
+        device: device of the tensors, cpu or cuda.
     """
 
     rounds: int = 3
@@ -54,20 +54,20 @@ class Setup:
 
 @dataclass(frozen=True)
 class Result:
-    """One thing that was measured beside another.
+    """A measurement and the reference that it is compared with.
 
     Attributes:
-        row: what ``bench speed`` calls it.
-        what: was measured.
-        against: what it is held against; empty if nothing.
-        ours: of each round, in ``unit``.
-        other: of what it is held against, round by round.
-        wanted: the least ratio of ``other`` to ``ours``.
+        row: name of the row on the command line of ``bench speed``.
+        what: what was measured.
+        against: name of the reference; empty if there is none.
+        ours: measurement of each round, in ``unit``.
+        other: measurement of the reference in each round, in ``unit``.
+        wanted: target for the ratio of ``other`` to ``ours``; None if there is none.
         unit: s or GB.
-        gflop: of matrix products in what was measured.
-        other_gflop: of matrix products in what it is held against.
-        malloc: the allocator's settings.
-        note: what must be known to read it.
+        gflop: 10^9 floating-point operations of our matrix products.
+        other_gflop: those of the reference.
+        malloc: allocator settings, a key of ``MALLOC``.
+        note: a remark needed to read the row.
     """
 
     row: str
@@ -84,29 +84,29 @@ class Result:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """``other`` over ``ours``, round by round: the larger, the better is ours."""
+        """``other`` / ``ours`` of each round; larger is better."""
         return tuple(b / a for a, b in zip(self.ours, self.other, strict=False))
 
     @property
     def ratio(self) -> float | None:
-        """The median ratio; None where nothing is beside it."""
+        """The median ratio; None if there is no reference."""
         return statistics.median(self.ratios) if self.ratios else None
 
     @property
     def met(self) -> bool | None:
-        """Whether the wanted ratio is reached; None where none is stated."""
+        """Whether the ratio reaches ``wanted``; None if either is missing."""
         if self.ratio is None or self.wanted is None:
             return None
         return self.ratio >= self.wanted
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long ``work`` takes, until the device has done it."""
-    begun = time.perf_counter()
+    """Return the seconds that ``work`` takes, including pending work of a CUDA device."""
+    start = time.perf_counter()
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def in_turns(
@@ -115,16 +115,16 @@ def in_turns(
     *works: Callable[[], object],
     gemm: Callable[[], float] | None = None,
 ) -> tuple[list[tuple[float, ...]], list[float]]:
-    """Time things in turns, with the machine's GEMM rate about each round.
+    """Time functions alternately, with the machine's GEMM rate measured around each round.
 
     Args:
-        rounds: how often each.
-        what: is timed, for messages.
-        works: the things.
-        gemm: measures that rate, FLOP/s; None: of float32 by torch's threads.
+        rounds: how often each is timed.
+        what: description for progress messages.
+        works: the functions.
+        gemm: measures the GEMM rate, FLOP/s; None: that of float32 on the CPU.
 
     Returns:
-        The seconds of each thing, by round; and the GEMM rate of each round, FLOP/s.
+        The seconds of each function, by round; and the GEMM rate of each round, FLOP/s.
     """
     times: list[list[float]] = [[] for _ in works]
     gemm = gemm or gemm_rate
@@ -135,15 +135,17 @@ def in_turns(
         after = gemm()
         rates.append((before + after) / 2)
         before = after
-        told = ", ".join(f"{one[-1]:.2f} s" for one in times)
-        progress(f"{what}, round {number + 1} of {rounds}: {told}")
+        latest = ", ".join(f"{one[-1]:.2f} s" for one in times)
+        progress(f"{what}, round {number + 1} of {rounds}: {latest}")
     return [tuple(one) for one in times], rates
 
 
 def gemm_rate(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """Return the rate of matrix products of a type, FLOP/s, the median of some.
+    """Return the rate of ``GEMM_SIZE`` square matrix products, FLOP/s, median of ``GEMM_TIMES``.
 
-    The device is that of torch's threads, or CUDA.
+    Args:
+        device: cpu (torch's threads) or cuda.
+        dtype: type of both factors.
     """
     left = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device).to(dtype)
     right = torch.randn(GEMM_SIZE, GEMM_SIZE, device=device).to(dtype)
@@ -152,14 +154,23 @@ def gemm_rate(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
     return 2 * GEMM_SIZE**3 / statistics.median(times)
 
 
-def against_gemm(
+def compare_with_gemm(
     row: str, what: str, ours: tuple[float, ...], gflop: float, rates: list[float], malloc: str
 ) -> Result:
-    """Return a result beside the time that the machine's GEMM rate would take for as many FLOPs."""
+    """Return a result compared with the time of as many FLOPs at the machine's GEMM rate.
+
+    Args:
+        row: name of the row.
+        what: what was measured.
+        ours: seconds of each round.
+        gflop: 10^9 floating-point operations of the matrix products.
+        rates: GEMM rate of each round, FLOP/s.
+        malloc: allocator settings, a key of ``MALLOC``.
+    """
     floor = tuple(gflop * 1e9 / rate for rate in rates)
-    told = f"{statistics.median(rates) / 1e9:.0f} GFLOP/s"
+    note = f"{statistics.median(rates) / 1e9:.0f} GFLOP/s"
     return Result(
-        row, what, ours, GEMM, floor, 0.85, gflop=gflop, other_gflop=gflop, malloc=malloc, note=told
+        row, what, ours, GEMM, floor, 0.85, gflop=gflop, other_gflop=gflop, malloc=malloc, note=note
     )
 
 
@@ -171,9 +182,9 @@ def gflop(work: Callable[[], object]) -> float:
 
 
 def peak_memory(work: Callable[[], object]) -> float:
-    """Return by how much ``work`` raises the memory of this process at most, GB (10^9 bytes).
+    """Return the peak increase of resident memory during ``work``, GB (10^9 bytes).
 
-    Measured from the system's own high-water mark, so in a process of its own; Linux only.
+    Reads the high-water mark of the process, so call it once per process; Linux only.
     """
     before = _memory("VmRSS")
     work()
@@ -181,21 +192,21 @@ def peak_memory(work: Callable[[], object]) -> float:
 
 
 def _memory(name: str) -> int:
-    # Not getrusage: its mark of a child process begins at its parent's.
+    # Not getrusage: the mark of a child process starts at that of its parent.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def in_child(work: Callable[..., T], setup: Setup, *arguments: object) -> T:
-    """Run ``work(setup, *arguments)`` in a fresh process with the allocator that is asked for."""
+    """Run ``work(setup, *arguments)`` in a new process with the allocator of ``setup``."""
     with (
         _environment(MALLOC[setup.malloc]),
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
     ):
-        return pool.submit(_begin, work, setup, *arguments).result()
+        return pool.submit(_start, work, setup, *arguments).result()
 
 
-def _begin(work: Callable[..., T], setup: Setup, *arguments: object) -> T:
+def _start(work: Callable[..., T], setup: Setup, *arguments: object) -> T:
     torch.set_num_threads(setup.threads)
     torch.manual_seed(0)
     return work(setup, *arguments)
@@ -203,19 +214,19 @@ def _begin(work: Callable[..., T], setup: Setup, *arguments: object) -> T:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    kept = {name: os.environ.get(name) for name in MALLOC["tuned"]}
-    for name in kept:
+    saved = {name: os.environ.get(name) for name in MALLOC["tuned"]}
+    for name in saved:
         os.environ.pop(name, None)
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in kept.items():
+        for name, value in saved.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 
 
 def progress(text: str) -> None:
-    """Say what goes on, beside the output."""
+    """Print a progress message to standard error."""
     print(text, file=sys.stderr, flush=True)

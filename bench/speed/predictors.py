@@ -1,8 +1,8 @@
-"""LTD and HisRepItself beside their published networks: a train step, and foretelling.
+"""LTD and HisRepItself compared with their published networks: a train step and prediction.
 
-Both networks get the same weights. The published ones run as they are, but on the CPU where they
-ask for CUDA; their train loops, which are scripts for one data set, are stated here in the same
-order: the network, its inverse DCT, the mean distance, its gradient clipped, and Adam.
+Both networks get the same weights. The published ones run unchanged, but on the CPU where they
+request CUDA. Their train loops are scripts for one data set, so the step is written here in the
+same order: network, inverse DCT, mean distance, gradient clipping, Adam.
 """
 
 import types
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench.protocol.listing import PAPER_SPEC
 from bench.speed.measure import Result, Setup, in_turns
 from bench.speed.published import modules
-from bench.speed.work import of_windows, relative, train_step, windows
+from bench.speed.work import batch_gflop, relative, train_step, windows
 from models.graph import Convolution
 from predictors.base import TrainedPredictor
 from predictors.gcn import Dropout, ResidualGCN
@@ -28,40 +28,46 @@ from predictors.ltd import LTD
 
 FUTURE = 25
 SPEC = replace(PAPER_SPEC, future=FUTURE)
-FORETOLD = 256
-"""Windows that are foretold at once."""
-AGREE = 64
-"""Windows to see with that both networks agree."""
+PREDICTED = 256
+"""Windows that are predicted at once."""
+CHECKED = 64
+"""Windows on which the agreement of both networks is checked."""
 WANTED = 1.5
+"""Target speed-up over the published networks."""
 STEPS = 4
-"""Train steps of a round: one alone is short."""
+"""Train steps per round; a single one is too short to time."""
 
 
 class Published(ABC):
     """A published predictor with our network's weights.
 
     Attributes:
-        network: as published.
+        network: the published network.
+        gradient_clip: norm to which its train loop clips gradients.
     """
 
     network: Any
     gradient_clip: float
 
     @abstractmethod
-    def told(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
-        """Return what tells the past's end and the future of windows, and what is true of these.
+    def forward(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Return a function that gives the predicted and the true frames of windows.
 
-        Both are ``(window, frame, joint, 3)``, mm. Whatever a data loader has ready is made here.
+        Both are ``(window, frame, joint, 3)``, mm: the last past frames, then the future. What a
+        data loader would prepare is computed here, outside the function.
+
+        Args:
+            motion: past and future, ``(window, frame, joint, 3)``, mm.
         """
 
     def train_step(self, motion: Tensor) -> Callable[[], None]:
-        """Return what takes a train step on ``(window, frame, joint, 3)``, mm."""
+        """Return a function that takes a train step on ``(window, frame, joint, 3)``, mm."""
         optimizer = torch.optim.Adam(self.network.parameters(), lr=5e-4)
-        told = self.told(motion)
+        forward = self.forward(motion)
 
         def step() -> None:
             self.network.train()
-            loss = distance(*told())
+            loss = distance(*forward())
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), self.gradient_clip)
@@ -69,38 +75,39 @@ class Published(ABC):
 
         return step
 
-    def foretell(self, motion: Tensor) -> Callable[[], Tensor]:
-        """Return what foretells ``(window, future frame, joint, 3)``, mm."""
-        told = self.told(motion)
+    def predict(self, motion: Tensor) -> Callable[[], Tensor]:
+        """Return a function that predicts ``(window, future frame, joint, 3)``, mm."""
+        forward = self.forward(motion)
 
         @torch.no_grad()
         def work() -> Tensor:
             self.network.eval()
-            return told()[0][:, -FUTURE:]
+            return forward()[0][:, -FUTURE:]
 
         return work
 
 
 class PublishedLTD(Published):
-    """The network of LearnTrajDep on all DCT coefficients of ten frames and the next."""
+    """The network of LearnTrajDep, on all DCT coefficients of ten past frames and the future."""
 
     gradient_clip = 1.0
 
     def __init__(self, setup: Setup, ours: LTD) -> None:
         names = ("utils.model", "utils.data_utils")
-        room, self._data = modules(setup.against["ltd"], *names, stand_ins=_python2())
+        model, self._data = modules(setup.against["ltd"], *names, stubs=_python2())
         options = ours.settings
         self.past, self.frames = ours.past, ours.past + ours.step
-        self.network = room.GCN(
+        self.network = model.GCN(
             self.frames, options.width, options.dropout, options.blocks, SPEC.nodes
         )
-        _give(ours.gcn, self.network)
+        _copy_weights(ours.gcn, self.network)
 
-    def told(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
-        """Return what tells the last frames seen again, and the future."""
-        seen = motion[:, SPEC.frames - self.past :].flatten(2)
+    def forward(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        """See ``Published.forward``."""
+        truth = motion[:, SPEC.frames - self.past :].flatten(2)
         padded = torch.cat(
-            [seen[:, : self.past], seen[:, self.past - 1 : self.past].expand(-1, FUTURE, -1)], dim=1
+            [truth[:, : self.past], truth[:, self.past - 1 : self.past].expand(-1, FUTURE, -1)],
+            dim=1,
         )
         forward = torch.from_numpy(self._data.get_dct_matrix(self.frames)[0]).float()
         given = (forward @ padded).transpose(1, 2).contiguous()
@@ -109,30 +116,30 @@ class PublishedLTD(Published):
             out = self.network(given)
             back = torch.from_numpy(self._data.get_dct_matrix(self.frames)[1]).float()
             flat = (back @ out.reshape(-1, self.frames).T).T.contiguous()
-            told = flat.view(len(motion), SPEC.nodes, self.frames).transpose(1, 2)
-            return _joints(told), _joints(seen)
+            predicted = flat.view(len(motion), SPEC.nodes, self.frames).transpose(1, 2)
+            return _joints(predicted), _joints(truth)
 
         return work
 
 
 class PublishedHisRep(Published):
-    """The network of HisRepItself on all DCT coefficients of a piece."""
+    """The network of HisRepItself, on all DCT coefficients of a sub-sequence."""
 
     gradient_clip = 1e4
 
     def __init__(self, setup: Setup, ours: HisRepItself) -> None:
-        (room,) = modules(setup.against["hisrep"], "model.AttModel")
+        (model,) = modules(setup.against["hisrep"], "model.AttModel")
         options = ours.settings
         self.overlap = ours.overlap
-        self.network = room.AttModel(
+        self.network = model.AttModel(
             SPEC.nodes, options.kernel, options.width, options.blocks, ours.piece
         )
-        _give(ours.gcn, self.network.gcn)
+        _copy_weights(ours.gcn, self.network.gcn)
         ours.query.load_state_dict(self.network.convQ.state_dict())
         ours.key.load_state_dict(self.network.convK.state_dict())
 
-    def told(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
-        """Return what tells the last frames seen again, and the future."""
+    def forward(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
+        """See ``Published.forward``."""
         flat = motion.flatten(2)
 
         def work() -> tuple[Tensor, Tensor]:
@@ -144,31 +151,31 @@ class PublishedHisRep(Published):
 
 
 def ltd(setup: Setup) -> list[Result]:
-    """Time LTD beside the published network."""
+    """Time LTD and the published network."""
     ours = LTD(SPEC)
-    return _beside("ltd", "LTD", setup, ours, PublishedLTD(setup, ours))
+    return _compare("ltd", "LTD", setup, ours, PublishedLTD(setup, ours))
 
 
 def hisrep(setup: Setup) -> list[Result]:
-    """Time HisRepItself beside the published network."""
+    """Time HisRepItself and the published network."""
     ours = HisRepItself(SPEC)
-    return _beside("hisrep", "HisRepItself", setup, ours, PublishedHisRep(setup, ours))
+    return _compare("hisrep", "HisRepItself", setup, ours, PublishedHisRep(setup, ours))
 
 
-def _beside(
+def _compare(
     row: str, name: str, setup: Setup, ours: TrainedPredictor, theirs: Published
 ) -> list[Result]:
-    motion = windows(FORETOLD, SPEC.frames + FUTURE)
-    note = f"losses and gradients agree to {agreement(ours, theirs, motion[:AGREE]):.0e}"
+    motion = windows(PREDICTED, SPEC.frames + FUTURE)
+    note = f"losses and gradients agree to {agreement(ours, theirs, motion[:CHECKED]):.0e}"
     ours.eval()
     past = motion[:, : SPEC.frames]
-    foretell = _row(
+    prediction = _row(
         row,
-        f"{name} foretelling, {FORETOLD} windows",
+        f"{name} prediction, {PREDICTED} windows",
         setup,
-        (lambda some: lambda: ours.predict(some[:, : SPEC.frames]), theirs.foretell),
+        (lambda some: lambda: ours.predict(some[:, : SPEC.frames]), theirs.predict),
         motion,
-        f"foretold alike to {relative(ours.predict(past), theirs.foretell(motion)()):.0e}",
+        f"predictions agree to {relative(ours.predict(past), theirs.predict(motion)()):.0e}",
     )
     ours.train()
     batch = motion[: ours.settings.batch_size]
@@ -176,7 +183,7 @@ def _beside(
         _repeated(one) for one in (lambda some: train_step(ours, some), theirs.train_step)
     )
     what = f"{name} {STEPS} train steps, {len(batch)} windows"
-    return [_row(row, what, setup, works, batch, note), foretell]
+    return [_row(row, what, setup, works, batch, note), prediction]
 
 
 def _row(
@@ -189,7 +196,7 @@ def _row(
 ) -> Result:
     mine, other = (one(motion) for one in works)
     mine(), other()
-    first, second = (of_windows(one, motion) for one in works)
+    first, second = (batch_gflop(one, motion) for one in works)
     (ours, theirs), _ = in_turns(2 * setup.rounds, what, mine, other)
     return Result(
         row, what, ours, "published", theirs, WANTED, "s", first, second, setup.malloc, note
@@ -207,11 +214,19 @@ def _repeated(
 
 
 def agreement(ours: TrainedPredictor, theirs: Published, motion: Tensor) -> float:
-    """Return the largest relative difference of loss and gradient by weights, without dropout."""
+    """Return the largest relative difference of loss and weight gradients, without dropout.
+
+    Gradients of the first layer's weights and of the last layer's adjacency are compared.
+
+    Args:
+        ours: our predictor.
+        theirs: the published network with the same weights.
+        motion: past and future, ``(window, frame, joint, 3)``, mm.
+    """
     for network in (ours, theirs.network):
         network.train()
     with _without_dropout(ours), _without_dropout(theirs.network):
-        mine, other = ours.losses(motion)["loss"], distance(*theirs.told(motion)())
+        mine, other = ours.losses(motion)["loss"], distance(*theirs.forward(motion)())
         mine.backward()
         other.backward()
     pairs = [(_gcn(ours).enter.convolution.W, _gcn(theirs).gc1.weight)]
@@ -231,17 +246,17 @@ def _gcn(predictor: Any) -> Any:
 @contextmanager
 def _without_dropout(network: nn.Module) -> Iterator[None]:
     layers = [module for module in network.modules() if isinstance(module, (nn.Dropout, Dropout))]
-    kept = [layer.p for layer in layers]
+    saved = [layer.p for layer in layers]
     for layer in layers:
         layer.p = 0.0
     yield
-    for layer, p in zip(layers, kept, strict=True):
+    for layer, p in zip(layers, saved, strict=True):
         layer.p = p
 
 
-def distance(told: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean distance of joints, mm."""
-    return torch.mean(torch.norm(told.reshape(-1, 3) - truth.reshape(-1, 3), 2, 1))
+def distance(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean distance of joints, mm, as the published code computes it."""
+    return torch.mean(torch.norm(predicted.reshape(-1, 3) - truth.reshape(-1, 3), 2, 1))
 
 
 def _python2() -> dict[str, Any]:
@@ -261,21 +276,21 @@ def _on_cpu() -> Iterator[None]:
 
 
 @torch.no_grad()
-def _give(ours: ResidualGCN, theirs: Any) -> None:
-    """Give our graph network the weights of a published one."""
+def _copy_weights(ours: ResidualGCN, theirs: Any) -> None:
+    """Copy the weights of a published graph network to ours."""
     layers: list[tuple[Any, Any, Any]] = [(ours.enter, theirs.gc1, theirs.bn1)]
     pairs: Any = zip(ours.blocks, theirs.gcbs, strict=True)
     for (first, second), block in pairs:
         layers += [(first, block.gc1, block.bn1), (second, block.gc2, block.bn2)]
     for layer, convolution, norm in layers:
-        _give_products(layer.convolution, convolution)
+        _copy_products(layer.convolution, convolution)
         layer.norm.load_state_dict(norm.state_dict())
-        # Ours has no bias before a normalisation: it moves the mean, and so changes nothing.
+        # Ours has no bias before batch normalisation; the running mean accounts for it.
         layer.norm.running_mean -= convolution.bias.repeat(SPEC.nodes)
-    _give_products(ours.leave, theirs.gc7)
+    _copy_products(ours.leave, theirs.gc7)
     ours.leave.b.copy_(theirs.gc7.bias[None])
 
 
-def _give_products(ours: Convolution, theirs: Any) -> None:
+def _copy_products(ours: Convolution, theirs: Any) -> None:
     ours.S.copy_(theirs.att)
     ours.W.copy_(theirs.weight)

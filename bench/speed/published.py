@@ -1,7 +1,7 @@
-"""Published code that the user has a checkout of, made to do the same work as ours.
+"""Adapters that make a checkout of published code do the same work as ours.
 
-None of it is part of this project: it is imported from the folder that the user names, and runs
-as it is, but for its progress bars and its logs, which are left out.
+The published code is not part of this project: it is imported from a folder that the user names
+and runs unchanged, except that progress bars and log writers are replaced by stubs.
 """
 
 import importlib
@@ -27,34 +27,37 @@ KINDS = {
     "ltd": ("wei-mao-2019/LearnTrajDep", "utils/model.py", "utils/data_utils.py"),
     "hisrep": ("wei-mao-2019/HisRepItself", "model/AttModel.py", "model/GCN.py"),
 }
-"""Published code that is known: its repository, and files that tell it from other folders."""
+"""Supported published code by name: its repository, then files that identify a checkout."""
 
 
 def kind(path: Path) -> str:
-    """Return which published code a folder holds.
+    """Return which published code a folder contains, a key of ``KINDS``.
 
     Raises:
-        InputError: none that is known.
+        InputError: the folder contains none of them.
     """
     for name, (_, *files) in KINDS.items():
         if all((path / file).is_file() for file in files):
             return name
     known = ", ".join(repository for repository, *_ in KINDS.values())
-    raise InputError(f"--against {path}: no checkout of published code that is known ({known})")
+    raise InputError(f"--against {path}: no checkout of supported published code ({known})")
 
 
-def modules(path: Path, *names: str, stand_ins: dict[str, Any] | None = None) -> list[Any]:
-    """Import modules of a checkout by its own names, which may be those of ours.
+def modules(path: Path, *names: str, stubs: dict[str, Any] | None = None) -> list[Any]:
+    """Import modules of a checkout by their own names, even where ours have the same names.
 
     Args:
-        path: of the checkout.
-        names: of the modules.
-        stand_ins: modules by name in place of packages that the work does not need.
+        path: folder of the checkout.
+        names: names of the modules.
+        stubs: modules by name that replace packages which the work does not need.
+
+    Returns:
+        The modules, in the order of ``names``.
 
     Raises:
         InputError: a package that the code needs is not installed.
     """
-    with _alone(path, stand_ins or {}), redirect_stdout(io.StringIO()):
+    with _isolated(path, stubs or {}), redirect_stdout(io.StringIO()):
         try:
             return [importlib.import_module(name) for name in names]
         except ImportError as error:
@@ -62,12 +65,12 @@ def modules(path: Path, *names: str, stand_ins: dict[str, Any] | None = None) ->
 
 
 @contextmanager
-def _alone(path: Path, stand_ins: dict[str, Any]) -> Iterator[None]:
-    """Let a folder's own modules be found before all others, and forget their names after."""
+def _isolated(path: Path, stubs: dict[str, Any]) -> Iterator[None]:
+    """Import a folder's modules before any others, and restore ``sys.modules`` afterwards."""
     packages = {folder.name: _package(folder) for folder in path.iterdir() if folder.is_dir()}
     own = {*packages, *(file.stem for file in path.glob("*.py"))}
     with (
-        mock.patch.dict(sys.modules, packages | stand_ins),
+        mock.patch.dict(sys.modules, packages | stubs),
         mock.patch.object(sys, "path", [str(path), *sys.path]),
     ):
         for name in set(sys.modules) - packages.keys():
@@ -80,19 +83,19 @@ def _alone(path: Path, stand_ins: dict[str, Any]) -> Iterator[None]:
             for name, module in sys.modules.items()
             if name not in before and name.partition(".")[0] not in own
         }
-    # What it imported from elsewhere stays: some packages cannot be imported twice.
+    # Third-party imports stay: some packages cannot be imported twice.
     sys.modules.update(others)
 
 
 def _package(folder: Path) -> types.ModuleType:
-    """Return a folder as a package; without this, one of the same name elsewhere comes first."""
+    """Return a folder as a package, so that it precedes others of the same name."""
     package = types.ModuleType(folder.name)
     package.__path__ = [str(folder)]
     return package
 
 
 class _NoLog:
-    """In place of a writer of logs."""
+    """A log writer that writes nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -101,7 +104,7 @@ class _NoLog:
         """Write nothing."""
 
 
-def _stand_ins() -> dict[str, Any]:
+def _stubs() -> dict[str, Any]:
     bars, logs = types.ModuleType("tqdm.auto"), types.ModuleType("torch.utils.tensorboard")
     bars.tqdm = lambda loader: loader  # type: ignore[attr-defined]
     logs.SummaryWriter = _NoLog  # type: ignore[attr-defined]
@@ -111,22 +114,23 @@ def _stand_ins() -> dict[str, Any]:
 class PublishedHGVAE:
     """The published HG-VAE with its own train step and its own MAP.
 
-    Its weights are drawn as it draws them; then those that our network has no place for are set
-    so that they change nothing (``representable``). Noise is set aside in MAP, where ours takes
-    means, and MAP starts at what it is given; it draws elsewhere.
+    Weights are initialised by the published code; those that our network lacks are then set so
+    that they have no effect. In MAP, latents are their means, as in ours, in place of draws, and
+    the ascent starts at the given motion in place of noise.
 
     Args:
-        path: of the checkout.
-        device: where it runs.
+        path: folder of the checkout.
+        device: device of the network, cpu or cuda.
+
+    Raises:
+        InputError: a package that the code needs is not installed.
     """
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
         names = ("models.HGVAE", "models.utils", "models.layers", "train")
-        self._room, self._utils, self._layers, self._train = modules(
-            path, *names, stand_ins=_stand_ins()
-        )
+        self._model, self._utils, self._layers, self._train = modules(path, *names, stubs=_stubs())
         with redirect_stdout(io.StringIO()):
-            self.network = self._room.HGVAE(
+            self.network = self._model.HGVAE(
                 input_n=[54, 50], variational=True, output_variance=True, device=device
             )
         network = self.network
@@ -137,18 +141,20 @@ class PublishedHGVAE:
         self._representable()
 
     def train_step(self, motion: Tensor) -> None:
-        """Take a step on ``(window, frame, joint, 3)``, mm, as an epoch of one batch."""
+        """Take a train step on ``(window, frame, joint, 3)``, mm, as an epoch of one batch."""
         self._train.train_motion_epoch(self.network, [_nodes(motion)], use_dct=True)
 
     def losses(self, motion: Tensor, noise: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the negative ELBO and its KL terms, with given noise ``(node, window, feature)``.
+        """Return the negative ELBO and the KL term of each latent, with given noise.
 
-        The noise is of each latent, top first.
+        Args:
+            motion: ``(window, frame, joint, 3)``, mm.
+            noise: ``(node, window, feature)`` per latent, top first.
         """
-        x, told = _nodes(motion), iter(noise)
+        x, draws = _nodes(motion), iter(noise)
 
         def draw(mean: Tensor, log_var: Tensor, _: str) -> Tensor:
-            return mean + torch.exp(log_var / 2) * next(told).transpose(0, 1)
+            return mean + torch.exp(log_var / 2) * next(draws).transpose(0, 1)
 
         with mock.patch.object(self._utils, "reparametisation_trick", draw):
             mean, log_var, _, rates = self.network(self._utils.dct(self.network, x))
@@ -160,16 +166,24 @@ class PublishedHGVAE:
         return loss, torch.stack(list(rates.values()))
 
     def ascend(self, motion: Tensor, occluded: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what its MAP completes, and the log posterior of each window, without z3."""
-        room, layers = self._room, self._layers
+        """Complete windows with the published MAP.
 
-        class AtWhatIsGiven(layers.ParametiseInputs):  # type: ignore[name-defined]
+        Args:
+            motion: ``(window, frame, joint, 3)``, mm, with hidden entries filled in.
+            occluded: bool, of the same shape, True where hidden.
+
+        Returns:
+            The completed windows, and the log posterior of each without z3, ``(window,)``.
+        """
+        model, layers = self._model, self._layers
+
+        class StartAtInputs(layers.ParametiseInputs):  # type: ignore[name-defined]
             def __init__(self, inputs: Tensor) -> None:
                 super().__init__(inputs)
                 self.inputs_as_parameters.data.copy_(inputs)
 
         with (
-            mock.patch.object(room, "ParametiseInputs", AtWhatIsGiven),
+            mock.patch.object(model, "ParametiseInputs", StartAtInputs),
             mock.patch.object(
                 self._utils, "reparametisation_trick", lambda mean, log_var, device: mean
             ),
@@ -183,7 +197,7 @@ class PublishedHGVAE:
 
     @torch.no_grad()
     def _representable(self) -> None:
-        """Set the weights for which our network has no place to what it has in their place."""
+        """Set the weights that our network lacks to the constants that it has in their place."""
         for residual, weight in zip(
             self.network.encoder.graphconv_residual_reductions,
             self.network.encoder.rezeros,
@@ -198,90 +212,95 @@ class PublishedHGVAE:
             heads += [unit["reparametisation_posterior"], unit["reparametisation_prior"]]
         for head in heads:
             head.z_log_var_graphconv.att.copy_(head.z_mu_graphconv.att)
-            # Both hold log variances in a range, but not in the same.
+            # Both networks limit log variances to a range, but not to the same.
             head.z_log_var_graphconv.weight.mul_(0.05)
-        # Its log variances are of coefficients and its errors of frames: alike if all are one.
+        # Log variances are per coefficient but errors per frame: consistent if all are equal.
         deviation = decoder.reparametisation_output.z_log_var_graphconv
         deviation.weight.copy_(deviation.weight[:, :1].expand_as(deviation.weight))
         deviation.bias.copy_(deviation.bias[:1].expand_as(deviation.bias))
-        # At nought, where training begins, blocks and latents would change nothing.
+        # At zero, the initial value, blocks and latents would have no effect.
         for module in self.network.modules():
             if isinstance(module, self._layers.ReZero) and not module.resweight:
                 module.resweight.fill_(0.3)
 
     @torch.no_grad()
-    def give(self, ours: HGVAE) -> None:
-        """Give our network weights with which it is the same function.
+    def copy_weights_to(self, ours: HGVAE) -> None:
+        """Copy the weights to our network, so that both are the same function.
 
-        Ours has a block more at the top and one before the output: both are the identity. Theirs
-        multiplies the path by 1 + a weight at each level; ours divides by the product of these.
+        Ours has one more block at the top and one before the output; both become the identity.
+        The published code multiplies the path by 1 + a weight at each level, so the weights of ours
+        are divided by the product of these factors.
         """
         encoder, decoder = self.network.encoder, self.network.decoder
         levels = zip(
             ours.encoder, encoder.graphconv_reductions, encoder.graphconv_blocks, strict=True
         )
         for level, resize, block in levels:
-            _layer(level.resize, resize)  # type: ignore[arg-type]
-            _block(level.block, block)  # type: ignore[arg-type]
+            _copy_layer(level.resize, resize)  # type: ignore[arg-type]
+            _copy_block(level.block, block)  # type: ignore[arg-type]
         ours.top_block.alpha.zero_()
         ours.output_block.alpha.zero_()
-        _head(ours.top, decoder.reparametisation_latent_0)
-        _layer(ours.join_top, decoder.resize_conv_0)
+        _copy_head(ours.top, decoder.reparametisation_latent_0)
+        _copy_layer(ours.join_top, decoder.resize_conv_0)
         stretch, before = 1.0, ours.block_top
         for layer, unit in zip(ours.layers, decoder.decoder_units, strict=True):
             weight = float(unit["rezero1"].resweight)
-            _block(before, unit["decoder_block"], stretch, weight / (1 + weight))
+            _copy_block(before, unit["decoder_block"], stretch, weight / (1 + weight))
             stretch *= 1 + weight
-            _block(layer.prior_block, unit["prior_decoder_block"], stretch)
-            _head(layer.prior, unit["reparametisation_prior"], stretch)
-            _layer(layer.reduce, unit["posterior_decoder_resize"], stretch)
-            _block(layer.posterior_block, unit["posterior_decoder_block"])
-            _head(layer.posterior, unit["reparametisation_posterior"])
-            _layer(layer.join, unit["reshape_z"])
+            _copy_block(layer.prior_block, unit["prior_decoder_block"], stretch)
+            _copy_head(layer.prior, unit["reparametisation_prior"], stretch)
+            _copy_layer(layer.reduce, unit["posterior_decoder_resize"], stretch)
+            _copy_block(layer.posterior_block, unit["posterior_decoder_block"])
+            _copy_head(layer.posterior, unit["reparametisation_posterior"])
+            _copy_layer(layer.join, unit["reshape_z"])
             layer.prior_weight.copy_(unit["rezero2"].resweight[0])
             layer.latent_weight.copy_(unit["rezero3"].resweight[0] / stretch)
             before = layer.block
-        _block(before, decoder.decoder_block_final, stretch)
-        _head(ours.output, decoder.reparametisation_output, stretch)
+        _copy_block(before, decoder.decoder_block_final, stretch)
+        _copy_head(ours.output, decoder.reparametisation_output, stretch)
 
     @torch.no_grad()
     def mute_z3(self) -> None:
-        """Let z3's posterior and prior be the same for all windows: theirs leaves it out."""
+        """Make z3's posterior and prior constant, since the published MAP leaves z3 out."""
         unit = self.network.decoder.decoder_units[-1]
         for name in ("reparametisation_posterior", "reparametisation_prior"):
             for layer in (unit[name].z_mu_graphconv, unit[name].z_log_var_graphconv):
                 layer.weight.zero_()
 
 
-def given_noise(noise: list[Tensor]) -> Any:
-    """Let our latents be drawn with given noise, ``(node, window, feature)`` each, top first."""
-    told = iter(noise)
+def fixed_noise(noise: list[Tensor]) -> Any:
+    """Patch the sampling of our latents to use given noise.
+
+    Args:
+        noise: ``(node, window, feature)`` per latent, top first.
+    """
+    draws = iter(noise)
 
     def sample(gaussian: Gaussian) -> Tensor:
-        return gaussian.mean + torch.exp(0.5 * gaussian.log_var) * next(told)
+        return gaussian.mean + torch.exp(0.5 * gaussian.log_var) * next(draws)
 
     return mock.patch.object(Gaussian, "sample", sample)
 
 
 def _nodes(motion: Tensor) -> Tensor:
-    """Return windows as the published code lays them out, ``(window, 54, 50)``."""
+    """Return windows in the layout of the published code, ``(window, 54, 50)``."""
     return motion.reshape(len(motion), 54, 50)
 
 
-def _layer(ours: GCL, theirs: Any, stretch: float = 1.0) -> None:
+def _copy_layer(ours: GCL, theirs: Any, stretch: float = 1.0) -> None:
     ours.S.copy_(theirs.att)
     ours.W.copy_(stretch * theirs.weight)
     ours.b.copy_(theirs.bias[None])
 
 
-def _head(ours: GCL, theirs: Any, stretch: float = 1.0) -> None:
+def _copy_head(ours: GCL, theirs: Any, stretch: float = 1.0) -> None:
     mean, log_var = theirs.z_mu_graphconv, theirs.z_log_var_graphconv
     ours.S.copy_(mean.att)
     ours.W.copy_(stretch * torch.cat([mean.weight, log_var.weight], dim=1))
     ours.b.copy_(torch.cat([mean.bias, log_var.bias])[None])
 
 
-def _block(ours: GCB, theirs: Any, stretch: float = 1.0, share: float = 1.0) -> None:
-    _layer(ours.first, theirs.gc1, stretch)
-    _layer(ours.second, theirs.gc2)
+def _copy_block(ours: GCB, theirs: Any, stretch: float = 1.0, share: float = 1.0) -> None:
+    _copy_layer(ours.first, theirs.gc1, stretch)
+    _copy_layer(ours.second, theirs.gc2)
     ours.alpha.copy_(theirs.rezero.resweight[0] * share / stretch)

@@ -1,4 +1,4 @@
-"""What ``bench speed`` runs, and how it is told: a table and a JSON file."""
+"""The measurements of ``bench speed`` and their output: a table, a JSON file, a growth figure."""
 
 import json
 import statistics
@@ -20,13 +20,13 @@ from bench.speed.published import KINDS, kind
 
 @dataclass(frozen=True)
 class Part:
-    """One measurement, which gives one or more rows.
+    """One measurement, which yields one or more results.
 
     Attributes:
-        rows: names of what it measures, as the command line has them.
-        work: measures; runs in a process of its own.
-        against: the published code that it needs; empty for none.
-        mallocs: the allocator's settings that it is run with.
+        rows: names of the rows on the command line.
+        work: function that measures, in a process of its own.
+        against: the published code that it needs, a key of ``KINDS``; empty for none.
+        mallocs: allocator settings that it is run with, keys of ``MALLOC``.
     """
 
     rows: tuple[str, ...]
@@ -53,11 +53,18 @@ def measure(
 ) -> list[Result]:
     """Measure some rows, all of them by default.
 
-    Where a row can be held against published code, and that is named, it is; else it is measured
-    beside the machine alone.
+    A row is compared with published code if a checkout of it is given, and with the machine's GEMM
+    rate.
+
+    Args:
+        rows: names of rows; empty for all that can be measured.
+        against: checkouts of published code.
+        setup: how to measure; its ``malloc`` and ``against`` are replaced.
+        mallocs: allocator settings to run with, keys of ``MALLOC``.
 
     Raises:
-        InputError: a row or a checkout is not known.
+        InputError: a row or a checkout is unknown, or a row needs a checkout or an allocator
+            setting that is not given.
     """
     known = sorted({row for part in PARTS for row in part.rows})
     for row in rows:
@@ -83,7 +90,7 @@ def measure(
 
 
 def _needed(row: str) -> str:
-    """Return what a row cannot be measured without."""
+    """Return the options without which a row cannot be measured."""
     part = next(part for part in PARTS if row in part.rows)
     needed = [f"--malloc {' or '.join(part.mallocs)}"]
     if part.against:
@@ -92,7 +99,7 @@ def _needed(row: str) -> str:
 
 
 def table(results: Sequence[Result]) -> Table:
-    """Return what was measured, a row each, medians with their range over rounds."""
+    """Return a table of results, one row each: medians with their range over rounds."""
     shown = Table(
         "row",
         "what",
@@ -107,9 +114,9 @@ def table(results: Sequence[Result]) -> Table:
         "GFLOP/s",
         "note",
         caption=(
-            r"median \[range] of rounds in turns; ratio: other / ours; published: code of "
-            "--against; GEMM: as many FLOP at this machine's float32 rate of "
-            f"{GEMM_SIZE}x{GEMM_SIZE} products"
+            r"median \[range] of alternating rounds; ratio: other / ours; published: the code of "
+            "--against; GEMM: the time of as many FLOP at this machine's float32 rate of "
+            f"{GEMM_SIZE}x{GEMM_SIZE} matrix products"
         ),
     )
     for one in results:
@@ -149,7 +156,11 @@ def _with_range(values: Sequence[float], unit: str) -> str:
 
 
 def write(results: Sequence[Result], path: Path) -> None:
-    """Write what was measured as JSON, with what it ran on."""
+    """Write results as JSON, with provenance and number of threads.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
     rows = [
         {**asdict(one), "ratio": one.ratio, "met": one.met, "median": statistics.median(one.ours)}
         for one in results
@@ -160,7 +171,12 @@ def write(results: Sequence[Result], path: Path) -> None:
 
 
 def write_growth(setup: Setup, folder: Path, console: Console) -> None:
-    """Measure how cost grows; write points and figure, and print the powers.
+    """Measure how cost grows with size; write ``growth.csv`` and the figure, print exponents.
+
+    Args:
+        setup: how to measure.
+        folder: folder of the files; created if missing.
+        console: terminal of the table.
 
     Raises:
         WriteError: the folder cannot be written.
@@ -171,7 +187,7 @@ def write_growth(setup: Setup, folder: Path, console: Console) -> None:
     with atomic_file(folder / "growth.csv") as draft:
         points.to_csv(draft, index=False)
     drawn = growth.draw(points, folder)
-    shown = Table(*("power of", *growth.MEASURES.values()))
+    shown = Table(*("exponent of", *growth.MEASURES.values()))
     for row in growth.exponents(points).itertuples(index=False):
         shown.add_row(str(row[0]), *(f"{value:.2f}" for value in row[1:]))
     console.print(shown)

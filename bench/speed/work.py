@@ -1,4 +1,4 @@
-"""What is timed: windows, steps of the fit loop, and how many operations these are."""
+"""The work that is timed: windows, masks and train steps; and its floating-point operations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,13 +14,13 @@ from bench.protocol.listing import PAPER_SPEC
 from bench.speed.measure import gflop
 
 HIDDEN = 0.1
-"""Share of features that MAP completes."""
-FEW = 40
-"""Windows to count floating-point operations with, which are in proportion to windows."""
+"""Share of features that are hidden for MAP."""
+COUNTED = 40
+"""Windows on which floating-point operations are counted; they scale with the batch."""
 
 
 def windows(count: int, frames: int = PAPER_SPEC.frames, device: str = "cpu") -> Tensor:
-    """Return windows of synthetic motion, ``(count, frames, 18, 3)``, mm."""
+    """Return windows of synthetic motion, ``(count, frames, 18, 3)``, mm, on ``device``."""
     found: list[Tensor] = []
     for source in Synthetic().sources(None):
         take = torch.from_numpy(Synthetic().read(source))
@@ -32,13 +32,13 @@ def windows(count: int, frames: int = PAPER_SPEC.frames, device: str = "cpu") ->
 
 
 def hide(motion: Tensor) -> Tensor:
-    """Return which features are hidden, bool, the shape of ``motion``."""
+    """Return a random mask, bool, the shape of ``motion``, True where hidden; always the same."""
     generator = torch.Generator().manual_seed(0)
     return (torch.rand(motion.shape, generator=generator) < HIDDEN).to(motion.device)
 
 
 def train_step(model: Any, motion: Tensor) -> Callable[[], None]:
-    """Return what takes a step of the fit loop on a batch, the KL terms at full weight."""
+    """Return a function that takes a step of the fit loop on a batch, with full KL weight."""
     settings = model.settings
     optimizer = Adam(model.parameters(), settings.learning_rate, settings.weight_decay)
 
@@ -51,12 +51,12 @@ def train_step(model: Any, motion: Tensor) -> Callable[[], None]:
     return step
 
 
-def of_windows(work: Callable[[Tensor], Callable[[], object]], motion: Tensor) -> float:
-    """Return the GFLOP of ``work(motion)``, counted with a few of its windows."""
-    few = motion[:FEW]
+def batch_gflop(work: Callable[[Tensor], Callable[[], object]], motion: Tensor) -> float:
+    """Return the GFLOP of ``work(motion)()``, extrapolated from a few of its windows."""
+    few = motion[:COUNTED]
     return gflop(work(few)) * len(motion) / len(few)
 
 
 def relative(mine: Tensor, other: Tensor) -> float:
-    """Return the norm of the difference, in norms of ``other``."""
+    """Return the relative difference ``||mine - other|| / ||other||``."""
     return float(((mine - other).norm() / other.norm()).detach())

@@ -1,3 +1,5 @@
+"""Fixtures that time work with pytest-benchmark."""
+
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +14,7 @@ Paired = Callable[..., tuple[list[float], list[float]]]
 
 @pytest.fixture
 def timed(benchmark: Any) -> Report:
-    """Time work, and note its floating-point operations beside the machine's GEMM rate."""
+    """Time work, and record its rate of operations and the machine's GEMM rate."""
 
     def run(work: Callable[[], object], gflop: float | None = None) -> None:
         before = gemm_rate()
@@ -27,7 +29,7 @@ def timed(benchmark: Any) -> Report:
 
 @pytest.fixture
 def paired(benchmark: Any) -> Paired:
-    """Time ours and the other in turns, and return the seconds of each by round."""
+    """Time two functions alternately, and return the seconds of each by round."""
 
     def run(
         ours: Callable[[], object], other: Callable[[], object], rounds: int
@@ -40,16 +42,16 @@ def paired(benchmark: Any) -> Paired:
 
 
 @pytest.fixture
-def tell(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
-    """Keep figures in the benchmark's JSON, and print them."""
+def record(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Store figures in the benchmark's JSON, and print them."""
 
     def run(**figures: object) -> None:
         benchmark.extra_info.update(figures)
         with capsys.disabled():
-            told = (
+            parts = (
                 f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in figures.items()
             )
-            print(f"\n{', '.join(told)}")
+            print(f"\n{', '.join(parts)}")
 
     return run

@@ -1,4 +1,4 @@
-"""The cells of a protocol with everything fitted, to be run again and again."""
+"""Cells of a protocol with fitted models, which can be run repeatedly."""
 
 import os
 import shutil
@@ -20,13 +20,13 @@ from bench.sweep.store import Store
 from bench.sweep.workspace import Workspace
 from tests.conftest import PROJECT
 
-QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115 - for as long as the process
+QUIET = Console(file=open(os.devnull, "w"))  # noqa: SIM115 - open until exit
 
 
 def occlusion(models: list[str], **changes: Any) -> dict[str, Any]:
     """Return some models of ``protocols/occlusion.yaml``, fitted in one epoch, without predictors.
 
-    What a cell costs does not hang on what its model has learnt.
+    The cost of a cell does not depend on how well its model is fitted.
     """
     raw = yaml.safe_load((PROJECT / "protocols" / "occlusion.yaml").read_text())
     for part in ("predictors", "forecast", "comparisons"):
@@ -40,7 +40,7 @@ def occlusion(models: list[str], **changes: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A protocol with its windows, whose fits are all in a store."""
+    """A protocol with its windows, and a store with all its fits."""
 
     protocol: Protocol
     store: Store
@@ -49,7 +49,7 @@ class Fitted:
 
     @property
     def workspace(self) -> Workspace:
-        """What its jobs share."""
+        """The workspace that its jobs share."""
         code = plan.learner_code(self.protocol)
         return Workspace(
             self.protocol.to_dict(),
@@ -61,19 +61,19 @@ class Fitted:
         )
 
     def plan(self) -> plan.Plan:
-        """Return every fit and cell."""
+        """Return the plan of all fits and cells."""
         foreign = {label: data.fingerprint for label, data in self.foreign.items()}
         return plan.make(self.protocol, self.data.fingerprint, foreign)
 
     def forget_cells(self) -> None:
-        """Make every cell one that nobody has begun."""
+        """Delete the results of all cells from the store."""
         for name in ("cells", "status", "completions"):
             shutil.rmtree(self.store.folder / name, ignore_errors=True)
 
     def run(
         self, executor: executors.Executor, chosen: Callable[[Cell], bool] = lambda cell: True
     ) -> list[Cell]:
-        """Plan and run what chosen cells are missing, as ``bench run`` does, and return them."""
+        """Plan and run the chosen cells that are missing, as ``bench run`` does; return them."""
         cells = [cell for cell in self.plan().to_do(self.store).cells if chosen(cell)]
         trials = executors.trials(self.protocol, (), cells)
         executors.run(self.workspace, trials, executor, QUIET)
@@ -82,7 +82,7 @@ class Fitted:
 
 
 def fitted(raw: dict[str, Any], folder: Path) -> Fitted:
-    """Return a protocol with everything fitted, in this process."""
+    """Return a protocol whose models were fitted in this process."""
     protocol, store = resolve(raw), Store(folder)
 
     def loaded(dataset: Any) -> Data:

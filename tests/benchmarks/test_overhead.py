@@ -1,8 +1,8 @@
-"""What the harness costs: a sweep of cells beside the bare calls of the models in one process.
+"""Overhead of the harness: a sweep of cells compared with bare calls of the models.
 
 At the scale of ``protocols/occlusion.yaml``: cells of 80 windows, its HG-VAE, its VAE and simple
-imputers, under 2 seeds. Fits are aside. A sweep plans, runs and keeps its cells; tables and figures
-are made once, whatever the number of cells, and are aside too.
+imputers, 2 seeds. A sweep plans, runs and stores its cells. Fits are not timed, nor are tables and
+figures, which are made once whatever the number of cells.
 """
 
 import statistics
@@ -32,7 +32,7 @@ MANY = 10_000
 
 @pytest.fixture(scope="module")
 def sweep_of_200(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
-    """Cells that complete, of every level, inference and model, and those of clean windows."""
+    """A sweep of imputation cells at every level, and of cells of clean windows."""
     hidden = {"features": {"levels": LEVELS}}
     raw = occlusion(MODELS, occlusion=hidden, corruption={}, foreign={})
     made = fitted(raw, tmp_path_factory.mktemp("overhead"))
@@ -41,7 +41,7 @@ def sweep_of_200(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
 
 
 class Bare:
-    """The same computations as a script would make them that has models and windows at hand."""
+    """The same computations as a script that has models and windows in memory."""
 
     def __init__(self, sweep: Fitted) -> None:
         self.protocol, self.plan = sweep.protocol, sweep.plan()
@@ -115,10 +115,10 @@ class Bare:
 def test_sweep_of_200_cells(
     sweep_of_200: Fitted,
     benchmark: Any,
-    tell: Callable[..., None],
+    record: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Bare calls and the sweep in one process by turns, seed by seed; then Ray with one worker."""
+    """Alternate bare calls and the local sweep, seed by seed; then run Ray with one worker."""
     sweep, bare = sweep_of_200, Bare(sweep_of_200)
     sweep.forget_cells()
     seeds = iter(sweep.protocol.seeds)
@@ -146,19 +146,19 @@ def test_sweep_of_200_cells(
             times.append(seconds(partial(sweep.run, "ray")))
 
     whole = seconds(on_ray)
-    tell(
+    record(
         local=sum(local) / sum(alone),
         local_by_seed=tuple(round(one / two, 3) for one, two in zip(local, alone, strict=True)),
         bare_ms_a_cell=1000 * sum(alone) / CELLS,
         local_harness_ms_a_cell=1000 * (sum(local) - sum(alone)) / CELLS,
         ray=times[0] / sum(alone),
         ray_with_its_start=whole / sum(alone),
-        told=str(overhead(statuses_of(sweep.plan().cells, sweep.store), since=0.0)),
+        overhead=str(overhead(statuses_of(sweep.plan().cells, sweep.store), since=0.0)),
     )
 
 
 def _assert_same_values(sweep: Fitted, bare: Bare) -> None:
-    """Assert that both sides did the same work."""
+    """Assert that the sweep and the bare calls computed the same errors."""
     for cell in bare.plan.cells:
         found = bare.results[cell.key]
         if "mse" in found and cell.inference in ("", "map"):
@@ -166,7 +166,7 @@ def _assert_same_values(sweep: Fitted, bare: Bare) -> None:
             torch.testing.assert_close(found["mse"].double(), kept.double(), rtol=1e-4, atol=1e-3)
 
 
-def test_planning_10000_cells(benchmark: Any, tell: Callable[..., None], tmp_path: Path) -> None:
+def test_planning_10000_cells(benchmark: Any, record: Callable[..., None], tmp_path: Path) -> None:
     levels = list(range(1, 1 + MANY // 20))
     raw = occlusion(["mean", "linear"], seeds=list(range(10)), corruption={}, foreign={})
     made = fitted(raw | {"occlusion": {"features": {"levels": levels}}}, tmp_path)
@@ -175,4 +175,4 @@ def test_planning_10000_cells(benchmark: Any, tell: Callable[..., None], tmp_pat
         assert len(made.plan().to_do(made.store).cells) == MANY
 
     benchmark.pedantic(plan, rounds=3)
-    tell(cells=MANY, seconds=statistics.median(benchmark.stats.stats.data))
+    record(cells=MANY, seconds=statistics.median(benchmark.stats.stats.data))

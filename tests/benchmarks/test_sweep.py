@@ -1,6 +1,7 @@
-"""Two workers beside one: equal cells that hang on nothing, with one thread each.
+"""Two workers compared with one, on equal and independent cells with one thread each.
 
-Each is MAP of 80 windows by the HG-VAE of ``protocols/occlusion.yaml``. Ray is started before.
+Each cell is MAP of 80 windows by the HG-VAE of ``protocols/occlusion.yaml``. Starting Ray is not
+timed.
 """
 
 import statistics
@@ -17,7 +18,7 @@ from tests.benchmarks.sweeps import QUIET, Fitted, fitted, occlusion
 
 ROUNDS = 2
 LEVELS = list(range(100, 2500, 100))
-"""Features hidden; how many has no say in what MAP costs."""
+"""Numbers of hidden features; the cost of MAP does not depend on them."""
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def sweep_of_equal_cells(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
 
 @pytest.fixture
 def with_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Fitted, int], None]]:
-    """Start a Ray of so many CPUs, in place of the one before."""
+    """Start Ray with a number of CPUs, in place of the previous one."""
     with ExitStack() as running:
 
         def start(sweep: Fitted, count: int) -> None:
@@ -43,11 +44,11 @@ def with_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Fitted, 
         yield start
 
 
-def test_two_workers_beside_one(
+def test_two_workers_compared_with_one(
     sweep_of_equal_cells: Fitted,
     with_workers: Callable[[Fitted, int], None],
     benchmark: Any,
-    tell: Callable[..., None],
+    record: Callable[..., None],
 ) -> None:
     sweep = sweep_of_equal_cells
     alone: list[float] = []
@@ -66,7 +67,7 @@ def test_two_workers_beside_one(
 
     benchmark.pedantic(lambda: run(2), setup=one_then_ready_for_two, rounds=ROUNDS)
     both = list(benchmark.stats.stats.data)
-    tell(
+    record(
         times_as_fast=ratio(alone, both),
         from_first_cell_on=ratio(spans[1], spans[2]),
         seconds_alone=statistics.median(alone),
@@ -79,7 +80,7 @@ def of_map(cell: Cell) -> bool:
 
 
 def span(sweep: Fitted, cells: list[Cell]) -> float:
-    """Return the seconds from the first cell's beginning to the last one's end."""
+    """Return the seconds from the start of the first cell to the end of the last."""
     found = [status for cell in cells if (status := sweep.store.statuses.read(cell.key))]
     spent = times.overhead(found, 0.0)
     assert spent is not None

@@ -1,7 +1,7 @@
-"""Windows from files, beside plain numpy loops: every file, frame and joint on its own.
+"""Building windows from files, compared with numpy loops over files, frames and joints.
 
-Both sides read the same files, put the motion on the same frames and joints, and leave windows on
-disk. The loops are written here from the formats' descriptions; that both say the same is asserted.
+Both read the same files, resample the motion to the same frames and joints, and write windows to
+disk. The loops follow the descriptions of the formats; that both give the same motion is asserted.
 """
 
 import math
@@ -31,13 +31,13 @@ ROUNDS = 3
 FILES = 6
 FRAMES, STRIDE, FPS = 50, 5, 25.0
 MORE = 4
-"""Times as many files."""
+"""Factor of the number of files in the larger tree."""
 
 Matrix = NDArray[np.float64]
-Plain = Callable[[Path], Iterator[tuple[str, NDArray[np.float32]]]]
+Reader = Callable[[Path], Iterator[tuple[str, NDArray[np.float32]]]]
 
 
-def about(axis: int, angle: float) -> Matrix:
+def rotation(axis: int, angle: float) -> Matrix:
     c, s = math.cos(angle), math.sin(angle)
     turn = np.eye(3)
     one, other = (axis + 1) % 3, (axis + 2) % 3
@@ -56,7 +56,7 @@ def exponential(vector: Matrix) -> Matrix:
 
 
 def logarithm(turn: Matrix) -> Matrix:
-    """Return the rotation vector of a turn well below half a one."""
+    """Return the rotation vector of a rotation by less than half a turn."""
     odd = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
     sine = float(np.linalg.norm(odd)) / 2
     if sine < 1e-12:
@@ -69,7 +69,7 @@ def between(before: Matrix, after: Matrix, share: float) -> Matrix:
 
 
 def instants(count: int, fps: float) -> Iterator[tuple[int, int, float]]:
-    """Yield the frames around each frame at ``FPS``, and how far it is from one to the other."""
+    """Yield, per frame at ``FPS``, the two source frames around it and the weight of the second."""
     number = 0
     while number * fps / FPS <= count - 1 + 1e-9:
         at = number * fps / FPS
@@ -78,7 +78,7 @@ def instants(count: int, fps: float) -> Iterator[tuple[int, int, float]]:
         number += 1
 
 
-def plain_amass(root: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def loop_amass(root: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     names = list(JOINTS)
     for path in sorted(root.glob("amass/*/*/*_poses.npz")):
         with np.load(path) as file:
@@ -107,7 +107,7 @@ ENDS = {"spine2": "upperback", "spine3": "thorax", "neck": "lowerneck", "head": 
 }  # fmt: skip
 
 
-def plain_cmu(root: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def loop_cmu(root: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for path in sorted(root.glob("all_asfamc/subjects/*/*.amc")):
         bones = bones_of(path.with_name(f"{path.parent.name}.asf").read_text())
         axes = {name: np.array(bone.axis) for name, bone in bones.items()}
@@ -131,14 +131,14 @@ def plain_cmu(root: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
 def local(bone: Bone, axes: Matrix, values: list[float] | None) -> Matrix:
     moved = np.eye(3)
     for channel, degrees in zip(bone.dof, values or [], strict=True):
-        moved = about("xyz".index(channel[1]), math.radians(degrees)) @ moved
+        moved = rotation("xyz".index(channel[1]), math.radians(degrees)) @ moved
     return axes @ moved @ axes.T
 
 
-def windows_of(plain: Plain, root: Path, to: Path) -> None:
-    """Cut what a plain loop reads into windows, and keep them."""
+def windows_of(loop: Reader, root: Path, to: Path) -> None:
+    """Cut the motion that a loop reads into windows, and save them per split."""
     cut: dict[str, list[NDArray[np.float32]]] = {}
-    for split, motion in plain(root):
+    for split, motion in loop(root):
         for start in range(0, len(motion) - FRAMES + 1, STRIDE):
             cut.setdefault(split, []).append(motion[start : start + FRAMES])
     for split, windows in cut.items():
@@ -155,21 +155,21 @@ def amass_tree(folder: Path, files: int) -> Path:
 
 
 def cmu_tree(real: Path, folder: Path, files: int) -> Path:
-    """Lay out real recordings, some of them several times, a third of them in each split."""
+    """Copy real recordings, repeated as needed, a third of them in each split."""
     for number in range(files):
         subject, trial = (("14", "14_05"), ("08", "08_01"), ("05", "05_02"))[number % 3]
-        there = folder / "all_asfamc" / "subjects" / subject
-        there.mkdir(parents=True, exist_ok=True)
+        target = folder / "all_asfamc" / "subjects" / subject
+        target.mkdir(parents=True, exist_ok=True)
         inner = Path("all_asfamc") / "subjects" / subject
         archive = real / "cmu_asfamc.zip"
         for name, copied in ((f"{subject}.asf",) * 2, (f"{trial}.amc", f"{subject}_{number}.amc")):
-            (there / copied).write_bytes(File(archive, str(inner / name)).read())
+            (target / copied).write_bytes(File(archive, str(inner / name)).read())
     return folder
 
 
-DATASETS: dict[str, tuple[Dataset, Plain]] = {
-    "amass": (AMASS(frames=FRAMES, stride=STRIDE), plain_amass),
-    "cmu": (CMU(frames=FRAMES, stride=STRIDE, bones="own"), plain_cmu),
+DATASETS: dict[str, tuple[Dataset, Reader]] = {
+    "amass": (AMASS(frames=FRAMES, stride=STRIDE), loop_amass),
+    "cmu": (CMU(frames=FRAMES, stride=STRIDE, bones="own"), loop_cmu),
 }
 
 
@@ -179,55 +179,55 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def lay_out(name: str, request: pytest.FixtureRequest) -> Callable[[Path, int], Path]:
-    """Write a tree of so many files of a data set."""
+def write_tree(name: str, request: pytest.FixtureRequest) -> Callable[[Path, int], Path]:
+    """Return a function that writes a tree of a number of files of a data set."""
     if name == "amass":
         return amass_tree
     return partial(cmu_tree, request.getfixturevalue("real_data"))
 
 
 def built(name: str, root: Path, cache: Path) -> None:
-    """Build windows where there are none yet."""
+    """Build windows in an empty cache."""
     shutil.rmtree(cache, ignore_errors=True)
     load(DATASETS[name][0], root, cache)
 
 
-def test_windows_beside_a_plain_loop(
+def test_windows_compared_with_a_loop(
     name: str,
-    lay_out: Callable[[Path, int], Path],
+    write_tree: Callable[[Path, int], Path],
     paired: Paired,
-    tell: Callable[..., None],
+    record: Callable[..., None],
     tmp_path: Path,
 ) -> None:
-    dataset, plain = DATASETS[name]
-    root = lay_out(tmp_path / "data", FILES)
-    motions = [motion for _, motion in plain(root)]
+    dataset, loop = DATASETS[name]
+    root = write_tree(tmp_path / "data", FILES)
+    motions = [motion for _, motion in loop(root)]
     sources = dataset.sources(root)
     for source, motion in zip(sources, motions, strict=True):
         np.testing.assert_allclose(dataset.read(source), motion, atol=0.01)
     ours, other = paired(
         lambda: built(name, root, tmp_path / "cache"),
-        lambda: windows_of(plain, root, tmp_path),
+        lambda: windows_of(loop, root, tmp_path),
         ROUNDS,
     )
-    tell(
+    record(
         ratio=statistics.median(b / a for a, b in zip(ours, other, strict=True)),
         seconds=statistics.median(ours),
-        plain_seconds=statistics.median(other),
+        loop_seconds=statistics.median(other),
         minutes=sum(map(len, motions)) / FPS / 60,
     )
 
 
 def test_windows_of_more_files(
     name: str,
-    lay_out: Callable[[Path, int], Path],
+    write_tree: Callable[[Path, int], Path],
     paired: Paired,
-    tell: Callable[..., None],
+    record: Callable[..., None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(build, "IN_PROCESS", math.inf)
-    few, many = lay_out(tmp_path / "few", FILES), lay_out(tmp_path / "many", MORE * FILES)
+    few, many = write_tree(tmp_path / "few", FILES), write_tree(tmp_path / "many", MORE * FILES)
     cache = tmp_path / "cache"
     built(name, few, cache)
     longer, shorter = paired(
@@ -235,7 +235,7 @@ def test_windows_of_more_files(
     )
     times = statistics.median(b / a for a, b in zip(shorter, longer, strict=True))
     peaks = [in_child(peak, Setup(threads=1), name, root, cache) for root in (few, many)]
-    tell(
+    record(
         files=(FILES, MORE * FILES),
         exponent=math.log(times) / math.log(MORE),
         peak_mb=tuple(round(1000 * peak) for peak in peaks),
@@ -244,6 +244,6 @@ def test_windows_of_more_files(
 
 
 def peak(setup: Setup, name: str, root: Path, cache: Path) -> float:
-    """Return by how much building raises the memory of a process that reads by itself, GB."""
+    """Return the peak increase of memory while one process builds windows, GB."""
     build.IN_PROCESS = math.inf
     return peak_memory(lambda: built(name, root, cache))

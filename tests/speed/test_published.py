@@ -1,4 +1,4 @@
-"""How code of a checkout is taken in, with a made-up checkout: none is in this project."""
+"""Imports from a checkout of published code, with an invented checkout."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_checkout_has_its_own_models_and_ours_stay(checkout: Path) -> None:
+def test_modules_of_a_checkout_do_not_replace_ours(checkout: Path) -> None:
     before = dict(sys.modules)
     (theirs,) = modules(checkout, "models.HGVAE")
     assert theirs.value == 7
@@ -32,23 +32,26 @@ def test_a_checkout_has_its_own_models_and_ours_stay(checkout: Path) -> None:
     assert str(checkout) not in sys.path
 
 
-def test_what_the_code_needs_is_named(checkout: Path) -> None:
+def test_a_missing_package_is_named(checkout: Path) -> None:
     assert kind(checkout) == "hgvae"
     with pytest.raises(InputError, match=r"cannot be imported.*absent_here"):
         modules(checkout, "train")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["speed", "trian"], "no row called 'trian' (did you mean 'train'?)"),
-        (["speed", "--against", "nowhere"], "--against nowhere: no checkout of published code"),
+        (
+            ["speed", "--against", "nowhere"],
+            "--against nowhere: no checkout of supported published code",
+        ),
     ],
 )
-def test_a_wrong_word_is_one_line(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_argument_is_reported_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
