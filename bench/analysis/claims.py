@@ -1,4 +1,4 @@
-"""The paper's claims, each held against a run: the paper's figure, ours, a verdict, a control."""
+"""The HG-VAE paper's claims, each tested on a run: paper's figure, ours, a verdict, a control."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,30 +17,33 @@ from models.inference.map import Map
 from models.mean import Mean
 
 HEADLINE = -77.0
+"""The paper's change of MSE against mean imputation, per cent."""
 HEADLINE_WIDTH = 1.0
+"""The uncertainty that the paper states for it, percentage points."""
 VAE_LEVEL = 0.3
-"""The paper's VAE notices at about 50 %; a share above this is taken for about that."""
+"""The paper's VAE detects about 50 % hidden; any share from this on counts as about 50 %."""
 HGVAE_LEVEL = 0.005
+"""The share hidden that the paper's HG-VAE detects."""
 STRAIGHT = 0.95
 """Share of variance that a straight line must explain to be called consistent."""
 
 CLEAN = "clean"
-"""Stands for a level of clean windows."""
+"""The level of clean windows in a table by level."""
 
 Verdict = Literal["holds", "does not hold", "not tested", "withheld"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper and what became of it.
+    """One claim of the paper and the run's verdict on it.
 
     Attributes:
         claim: its letter.
         statement: what is claimed.
         paper: the paper's figure.
         ours: the run's figure, with its 95 % interval.
-        verdict: whether it holds here; withheld of a quick look, which settles nothing.
-        control: the same figure of what must not look good, or of a simple baseline.
+        verdict: whether it holds in this run; withheld for a smoke run, which settles nothing.
+        control: the same figure of a control or a simple baseline.
     """
 
     claim: str
@@ -52,8 +55,8 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class _Cast:
-    """Which labels of a protocol play the parts in the paper's claims; None: nobody does."""
+class _Roles:
+    """The labels of a protocol that have a role in the paper's claims; None: it has none."""
 
     hgvae: str | None
     vae: str | None
@@ -63,16 +66,19 @@ class _Cast:
 
 
 def claims(results: Results) -> list[Claim]:
-    """Return the claims (a) to (f), some in two parts, with the run's verdict on each."""
-    cast, results = _cast(results.protocol), results.with_values
-    judged = [_error, _audit, _detection, _order, _log_log, _forecasting, _actions, _drawn]
-    told = [judge(results, cast) for judge in judged]
+    """Return the claims (a) to (f), some in two parts, with the run's verdict on each.
+
+    A claim is ``not tested`` if the run lacks what it is about.
+    """
+    roles, results = _roles(results.protocol), results.with_values
+    tests = [_error, _audit, _detection, _order, _log_log, _forecasting, _actions, _drawn]
+    judged = [test(results, roles) for test in tests]
     if results.protocol.limit:
-        told = [
+        judged = [
             replace(claim, verdict="withheld") if claim.verdict != "not tested" else claim
-            for claim in told
+            for claim in judged
         ]
-    return told
+    return judged
 
 
 def table(judged: list[Claim]) -> pd.DataFrame:
@@ -81,7 +87,7 @@ def table(judged: list[Claim]) -> pd.DataFrame:
 
 
 def write(results: Results, folder: Path) -> None:
-    """Write ``claims.csv`` and ``claims.md`` of a run's results."""
+    """Write ``claims.csv`` and ``claims.md`` of a run's results into a folder."""
     rows = table(claims(results))
     stamped = rows.assign(dataset=results.label, **results.counts)
     with atomic_file(folder / "claims.csv") as draft:
@@ -91,45 +97,50 @@ def write(results: Results, folder: Path) -> None:
         draft.write_text(f"{note}\n\n{rows.to_markdown(index=False)}\n", encoding="utf-8")
 
 
-def _cast(protocol: Protocol) -> _Cast:
+def _roles(protocol: Protocol) -> _Roles:
     def first(name: str) -> str | None:
-        usual = (label for label, entry in protocol.models.items() if entry.model == name)
-        return next((label for label in usual if not protocol.models[label].train_on), None)
+        labels = (label for label, entry in protocol.models.items() if entry.model == name)
+        return next((label for label in labels if not protocol.models[label].train_on), None)
 
     inference = next(
-        (label for label, way in protocol.inference.items() if _is_papers_map(way)), None
+        (label for label, entry in protocol.inference.items() if _is_papers_map(entry)), None
     )
     mechanism = next(
         (label for label, entry in protocol.occlusion.items() if entry.mechanism == "features"),
         None,
     )
     controls = tuple(label for label, entry in protocol.models.items() if entry.cls.control)
-    return _Cast(first("hgvae"), first("vae"), controls, inference, mechanism)
+    return _Roles(first("hgvae"), first("vae"), controls, inference, mechanism)
 
 
-def _is_papers_map(way: object) -> bool:
-    return isinstance(way, Map) and way in (
-        Map(steps=10, batch=way.batch),
-        Map(steps=10, rate=1.0, batch=way.batch),
+def _is_papers_map(inference: object) -> bool:
+    return isinstance(inference, Map) and inference in (
+        Map(steps=10, batch=inference.batch),
+        Map(steps=10, rate=1.0, batch=inference.batch),
     )
 
 
-def _error(results: Results, cast: _Cast) -> Claim:
+def _error(results: Results, roles: _Roles) -> Claim:
     paper = "-77 +- 1 %, at every degree"
     statement = "(a) 10 steps of MAP lower the MSE by 77 % against mean imputation at every degree"
-    changes = _changes(results, cast, cast.hgvae)
+    changes = _changes(results, roles, roles.hgvae)
     if changes.empty:
         return Claim("a", statement, paper, "", "not tested")
     reached = changes["low"].fillna(changes["value"]) <= HEADLINE + HEADLINE_WIDTH
-    rivals = [label for label in ("linear", *cast.controls) if label in results.protocol.models]
-    told = [f"{label}: {span}" for label in rivals if (span := _span_of(results, cast, label))]
+    rivals = [label for label in ("linear", *roles.controls) if label in results.protocol.models]
+    texts = [f"{label}: {span}" for label in rivals if (span := _span_of(results, roles, label))]
     verdict: Verdict = "holds" if reached.all() else "does not hold"
-    return Claim("a", statement, paper, _span(changes), verdict, "; ".join(told))
+    return Claim("a", statement, paper, _span(changes), verdict, "; ".join(texts))
 
 
-def _audit(results: Results, cast: _Cast) -> Claim:
-    """Judge what the paper's figure is worth: whether controls reach it as it was measured."""
-    statement = "(a, audit) the 77 % tell a trained model from none, measured as the code does"
+def _audit(results: Results, roles: _Roles) -> Claim:
+    """Test whether controls reach the paper's figure, measured as in its published code.
+
+    The code's reference is a mean of the wrong scale: a comparison against such a ``mean`` model.
+    """
+    statement = (
+        "(a, audit) the 77 % distinguish a trained model from none, measured as the code does"
+    )
     paper = "-77 +- 1 %, by a trained HG-VAE"
     means = {
         label
@@ -139,87 +150,93 @@ def _audit(results: Results, cast: _Cast) -> Claim:
     table = results.comparisons
     if table.empty or not means:
         return Claim("a", statement, paper, "run protocols/audit.yaml", "not tested")
-    table = table[table["against"].isin(means) & (table["mechanism"] == cast.mechanism)]
+    table = table[table["against"].isin(means) & (table["mechanism"] == roles.mechanism)]
     by_control = {
         str(label): group
         for label, group in table.groupby("comparison", sort=False)
-        if group["model"].iloc[0] in cast.controls
+        if group["model"].iloc[0] in roles.controls
     }
     if not by_control:
-        return Claim("a", statement, paper, "no control took part", "not tested")
-    told = [f"{label}: {_span(group)}" for label, group in by_control.items()]
-    fooled = any((group["value"] <= HEADLINE + 7).all() for group in by_control.values())
-    verdict: Verdict = "does not hold" if fooled else "holds"
+        return Claim("a", statement, paper, "no control was run", "not tested")
+    texts = [f"{label}: {_span(group)}" for label, group in by_control.items()]
+    reached = any((group["value"] <= HEADLINE + 7).all() for group in by_control.values())
+    verdict: Verdict = "does not hold" if reached else "holds"
     rest = table[~table["comparison"].isin(by_control)]
     trained = [
         f"{label}: {_span(rest[rest['comparison'] == label])}"
         for label in rest["comparison"].unique()
     ]
-    return Claim("a", statement, paper, "; ".join(trained), verdict, "; ".join(told))
+    return Claim("a", statement, paper, "; ".join(trained), verdict, "; ".join(texts))
 
 
-def _detection(results: Results, cast: _Cast) -> Claim:
-    statement = "(b) the posterior leaves clean +-1 sd: HG-VAE's soon, the VAE's late"
+def _detection(results: Results, roles: _Roles) -> Claim:
+    statement = (
+        "(b) the posterior leaves that of clean windows +-1 sd: HG-VAE's with few features "
+        "hidden, the VAE's with many only"
+    )
     paper = "HG-VAE at 0.5 % of features, VAE at about 50 %"
     levels = results.levels
-    levels = levels[(levels["mechanism"] == cast.mechanism) & (levels["score"] != "negative_elbo")]
+    levels = levels[(levels["mechanism"] == roles.mechanism) & (levels["score"] != "negative_elbo")]
     sums = levels[levels["score"] == "nlp"]
     shares: dict[str, float] = dict(zip(sums["model"], sums["share"], strict=True))
-    if cast.hgvae not in shares or cast.vae not in shares:
+    if roles.hgvae not in shares or roles.vae not in shares:
         return Claim("b", statement, paper, "", "not tested")
-    soon = shares[cast.hgvae] <= HGVAE_LEVEL
-    late = np.isnan(shares[cast.vae]) or shares[cast.vae] >= VAE_LEVEL
-    told = {
-        model: _level(results, cast, model, score)
+    early = shares[roles.hgvae] <= HGVAE_LEVEL
+    late = np.isnan(shares[roles.vae]) or shares[roles.vae] >= VAE_LEVEL
+    texts = {
+        model: _level(results, roles, model, score)
         for model, score in zip(levels["model"], levels["score"], strict=True)
         if score in ("nlp", "distance")
     }
-    ours = "; ".join(f"{label}: {told.pop(label)}" for label in (cast.hgvae, cast.vae))
-    control = "; ".join(f"{label}: {text}" for label, text in told.items())
-    verdict: Verdict = "holds" if soon and late else "does not hold"
+    ours = "; ".join(f"{label}: {texts.pop(label)}" for label in (roles.hgvae, roles.vae))
+    control = "; ".join(f"{label}: {text}" for label, text in texts.items())
+    verdict: Verdict = "holds" if early and late else "does not hold"
     return Claim("b", statement, paper, ours, verdict, control)
 
 
-def _level(results: Results, cast: _Cast, model: str, score: str) -> str:
-    """Return a detection level with the shift there, or with that at the highest level tried."""
+def _level(results: Results, roles: _Roles, model: str, score: str) -> str:
+    """Return the detection level with its shift; if none, the shift at the highest level."""
     shifts = results.detection
     shifts = shifts[
         (shifts["model"] == model) & (shifts["score"] == score) & (shifts["metric"] == "shift_sd")
     ]
-    occluded = shifts[shifts["mechanism"] == cast.mechanism].sort_values("share")
-    noticed = occluded[occluded["value"].abs() > 1]
-    at = noticed.iloc[0] if len(noticed) else occluded.iloc[-1]
+    occluded = shifts[shifts["mechanism"] == roles.mechanism].sort_values("share")
+    detected = occluded[occluded["value"].abs() > 1]
+    at = detected.iloc[0] if len(detected) else occluded.iloc[-1]
     shift = f"{tables.interval(at['value'], at['low'], at['high'])} sd"
     level = str(at["level"])
-    return f"{level} ({shift})" if len(noticed) else f"at none tried ({shift} at {level})"
+    return f"{level} ({shift})" if len(detected) else f"at no level ({shift} at {level})"
 
 
-def _order(results: Results, cast: _Cast) -> Claim:
+def _order(results: Results, roles: _Roles) -> Claim:
     statement = (
         "(c) MAP's posterior: between degraded and clean for HG-VAE, above clean for the VAE"
     )
-    paper = "so at every degree (Fig. 4)"
-    ours, whole = [], []
-    for label, wanted in ((cast.hgvae, "between"), (cast.vae, "above")):
-        orders = _orders(results, cast, label)
+    paper = "at every degree (Fig. 4)"
+    ours, confirmed = [], []
+    for label, expected in ((roles.hgvae, "between"), (roles.vae, "above")):
+        orders = _orders(results, roles, label)
         if not orders:
             return Claim("c", statement, paper, "", "not tested")
-        count = sum(order == wanted for order in orders)
-        whole.append(count == len(orders))
-        ours.append(f"{label}: {wanted} at {count} of {len(orders)} levels")
-    told = []
-    for label in cast.controls:
-        if orders := _orders(results, cast, label):
+        count = sum(order == expected for order in orders)
+        confirmed.append(count == len(orders))
+        ours.append(f"{label}: {expected} at {count} of {len(orders)} levels")
+    texts = []
+    for label in roles.controls:
+        if orders := _orders(results, roles, label):
             count = sum(order == "between" for order in orders)
-            told.append(f"{label}: between at {count} of {len(orders)} levels")
-    verdict: Verdict = "holds" if all(whole) else "does not hold"
-    return Claim("c", statement, paper, "; ".join(ours), verdict, "; ".join(told))
+            texts.append(f"{label}: between at {count} of {len(orders)} levels")
+    verdict: Verdict = "holds" if all(confirmed) else "does not hold"
+    return Claim("c", statement, paper, "; ".join(ours), verdict, "; ".join(texts))
 
 
-def _orders(results: Results, cast: _Cast, label: str | None) -> list[str]:
-    """Return where the mean posterior after MAP lies, by level: between, above, or below."""
+def _orders(results: Results, roles: _Roles, label: str | None) -> list[str]:
+    """Return where the mean posterior after MAP lies at each level.
+
+    "between" those of degraded and clean windows, "above" clean or "below" degraded.
+    """
     clean, degraded, after = (
-        _scores(results, cast, label, inference) for inference in ("", DEGRADED, cast.inference)
+        _scores(results, roles, label, inference) for inference in ("", DEGRADED, roles.inference)
     )
     if clean.empty or degraded.empty or after.empty:
         return []
@@ -234,39 +251,39 @@ def _orders(results: Results, cast: _Cast, label: str | None) -> list[str]:
     return orders
 
 
-def _log_log(results: Results, cast: _Cast) -> Claim:
+def _log_log(results: Results, roles: _Roles) -> Claim:
     statement = "(d) HG-VAE's change in log posterior is consistent over degrees, log-log"
     paper = "a straight line (Fig. 5)"
-    judged = {
+    lines = {
         label: line
-        for label in (cast.hgvae, *cast.controls)
-        if (line := _line(results, cast, label)) is not None
+        for label in (roles.hgvae, *roles.controls)
+        if (line := _line(results, roles, label)) is not None
     }
-    if cast.hgvae not in judged:
+    if roles.hgvae not in lines:
         return Claim("d", statement, paper, "", "not tested")
-    line = judged.pop(cast.hgvae)
+    line = lines.pop(roles.hgvae)
     verdict: Verdict = "holds" if line.straight else "does not hold"
-    control = "; ".join(f"{label}: {other.text}" for label, other in judged.items())
+    control = "; ".join(f"{label}: {other.text}" for label, other in lines.items())
     return Claim("d", statement, paper, line.text, verdict, control)
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A straight line through the change of the posterior over the share hidden, log-log."""
+    """A straight line fitted to the change of the posterior by share hidden, log-log."""
 
     text: str
     straight: bool
 
 
-def _line(results: Results, cast: _Cast, label: str | None) -> _Line | None:
-    """Fit a line with a bootstrap over recordings and seeds; None if there are too few levels."""
-    clean, degraded = (_scores(results, cast, label, way) for way in ("", DEGRADED))
+def _line(results: Results, roles: _Roles, label: str | None) -> _Line | None:
+    """Fit a line with a bootstrap over recordings and seeds; None with fewer than three levels."""
+    clean, degraded = (_scores(results, roles, label, inference) for inference in ("", DEGRADED))
     if clean.empty or degraded["level"].nunique() < 3:
         return None
     scores = pd.concat([degraded, clean.assign(level=CLEAN)]).pivot(
         index=["seed", "source", "window"], columns="level", values="value"
     )
-    # What is not there under every level cannot be held against the rest.
+    # Windows without a score at some level cannot be compared.
     scores = scores.dropna()
     if scores.empty:
         return None
@@ -277,7 +294,7 @@ def _line(results: Results, cast: _Cast, label: str | None) -> _Line | None:
     sums = statistics.summed(columns, recordings.to_numpy(), seeds.to_numpy())
     changes = _change(np.vstack([sums.sum(axis=(0, 1)), statistics.draw(sums)]))
     if (changes[0] <= 0).any():
-        return _Line("the posterior rises at some level, so no line", False)
+        return _Line("no line: the posterior rises at some level", False)
     order = np.argsort(shares)
     slopes = np.array([_slope(shares, change) for change in changes if (change > 0).all()])
     explained = _explained(shares, changes[0])
@@ -290,6 +307,7 @@ def _line(results: Results, cast: _Cast, label: str | None) -> _Line | None:
 
 
 def _change(sums: np.ndarray) -> np.ndarray:
+    """Return ``(..., level)`` relative changes of sums against those of clean windows, the last."""
     return (sums[:, :-1] - sums[:, -1:]) / np.abs(sums[:, -1:])
 
 
@@ -298,33 +316,38 @@ def _slope(shares: np.ndarray, change: np.ndarray) -> float:
 
 
 def _explained(shares: np.ndarray, change: np.ndarray) -> float:
+    """Return the R squared of a line, log-log."""
     return float(np.corrcoef(np.log(shares), np.log(change))[0, 1] ** 2)
 
 
-def _forecasting(results: Results, cast: _Cast) -> Claim:
+def _forecasting(results: Results, roles: _Roles) -> Claim:
     statement = "(e) MAP imputation lowers every predictor's MPJPE at every degree"
     paper = "HisRepItself: -33 % at 10 % missing"
-    changes = _helped(results, cast, cast.hgvae, cast.inference)
+    changes = _forecast_changes(results, roles, roles.hgvae, roles.inference)
     if changes.empty:
         return Claim("e", statement, paper, "", "not tested")
     lowered = changes["high"].fillna(changes["value"]) < 0
     ours = "; ".join(
         f"{predictor}: {_span(group)}" for predictor, group in changes.groupby("predictor")
     )
-    rivals = [*results.protocol.references, *cast.controls]
-    told = [
+    rivals = [*results.protocol.references, *roles.controls]
+    texts = [
         f"{label}: {_span(group)}"
         for label in dict.fromkeys(rivals)
-        if not (group := _helped(results, cast, label, cast.inference)).empty and label != "mean"
+        if not (group := _forecast_changes(results, roles, label, roles.inference)).empty
+        and label != "mean"
     ]
     verdict: Verdict = "holds" if lowered.all() else "does not hold"
-    return Claim("e", statement, paper, ours, verdict, "; ".join(told))
+    return Claim("e", statement, paper, ours, verdict, "; ".join(texts))
 
 
-def _helped(
-    results: Results, cast: _Cast, label: str | None, inference: str | None
+def _forecast_changes(
+    results: Results, roles: _Roles, label: str | None, inference: str | None
 ) -> pd.DataFrame:
-    """Return the change of each fitted predictor's error by a completion, against the mean's."""
+    """Return the change of each trained predictor's error by completing its past with a model.
+
+    The change is against the mean-imputed past. Predictors trained on degraded pasts are left out.
+    """
     predictors = results.protocol.predictors
     usual = [name for name, entry in predictors.items() if entry.cls.trained and not entry.degraded]
     table = results.forecasting
@@ -333,61 +356,68 @@ def _helped(
         & table["predictor"].isin(usual)
         & (table["model"] == label)
         & table["inference"].isin(["", inference])
-        & (table["mechanism"] == cast.mechanism)
+        & (table["mechanism"] == roles.mechanism)
     ]
 
 
-def _actions(results: Results, cast: _Cast) -> Claim:
-    """Judge by whether the five nearest train windows in z0 tell a test window's action."""
+def _actions(results: Results, roles: _Roles) -> Claim:
+    """Test whether the nearest train windows in z0 predict actions better than for controls."""
     statement = "(f) z0 separates action categories"
     paper = "samples differ by class (Fig. 3); no figure"
-    told = results.quality[results.quality["metric"] == "action_accuracy"].set_index("model")
-    rivals = [label for label in told.index if label in cast.controls]
-    if cast.hgvae is None or cast.hgvae not in told.index or not rivals:
+    quality = results.quality
+    accuracy = quality[quality["metric"] == "action_accuracy"].set_index("model")
+    rivals = [label for label in accuracy.index if label in roles.controls]
+    if roles.hgvae is None or roles.hgvae not in accuracy.index or not rivals:
         return Claim("f", statement, paper, "", "not tested")
     text = {
         label: f"{label}: {tables.interval(row['value'], row['low'], row['high'])} %"
-        for label, row in told.iterrows()
+        for label, row in accuracy.iterrows()
     }
-    # Nearest neighbours in any fixed map of the window tell actions; z0 must do better.
-    floor = told["value"].loc[rivals].max()
-    better = told["low"].loc[cast.hgvae] > floor
-    control = "; ".join(text[label] for label in told.index if label != cast.hgvae)
+    # Nearest neighbours under any fixed map of the window predict actions to some extent; z0 must
+    # do better.
+    floor = accuracy["value"].loc[rivals].max()
+    better = accuracy["low"].loc[roles.hgvae] > floor
+    control = "; ".join(text[label] for label in accuracy.index if label != roles.hgvae)
     verdict: Verdict = "holds" if better else "does not hold"
-    return Claim("f", statement, paper, text[cast.hgvae], verdict, control)
+    return Claim("f", statement, paper, text[roles.hgvae], verdict, control)
 
 
-def _drawn(results: Results, cast: _Cast) -> Claim:
-    """Judge by whether a classifier takes windows drawn for an action for that action.
+def _drawn(results: Results, roles: _Roles) -> Claim:
+    """Test whether a classifier recognises windows drawn for an action as that action.
 
-    Models that cannot be told it show what ignoring it gives.
+    Models that are not conditioned on the action show what ignoring it gives.
     """
-    statement = "(f, drawn) windows drawn for an action are of it"
+    statement = "(f, drawn) windows drawn for an action show that action"
     paper = "samples differ by class (Fig. 3); no figure"
     table = results.generation
-    told = table[(table["metric"] == "action_told") & (table["action"] == "")].set_index("model")
-    models = results.protocol.models
-    asked = [label for label in told.index if issubclass(models[label].cls, ConditionalImputer)]
-    deaf = [label for label in told.index if label not in (*asked, results.protocol.judge)]
-    if not asked or not deaf:
+    rows = table[(table["metric"] == "action_told") & (table["action"] == "")].set_index("model")
+    models, judge = results.protocol.models, results.protocol.judge
+    conditional = [
+        label for label in rows.index if issubclass(models[label].cls, ConditionalImputer)
+    ]
+    unconditional = [label for label in rows.index if label not in (*conditional, judge)]
+    if not conditional or not unconditional:
         return Claim("f", statement, paper, "", "not tested")
     text = {
         label: f"{label}: {tables.interval(row['value'], row['low'], row['high'])} %"
-        for label, row in told.rename(index={results.protocol.judge: "test windows"}).iterrows()
+        for label, row in rows.rename(index={judge: "test windows"}).iterrows()
     }
-    floor = told["value"].loc[deaf].max()
-    better = bool((told["low"].loc[asked] > floor).all())
-    ours = "; ".join(text[label] for label in asked)
-    control = "; ".join(span for label, span in text.items() if label not in asked)
+    floor = rows["value"].loc[unconditional].max()
+    better = bool((rows["low"].loc[conditional] > floor).all())
+    ours = "; ".join(text[label] for label in conditional)
+    control = "; ".join(span for label, span in text.items() if label not in conditional)
     return Claim("f", statement, paper, ours, "holds" if better else "does not hold", control)
 
 
 def _scores(
-    results: Results, cast: _Cast, label: str | None, inference: str | None
+    results: Results, roles: _Roles, label: str | None, inference: str | None
 ) -> pd.DataFrame:
-    """Return a model's negative log posteriors on clean windows, or on hidden ones by inference."""
+    """Return a model's negative log posteriors on test windows.
+
+    Of clean windows if ``inference`` is empty, else of occluded windows after that inference.
+    """
     values = results.values
-    mechanism = "" if inference == "" else cast.mechanism
+    mechanism = "" if inference == "" else roles.mechanism
     return values[
         (values["metric"] == "nlp")
         & (values["split"] == "test")
@@ -397,19 +427,19 @@ def _scores(
     ]
 
 
-def _changes(results: Results, cast: _Cast, label: str | None) -> pd.DataFrame:
-    """Return a model's change of MSE against mean imputation by level of random features."""
+def _changes(results: Results, roles: _Roles, label: str | None) -> pd.DataFrame:
+    """Return a model's change of MSE against mean imputation by level of hidden features."""
     table = results.imputation
     return table[
         (table["metric"] == "change_vs_mean")
         & (table["model"] == label)
-        & table["inference"].isin(["", cast.inference])
-        & (table["mechanism"] == cast.mechanism)
+        & table["inference"].isin(["", roles.inference])
+        & (table["mechanism"] == roles.mechanism)
     ]
 
 
-def _span_of(results: Results, cast: _Cast, label: str) -> str:
-    changes = _changes(results, cast, label)
+def _span_of(results: Results, roles: _Roles, label: str) -> str:
+    changes = _changes(results, roles, label)
     return "" if changes.empty else _span(changes)
 
 

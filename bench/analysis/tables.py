@@ -1,4 +1,4 @@
-"""Tables of a run: tidy CSV to compute with, Markdown and LaTeX to read."""
+"""Tables of a run: tidy data for CSV, text sections for Markdown and LaTeX."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,34 +16,41 @@ from bench.protocol.schema import Protocol
 from models.base import GenerativeImputer, Imputer
 
 COMPARISON = ["comparison", "model", "inference", "against"]
-"""Columns that tell one comparison of a protocol from another."""
+"""Columns that identify a comparison of a protocol."""
 ERRORS = ("mse", "mpjpe", "bone_error", "acceleration_error")
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
-    "mpjpe": "Mean per joint position error over joints with something hidden, mm",
-    "bone_error": "Mean error of bone length over bones with something hidden, mm",
-    "acceleration_error": "Mean error of acceleration where something hidden touches it, m/s²",
-    "auroc": "AUROC of clean against degraded windows (0.5: no better than chance)",
-    "aupr": "Area under precision and recall, degraded windows positive",
-    "fpr95": "Degraded windows taken for clean where 95 per cent of clean ones are (FPR@95)",
-    "shift_sd": "Shift of the mean score from clean windows, in their standard deviations",
+    "mpjpe": "Mean per joint position error over joints with a hidden coordinate, mm",
+    "bone_error": "Mean error of bone length over bones with a hidden coordinate, mm",
+    "acceleration_error": "Mean error of accelerations that involve a hidden coordinate, m/s²",
+    "auroc": "AUROC of degraded against clean windows (0.5: chance)",
+    "aupr": "Area under the precision-recall curve, degraded windows positive",
+    "fpr95": "Share of degraded windows accepted where 95 per cent of clean ones are (FPR@95)",
+    "shift_sd": "Shift of the mean score from that of clean windows, in their standard deviations",
 }
 REASONS = "jobs.csv"
-"""The file of a run that says how each of its jobs ended."""
+"""The file of a run with the status of each of its jobs."""
 QUALITY = {
     "parameters": "parameters",
     "fit_seconds": "fit, s",
     "elbo_per_dimension": "ELBO, nats per dimension",
     "reconstruction_rmse": "reconstruction RMSE, mm",
-    "action_accuracy": "actions told from z0, %",
+    "action_accuracy": "actions recognised from z0, %",
     "bones_in_range": "sampled frames with all bones in the test range, %",
-    "bone_excess": "sampled bones out of the test range by, mm",
+    "bone_excess": "excess of sampled bone length over the test range, mm",
 }
+"""Metrics of the table of models, in order, each with its heading."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of a table as it is read: a caption, and text in rows and columns."""
+    """One part of a table for readers: a caption, and text in rows and columns.
+
+    Attributes:
+        name: identifies it, also in LaTeX labels.
+        caption: plain text.
+        text: strings only.
+    """
 
     name: str
     caption: str
@@ -51,7 +58,7 @@ class Section:
 
 
 def caption(metric: str) -> str:
-    """Return what a metric is, in words."""
+    """Return the caption of a metric: its name in words, and its unit."""
     if metric.startswith("change_vs_"):
         reference = {"mean": "mean imputation", "linear": "linear interpolation"}
         name = metric.removeprefix("change_vs_")
@@ -60,20 +67,20 @@ def caption(metric: str) -> str:
 
 
 def baselines(protocol: Protocol) -> list[str]:
-    """Return the labels of what imputes without a density and is no control."""
+    """Return the labels of imputers without a density that are no controls."""
     return [
         label
         for label, entry in protocol.models.items()
         if issubclass(cls := entry.cls, Imputer)
         and not issubclass(cls, GenerativeImputer)
         and not cls.control
-        # A mean that is wrong on purpose is nobody's baseline.
+        # A mean that is wrong on purpose is no baseline.
         and entry.settings == cls.Settings()
     ]
 
 
 def contenders(protocol: Protocol) -> list[str]:
-    """Return the labels of what imputes with a density and is no control."""
+    """Return the labels of generative imputers that are no controls."""
     return [
         label
         for label, entry in protocol.models.items()
@@ -84,8 +91,8 @@ def contenders(protocol: Protocol) -> list[str]:
 def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Return the imputation table from per-window values.
 
-    One row per imputer, mechanism, level and metric, seeds taken together. Rows of ``mse`` of
-    generative models also have ``best_baseline`` and the paired test's ``p`` and ``p_holm``
+    One row per imputer, mechanism, level and metric, over all seeds. Rows of ``mse`` of generative
+    models also have ``best_baseline`` and the paired test's ``p`` and ``p_holm``
     (``records.paired_tests``).
     """
     metrics = (*ERRORS, *(f"change_vs_{name}" for name in protocol.references))
@@ -100,10 +107,10 @@ def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 def quality(
     values: pd.DataFrame, protocol: Protocol, fits: Iterable[dict[str, Any]]
 ) -> pd.DataFrame:
-    """Return, for each generative model, how well it fits clean test windows, and its samples.
+    """Return how well each generative model fits clean test windows, and how good its samples are.
 
     Args:
-        values: per-window values.
+        values: per-window values (``records.windows``).
         protocol: what ran.
         fits: summary of every finished fit.
 
@@ -135,7 +142,11 @@ def quality(
 
 
 def comparisons(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """Return the protocol's comparisons: one row each per mechanism and level."""
+    """Return the protocol's comparisons: one row per comparison, mechanism and level.
+
+    Returns:
+        The columns of ``records.compare`` and ``COMPARISON``.
+    """
     tables = [
         records.compare(values, comparison).assign(comparison=label, **comparison.model_dump())
         for label, comparison in protocol.comparisons.items()
@@ -161,17 +172,17 @@ def imputation_sections(table: pd.DataFrame) -> list[Section]:
     tested = table[table["p_holm"].notna()]
     if not tested.empty:
         rows = named(tested["model"], tested["inference"])
-        told = [
+        p_values = [
             f"{p:.2g} vs {best}"
             for p, best in zip(tested["p_holm"], tested["best_baseline"], strict=True)
         ]
-        text = pivot(rows, conditions(tested), told)
+        text = pivot(rows, conditions(tested), p_values)
         recordings = tested["recordings"].max()
         least = 2.0 ** (1 - recordings)
         note = (
             "Paired test of MSE against the best baseline, p after Holm's correction for "
-            f"{len(tested)} tests; {recordings:.0f} recordings allow no p below "
-            f"{least:.2g} before it"
+            f"{len(tested)} tests; with {recordings:.0f} recordings the least possible p is "
+            f"{least:.2g} before correction"
         )
         sections.append(Section("p_holm", note, text))
     return sections
@@ -186,7 +197,7 @@ def quality_sections(table: pd.DataFrame) -> list[Section]:
 
 
 def ood_sections(table: pd.DataFrame) -> list[Section]:
-    """Return a section per metric of the sums and of the detectors."""
+    """Return a section per metric, without the scores of single layers of latents."""
     whole = table[~table["score"].str.match(r"nlp_z\d")]
     return [
         Section(metric, caption(metric), readable(whole, metric))
@@ -197,13 +208,16 @@ def ood_sections(table: pd.DataFrame) -> list[Section]:
 def level_sections(levels: pd.DataFrame) -> list[Section]:
     """Return one section: the detection level of each score."""
     text = levels.set_index(["model", "score", "mechanism"])[["level", "direction", "auroc"]]
-    told = text.assign(
-        level=stated(text["level"].replace("", "none tried"), levels["status"]),
+    shown = text.assign(
+        level=stated(text["level"].replace("", "none"), levels["status"]),
         direction=text["direction"].astype(object).fillna(""),
         auroc=text["auroc"].map(number),
     )
-    note = "Detection level: the smallest whose mean score leaves that of clean windows +-1 sd"
-    return [Section("detection_level", note, told.reset_index().set_index("model"))]
+    note = (
+        "Detection level: the smallest level tried whose mean score is more than one standard "
+        "deviation from that of clean windows"
+    )
+    return [Section("detection_level", note, shown.reset_index().set_index("model"))]
 
 
 def comparison_sections(table: pd.DataFrame) -> list[Section]:
@@ -219,11 +233,11 @@ def write(
     """Write a table as ``name.csv``, and its sections as ``name.md`` and ``name.tex``.
 
     Args:
-        table: tidy; gets a column ``dataset``.
-        sections: what readers see of it.
+        table: tidy; a column ``dataset`` is added.
+        sections: the table as text.
         folder: where to write.
-        name: of the files.
-        note: what stands under every caption: the data, how many windows and seeds.
+        name: of the files, without a suffix.
+        note: printed after every caption: the data, how many windows and seeds.
         label: the data set.
     """
     with atomic_file(folder / f"{name}.csv") as draft:
@@ -242,18 +256,18 @@ def write(
 
 
 def note(table: pd.DataFrame, label: str) -> str:
-    """Return what a reader must know of a table's numbers."""
+    """Return the note of a table: its data, what intervals are over, where failures are listed."""
     spread = ""
     if "low" in table:
         over = "recordings and seeds" if table["seeds"].max() > 1 else "recordings"
         spread = f"; in brackets the 95 % interval over {over}"
     whole = table.empty or (table["status"] == "done").all()
-    why = "" if whole else f"; {REASONS} says why something failed or was skipped"
+    why = "" if whole else f"; {REASONS} says why cells failed or were skipped"
     return f"Data: {basis(table, label)}{spread}{why}."
 
 
 def basis(table: pd.DataFrame, label: str) -> str:
-    """Return the data set and how many windows, recordings and seeds a table is of."""
+    """Return the data set and how many windows, recordings and seeds a table is based on."""
     if table.empty or not table["n"].any():
         return f"{label}; no cell was finished"
     named = {"n": "window", "recordings": "recording", "seeds": "seed"}
@@ -265,7 +279,7 @@ def basis(table: pd.DataFrame, label: str) -> str:
 
 
 def named(models: Iterable[str], details: Iterable[str]) -> list[str]:
-    """Return a name of each row: the model, and in brackets its inference or score if any."""
+    """Return a name for each row: the model, and in brackets its inference or score if any."""
     return [
         f"{model} ({detail})" if detail else model
         for model, detail in zip(models, details, strict=True)
@@ -273,7 +287,7 @@ def named(models: Iterable[str], details: Iterable[str]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Return three significant digits, or whole numbers from 100 on."""
+    """Format with three significant digits, or as a whole number from 100 on; nan is empty."""
     if np.isnan(value):
         return ""
     if abs(value) >= 1e6:
@@ -282,21 +296,21 @@ def number(value: float) -> str:
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """Return a value with its interval, if it has one."""
+    """Format a value with its interval in brackets, if it has one."""
     if np.isnan(low):
         return number(value)
     return f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def conditions(table: pd.DataFrame) -> "pd.Series[str]":
-    """Return mechanism and level of each row, as tables state them."""
+    """Return mechanism and level of each row as a column heading."""
     return (table["mechanism"] + " " + table["level"]).str.strip()
 
 
 def wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd.DataFrame:
     """Return values with their intervals as text, rows and columns in order of appearance.
 
-    Where something failed or was skipped, it says so.
+    Cells that failed or were skipped are marked (``stated``).
     """
     numbers = table[["value", "low", "high"]].astype(float)
     text = [interval(*row) for row in numbers.itertuples(index=False)]
@@ -304,7 +318,7 @@ def wide(table: pd.DataFrame, rows: Iterable[str], columns: Iterable[str]) -> pd
 
 
 def stated(text: Iterable[str], status: Iterable[str]) -> list[str]:
-    """Return text with what failed or was skipped said after it, or in its place."""
+    """Return text with a status other than done after it, or in its place if there is no value."""
     return [
         value if state == "done" else state if state in UNFINISHED else f"{value} {state}"
         for value, state in zip(text, status, strict=True)
@@ -321,7 +335,7 @@ def pivot(rows: Iterable[str], columns: Iterable[str], text: Sequence[str]) -> p
 
 
 def _bar(text: Any) -> Any:
-    """Escape what would end a cell of a Markdown table, or be a tag in it."""
+    """Escape bars, which would end a cell of a Markdown table, and HTML tags."""
     return _untagged(text.replace("|", r"\|")) if isinstance(text, str) else text
 
 
@@ -341,5 +355,5 @@ TEX = str.maketrans(
 
 
 def _tex(text: str) -> str:
-    """Escape what captions have of LaTeX's special characters."""
+    """Escape LaTeX's special characters."""
     return text.translate(TEX)

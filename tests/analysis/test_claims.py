@@ -290,9 +290,9 @@ def test_detection_holds_if_hgvae_notices_soon_and_the_vae_late(
     for label, told in (("hgvae", hgvae), ("vae", vae)):
         noticed = [level for level, shift in told.items() if abs(shift) > SPREAD.std(ddof=1)]
         (text,) = (part for part in claim.ours.split("; ") if part.startswith(f"{label}: "))
-        assert text.startswith(f"{label}: {noticed[0] if noticed else 'at none tried'} (")
+        assert text.startswith(f"{label}: {noticed[0] if noticed else 'at no level'} (")
     assert "untrained: 10% (" in claim.control
-    assert "pca_error: at none tried (0 " in claim.control
+    assert "pca_error: at no level (0 " in claim.control
 
 
 def test_detection_tells_the_level_of_the_mechanism_that_it_judges() -> None:
