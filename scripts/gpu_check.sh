@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Tests, times and a full paper-size fit on a machine with a GPU, in one command.
+# GPU tests, speed benchmarks and a full paper-size fit, in one command.
 #
 #   scripts/gpu_check.sh DATA_ROOT OUT [CHECKOUT]
 #
 # DATA_ROOT: real motion, as --data-root takes it (CMU's files are used).
-# OUT: a folder for logs, tables, figures and the fitted weights; no file of it is above 16 MB.
-# CHECKOUT: of the published HG-VAE, to be timed beside ours.
+# OUT: folder for logs, tables, figures and fitted weights; files above 16 MB are left out.
+# CHECKOUT: a checkout of the published HG-VAE, for a comparison of speed.
 #
-# Each step has a log, a step that fails does not stop the others, and the exit code tells of it.
+# Each step has its own log. A failed step does not stop the others; the exit code is then 1.
 set -uo pipefail
 
 if [[ $# -lt 2 ]]; then
@@ -27,12 +27,12 @@ trap 'rm -rf "$results"' EXIT
 failed=0
 
 step() { # NAME COMMAND...: run a command, its output in NAME.log
-    local name=$1 begun=$SECONDS
+    local name=$1 start=$SECONDS
     shift
     if "$@" > "$out/$name.log" 2>&1; then
-        echo "$name: done in $((SECONDS - begun)) s"
+        echo "$name: done in $((SECONDS - start)) s"
     else
-        echo "$name: FAILED after $((SECONDS - begun)) s, see $out/$name.log"
+        echo "$name: FAILED after $((SECONDS - start)) s, see $out/$name.log"
         failed=1
     fi
 }
@@ -44,7 +44,7 @@ step run python -m bench run protocols/cmu_paper_size.yaml --executor local \
 if run=$(realpath "$results"/cmu_paper_size/latest 2> /dev/null) && [[ -d $run ]]; then
     find "$run" -maxdepth 1 -type f -size -16M ! -name '*.parquet' -exec cp {} "$out" \;
     for fit in "$results"/.store/fits/*/; do
-        # The larger ones are predictors' and models' whose tables are enough.
+        # Only models and predictors with weights; weights above 16 MB are left out.
         if [[ -f $fit/weights.safetensors ]]; then
             name=$(basename "$fit")
             cp "$fit/fit.json" "$out/fit-$name.json"

@@ -1,4 +1,4 @@
-"""What several tests need: small motion, real data where it is, and the command line."""
+"""Shared fixtures: synthetic motion, real data where available, and the command line."""
 
 import os
 from collections.abc import Callable
@@ -53,7 +53,12 @@ TINY: dict[str, Any] = {
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """Return the tiny protocol with one value changed; an Ellipsis removes it."""
+    """Return the tiny protocol with one value changed; an Ellipsis removes the key.
+
+    Args:
+        path: keys from the top, joined by slashes.
+        value: the new value.
+    """
     raw = yaml.safe_load(yaml.safe_dump(TINY))
     place = raw
     *keys, last = path.split("/")
@@ -68,13 +73,13 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test finds real data unless it asks for them."""
+    """Unset BENCH_DATA, so that a test finds real data only by the fixture ``real_data``."""
     monkeypatch.delenv("BENCH_DATA", raising=False)
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real motion, from BENCH_DATA or beside the project; else a skip."""
+    """The folder of real motion, from BENCH_DATA or next to the project; skips without one."""
     candidates = [REAL] if REAL else [PROJECT.parent / "shared" / "data"]
     for folder in candidates:
         if (folder / "cmu_expmap").is_dir():
@@ -86,7 +91,7 @@ REAL = Path(os.environ["BENCH_DATA"]) if os.environ.get("BENCH_DATA") else None
 
 
 def walk(windows: int = 6, frames: int = 50, seed: int = 0) -> Windows:
-    """Return smooth made-up windows of 18 joints, from two recordings."""
+    """Return smooth synthetic windows of 18 joints, from two recordings."""
     rng = np.random.default_rng(seed)
     time = np.arange(frames)[None, :, None, None] / 25
     phase = rng.uniform(0, 6.3, (windows, 1, 18, 3))
@@ -115,13 +120,13 @@ def _two_threads() -> None:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take most of the time that such runs take."""
+    """Draw no figures, which take most of the time of a small run."""
     monkeypatch.setattr("bench.report.figures.write_all", lambda *_: [])
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -133,7 +138,7 @@ Bench = Callable[..., Ended]
 
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
-    """The command line, run in this process."""
+    """A function that runs the command line in this process."""
     from bench.cli import main
 
     def call(*arguments: object) -> Ended:
@@ -150,12 +155,12 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
 def run_of(
     protocol: dict[str, Any], folder: Path, results: Path | None = None
 ) -> tuple[str | Path, ...]:
-    """Write a protocol into a folder; return the command that runs it, in this process.
+    """Write a protocol file; return the arguments of the command that runs it locally.
 
     Args:
-        protocol: as its file says it.
-        folder: of the file.
-        results: where runs go; ``results`` in ``folder`` if not given.
+        protocol: content of the file.
+        folder: folder of the file.
+        results: folder of runs; by default ``results`` in ``folder``.
     """
     file = folder / f"{protocol['name']}.yaml"
     file.write_text(yaml.safe_dump(protocol, sort_keys=False))
@@ -164,7 +169,7 @@ def run_of(
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A protocol file that runs in seconds."""
+    """The path of a protocol file that runs in seconds."""
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY, sort_keys=False))
     return path

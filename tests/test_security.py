@@ -1,4 +1,4 @@
-"""What comes from outside is data: never run, never a path, never told to a terminal or a table."""
+"""Untrusted input is never executed, used as a path, or printed as control codes or markup."""
 
 import ast
 import csv
@@ -52,7 +52,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Trap:
-    """Makes a file called sprung when it is unpickled."""
+    """Creates a folder called sprung when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.mkdir, (str(Path("sprung").resolve()),)
@@ -81,8 +81,8 @@ SPRINGS = (spring, spring_torch, spring_array, spring_archive)
 
 
 @pytest.mark.parametrize("make", SPRINGS)
-def test_the_trap_is_one(make: Callable[[Path], None]) -> None:
-    """Or none of the tests below could fail."""
+def test_the_trap_works(make: Callable[[Path], None]) -> None:
+    """Otherwise none of the tests below could fail."""
     make(Path("trap"))
     if make is spring:
         pickle.loads(Path("trap").read_bytes())
@@ -104,7 +104,7 @@ UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_no_code_of_the_project_runs_what_it_reads(path: Path) -> None:
+def test_no_unsafe_functions_are_called(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {alias.name.split(".")[0] for alias in node.names}
@@ -112,57 +112,57 @@ def test_no_code_of_the_project_runs_what_it_reads(path: Path) -> None:
             assert not UNSAFE_MODULES & {*names, module}, ast.unparse(node)
         if not isinstance(node, ast.Call):
             continue
-        told = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         called = ast.unparse(node.func)
         assert called not in FORBIDDEN, ast.unparse(node)
         assert not called.endswith((".extractall", ".extract")), ast.unparse(node)
         if called in ("np.load", "numpy.load"):
-            assert told.get("allow_pickle") == "False", ast.unparse(node)
-        assert told.get("shell", "False") == "False", ast.unparse(node)
-        assert told.get("weights_only", "True") == "True", ast.unparse(node)
-        assert told.get("allow_pickle", "False") == "False", ast.unparse(node)
+            assert arguments.get("allow_pickle") == "False", ast.unparse(node)
+        assert arguments.get("shell", "False") == "False", ast.unparse(node)
+        assert arguments.get("weights_only", "True") == "True", ast.unparse(node)
+        assert arguments.get("allow_pickle", "False") == "False", ast.unparse(node)
 
 
-def unsprung(call: Callable[[], object], *says: str) -> None:
-    """Assert that a call is refused in one line, and that no trap was sprung by it."""
+def assert_refused(call: Callable[[], object], *parts: str) -> None:
+    """Assert that a call raises an InputError of one line with some parts, and springs no trap."""
     with pytest.raises(InputError) as refused:
         call()
     message = str(refused.value)
     assert message.isprintable()
-    for part in says:
+    for part in parts:
         assert part in message
     assert not Path("sprung").exists()
 
 
 @pytest.mark.parametrize("make", SPRINGS)
-def test_what_the_store_keeps_is_read_and_not_run(make: Callable[[Path], None]) -> None:
+def test_files_of_the_store_are_not_executed(make: Callable[[Path], None]) -> None:
     store = Store(Path("store"))
     model = Mean(walk().spec)
     store.save_fit("k", model, {})
     store.save_completion("k", np.zeros(3, np.float32))
     weights = store.fit_folder("k") / "weights.safetensors"
     make(weights)
-    unsprung(lambda: store.load_weights("k", model), str(weights), "delete it and run again")
-    unsprung(lambda: store.load_mean("k"), str(weights), "delete it and run again")
+    assert_refused(lambda: store.load_weights("k", model), str(weights), "delete it and run again")
+    assert_refused(lambda: store.load_mean("k"), str(weights), "delete it and run again")
     make(Path("store/completions/k.npy"))
-    unsprung(lambda: store.load_completion("k"), "completions/k.npy: damaged", "delete it")
+    assert_refused(lambda: store.load_completion("k"), "completions/k.npy: damaged", "delete it")
     Path("store/cells").mkdir()
     make(Path("store/cells/k.parquet"))
-    unsprung(lambda: store.load_cell("k"), "cells/k.parquet: damaged", "delete it")
+    assert_refused(lambda: store.load_cell("k"), "cells/k.parquet: damaged", "delete it")
     make(store.fit_folder("k") / "fit.json")
-    unsprung(lambda: store.fit_summary("k"), "fit.json: damaged", "delete it")
+    assert_refused(lambda: store.fit_summary("k"), "fit.json: damaged", "delete it")
 
 
 @pytest.mark.parametrize("make", SPRINGS)
-def test_a_checkpoint_is_read_and_not_run(make: Callable[[Path], None]) -> None:
+def test_a_checkpoint_is_not_executed(make: Callable[[Path], None]) -> None:
     make(Path("checkpoint.safetensors"))
     context = FitContext(folder=Path())
     call = lambda: train(torch.nn.Linear(1, 1), walk(), walk(), TrainSettings(epochs=1), context)  # noqa: E731
-    unsprung(call, "checkpoint.safetensors: damaged", "delete it and run again")
+    assert_refused(call, "checkpoint.safetensors: damaged", "delete it and run again")
 
 
 @pytest.mark.parametrize("make", SPRINGS)
-def test_arrays_from_outside_are_read_and_not_run(make: Callable[[Path], None]) -> None:
+def test_untrusted_arrays_are_not_executed(make: Callable[[Path], None]) -> None:
     make(Path("motion.npy"))
     with pytest.raises(ValueError, match=r"\w"):
         array_of(Path("motion.npy").read_bytes())
@@ -171,7 +171,7 @@ def test_arrays_from_outside_are_read_and_not_run(make: Callable[[Path], None]) 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "parquet", "csv", "bvh", "amc", "txt", "zip"])
 @pytest.mark.parametrize("make", SPRINGS)
-def test_files_of_motion_are_read_and_not_run(
+def test_motion_files_are_not_executed(
     make: Callable[[Path], None], suffix: str, bench: Bench
 ) -> None:
     folder = Path("data/arrays/train")
@@ -180,7 +180,7 @@ def test_files_of_motion_are_read_and_not_run(
     ended = bench("data", "check", "data")
     assert ended.code in (0, 1)
     assert "Traceback" not in ended.out + ended.err
-    assert "its reader broke" not in ended.out
+    assert "its reader failed" not in ended.out
     assert not Path("sprung").exists()
 
 
@@ -194,8 +194,8 @@ SMALL: dict[str, Any] = {
 }
 
 
-def test_a_store_full_of_traps_ends_in_lines(bench: Bench) -> None:
-    """Whoever may write to a shared folder of results cannot have others run anything."""
+def test_a_store_full_of_traps_gives_one_line_errors(bench: Bench) -> None:
+    """Write access to a shared results folder must not allow code execution by its other users."""
     Path("small.yaml").write_text(yaml.safe_dump(SMALL))
     assert bench("run", "small.yaml", *LOCAL).code == 0
     store, run = Path("results/.store"), Path("results/small/latest").resolve()
@@ -217,8 +217,8 @@ def test_a_store_full_of_traps_ends_in_lines(bench: Bench) -> None:
     assert not Path("sprung").exists()
 
 
-def test_code_runs_where_a_user_names_it_alone(bench: Bench) -> None:
-    """Not where a protocol names it, a run's folder does, or where it merely lies."""
+def test_only_plugins_named_by_the_user_are_executed(bench: Bench) -> None:
+    """Not code named in a protocol or a run's folder, or code that is only lying around."""
     evil = f"import os\nos.mkdir({str(Path('sprung').resolve())!r})\n{MODEL}"
     Path("own.py").write_text(evil)
     Path("small.yaml").write_text(yaml.safe_dump(SMALL))
@@ -246,7 +246,7 @@ def test_code_runs_where_a_user_names_it_alone(bench: Bench) -> None:
     assert Path("sprung").exists()
 
 
-def test_modules_that_lie_where_it_is_started_are_not_imported(tmp_path: Path) -> None:
+def test_modules_in_the_working_directory_are_not_imported(tmp_path: Path) -> None:
     trap = f"import os\nos.makedirs({str(tmp_path / 'sprung')!r}, exist_ok=True)\n"
     for name in (
         "numpy.py",
@@ -289,22 +289,22 @@ SPLITS = ("train", "valid", "test")
 
 
 class Hostile(Dataset):
-    """Recordings whose names mean harm."""
+    """Recordings with hostile names."""
 
     name: ClassVar[str] = "hostile"
 
     @property
     def skeleton(self) -> Skeleton:
-        """Eighteen joints."""
+        """Return the skeleton of 18 joints."""
         return SKELETON
 
     def sources(self, root: Path | None) -> list[Source]:
-        """Return some of each name, and one that is too short."""
+        """Return one recording per name and split, and one that is too short."""
         found = [Source(f"{{odd}} {{split}}", split, odd, odd) for odd in ODD for split in SPLITS]
         return [*found, Source("short " + ODD[1], "train", ODD[1], ODD[1])]
 
     def read(self, source: Source) -> NDArray[np.float32]:
-        """Make one."""
+        """Return synthetic motion."""
         frames = 20 if source.name.startswith("short") else 90
         time = np.arange(frames)[:, None, None] / 25 * (1 + len(source.name) % 5)
         motion = SKELETON.rest + 50 * np.sin(time + np.arange(54).reshape(18, 3))
@@ -312,16 +312,16 @@ class Hostile(Dataset):
 '''
 
 
-PLAIN = {
+PASSIVE = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "nav", "a", "dl"),
     *("dt", "dd", "div", "table", "thead", "tbody", "tr", "th", "td", "small", "figure", "img"),
     *("figcaption", "details", "summary", "pre", "code"),
 }
-"""The elements of a page that only shows."""
+"""Elements of a page without scripts or forms."""
 
 
 class Tags(HTMLParser):
-    """What a browser makes of a page."""
+    """Elements, attributes, links and text of a page, as a browser parses them."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -340,28 +340,28 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def test_the_page_of_a_run_shows_what_jobs_and_settings_say_as_text(bench: Bench) -> None:
-    """Reasons of failures and their tracebacks, too."""
-    harm = "<img src=x onerror=alert(1)></pre><script>alert(2)</script>"
-    broken = f"raise ValueError({harm!r})"
+def test_the_page_of_a_run_escapes_descriptions_and_errors(bench: Bench) -> None:
+    """Including tracebacks."""
+    markup = "<img src=x onerror=alert(1)></pre><script>alert(2)</script>"
+    broken = f"raise ValueError({markup!r})"
     Path("own.py").write_text(MODEL.replace("return torch.full_like(motion, 7.0)", broken))
-    raw = SMALL | {"models": {"mean": {}, "middle": {}}, "description": harm}
+    raw = SMALL | {"models": {"mean": {}, "middle": {}}, "description": markup}
     Path("small.yaml").write_text(yaml.safe_dump(raw))
     ended = bench("run", "small.yaml", *LOCAL, "--plugin", "own.py")
     assert ended.code == 1, ended
     tags = Tags(Path("results/small/latest/report.html").read_text())
-    assert tags.names <= PLAIN
+    assert tags.names <= PASSIVE
     assert tags.attributes.isdisjoint({"onerror", "onload", "onclick"})
-    assert tags.text.count(harm) >= 3
-    assert f"ValueError: {harm}" in tags.text
+    assert tags.text.count(markup) >= 3
+    assert f"ValueError: {markup}" in tags.text
 
 
-def everything(folder: Path) -> set[str]:
+def files_of(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def test_names_from_data_are_only_names(bench: Bench, tmp_path: Path) -> None:
-    """No path, no command to a terminal, no markup in tables of whichever kind."""
+def test_names_from_data_are_escaped(bench: Bench, tmp_path: Path) -> None:
+    """They are no paths, no control codes on a terminal and no markup in any table."""
     Path("hostile.py").write_text(HOSTILE)
     raw: dict[str, Any] = {
         "name": "hostile",
@@ -372,19 +372,19 @@ def test_names_from_data_are_only_names(bench: Bench, tmp_path: Path) -> None:
         "description": "<script>alert(1)</script>",
     }
     Path("hostile.yaml").write_text(yaml.safe_dump(raw))
-    before = everything(tmp_path)
+    before = files_of(tmp_path)
     given = ("--plugin", "hostile.py", "--results", "results")
     ran = bench("run", "hostile.yaml", "--executor", "local", *given)
     assert ran.code == 0, ran
     described = bench("data", "describe", "hostile", *given)
     assert described.code == 0, described
     for ended in (ran, described):
-        told = ended.out + ended.err
-        assert all(letter.isprintable() or letter == "\n" for letter in told)
-        assert r"\x1b" in told  # shown, and as what it is
-    new = {path for path in everything(tmp_path) - before if not path.startswith("results")}
+        output = ended.out + ended.err
+        assert all(letter.isprintable() or letter == "\n" for letter in output)
+        assert r"\x1b" in output  # shown, but escaped
+    new = {path for path in files_of(tmp_path) - before if not path.startswith("results")}
     assert new <= {"__pycache__"}
-    assert not any("evil" in path for path in everything(tmp_path))
+    assert not any("evil" in path for path in files_of(tmp_path))
     assert not list(tmp_path.parent.glob("evil*"))
     run = Path("results/hostile/latest")
     texts = {path: path.read_text() for path in run.iterdir() if path.suffix in (".md", ".tex")}
@@ -399,7 +399,7 @@ def test_names_from_data_are_only_names(bench: Bench, tmp_path: Path) -> None:
             assert "\\input{" not in text, path
             assert not re.search(r"(?<!\\)[$#~^]", re.sub(r"\\[a-zA-Z]+\{\}", "", text)), path
     tags = Tags((run / "report.html").read_text())
-    assert tags.names <= PLAIN
+    assert tags.names <= PASSIVE
     assert not {name for name in tags.attributes if name.startswith("on")}
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in tags.links)
     assert "<script>alert(1)</script>" in tags.text
@@ -407,12 +407,12 @@ def test_names_from_data_are_only_names(bench: Bench, tmp_path: Path) -> None:
     prediction = list(csv.DictReader(io.StringIO((run / "prediction.csv").read_text())))
     shown = {odd.replace("\x1b", r"\x1b").replace("\x07", r"\x07") for odd in ODD}
     shown = {odd.replace("\n", r"\n").replace("\u202e", r"\u202e") for odd in shown}
-    # CSV is for programs: a name is in it as it is, also where a spreadsheet sees a formula.
+    # CSV is for programs: names are unchanged, even where a spreadsheet would see a formula.
     assert shown <= {row["action"] for row in prediction}
 
 
-def test_a_member_of_an_archive_cannot_reach_outside(bench: Bench) -> None:
-    """Members are read where they are, so a name that climbs names nothing."""
+def test_a_member_of_an_archive_cannot_access_other_files(bench: Bench) -> None:
+    """Members are read inside the archive, so a name with ".." does not matter."""
     Path("secret.bvh").write_text("HIERARCHY")
     link = zipfile.ZipInfo("link.bvh")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -420,7 +420,7 @@ def test_a_member_of_an_archive_cannot_reach_outside(bench: Bench) -> None:
         archive.writestr("../secret.bvh", "climbs")
         archive.writestr("/etc/passwd.bvh", "is absolute")
         archive.writestr(link, str(Path("secret.bvh").resolve()))
-    before = everything(Path())
+    before = files_of(Path())
     for name, content in {
         "../secret.bvh": b"climbs",
         "/etc/passwd.bvh": b"is absolute",
@@ -428,10 +428,10 @@ def test_a_member_of_an_archive_cannot_reach_outside(bench: Bench) -> None:
     }.items():
         assert File(Path("data.zip"), name).read() == content
     assert bench("data", "check", "data.zip").code == 1
-    assert everything(Path()) == before
+    assert files_of(Path()) == before
 
 
-def test_a_member_that_unpacks_to_too_much_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_bomb_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile("bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.bvh", bytes(2**22))
     assert Path("bomb.zip").stat().st_size < 2**13
@@ -440,7 +440,7 @@ def test_a_member_that_unpacks_to_too_much_is_not_unpacked(monkeypatch: pytest.M
     assert len(File(Path("bomb.zip"), "bomb.bvh").first_line()) <= 2**16
 
 
-def test_a_protocol_in_a_runs_folder_is_bounded_too() -> None:
+def test_a_folder_with_a_trap_is_not_opened_as_a_run() -> None:
     Path("run").mkdir()
     spring(Path("run/windows.parquet"))
     with pytest.raises(InputError, match="not the folder of a run"):
