@@ -9,13 +9,22 @@ from bench.analysis import ranks
 ROW = 0.22
 """Height of a row of labels, inches."""
 BAR = 0.12
+"""Distance of bars, inches."""
 COLOURS = {False: "0.1", True: "C3"}
+"""The colour of an imputer, by whether it is a control."""
 
 
 def rank_diagram(table: pd.DataFrame, label: str) -> Figure | None:
-    """Mean ranks on an axis, best left; bars join imputers that Nemenyi's test cannot tell apart.
+    """Draw mean ranks on an axis, best left; bars join imputers that do not differ significantly.
 
-    Controls are red.
+    By Nemenyi's test at 5 %. Controls are red.
+
+    Args:
+        table: as ``ranks.table`` returns it.
+        label: the data set.
+
+    Returns:
+        The figure; None if the table is empty.
     """
     if table.empty:
         return None
@@ -36,7 +45,7 @@ def rank_diagram(table: pd.DataFrame, label: str) -> Figure | None:
     axis.tick_params(axis="x", top=True, direction="out", labelsize=8)
     axis.set_yticks([])
     axis.grid(visible=False)
-    # Beyond the whole axis there is nothing to tell apart.
+    # A critical difference longer than the axis is cut.
     shown = min(difference, count - 1)
     axis.plot([1, 1 + shown], [-0.4, -0.4], "|-", color="0.1", linewidth=1)
     axis.text(1 + shown / 2, -0.43, f"CD {difference:.2f}", ha="center", va="bottom", fontsize=8)

@@ -1,4 +1,4 @@
-"""The paper's figures for whatever ran: PDF to print, PNG to look at."""
+"""The paper's figures, for any run: PDF for print, PNG for the report page."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle
@@ -25,7 +25,7 @@ from bench.sweep.jobs import DEGRADED
 
 
 def write_all(found: Results, folder: Path) -> list[Path]:
-    """Draw every figure that the run has the numbers for; return the PNG files."""
+    """Draw every figure that the run has the numbers for, into a folder; return the PNG files."""
     found = found.with_values
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     drawn = {
@@ -59,6 +59,13 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
     """Fig. 4: log posterior of ground truth, degraded input and completion, by share hidden.
 
     Mean over windows, and one standard deviation between them, as in the paper.
+
+    Args:
+        values: per-window values (``records.windows``).
+        label: the data set.
+
+    Returns:
+        The figure; None without such scores.
     """
     panels = list(_panels(values))
     if not panels:
@@ -90,8 +97,8 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
 def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
     """Fig. 5: per-cent change of the mean negative log posterior against ground truth, log-log.
 
-    Where the posterior is above that of ground truth the change is negative; such points are
-    drawn at their size with a downward triangle.
+    Where the posterior is above that of ground truth the change is negative: these points are drawn
+    at their absolute value, as downward triangles. Arguments are those of ``posterior``.
     """
     panels = list(_panels(values))
     if not panels:
@@ -121,7 +128,12 @@ def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
 
 
 def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
-    """Fig. 6: per-cent change of MSE against mean imputation, with 95 % intervals."""
+    """Fig. 6: per-cent change of MSE against mean imputation, with 95 % intervals.
+
+    Args:
+        table: as ``tables.imputation`` returns it.
+        label: the data set.
+    """
     chosen = table[(table["metric"] == "change_vs_mean") & (table["model"] != "mean")]
     if chosen.empty:
         return None
@@ -133,7 +145,7 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
         axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
         axis.set_yscale("symlog", linthresh=100)
-        # How much worse than this something is, tells nothing more.
+        # How much worse a value is beyond this does not matter.
         axis.set_ylim(-110, min(float(chosen["value"].max()) + 100, 1e4))
     axes[0].set_ylabel("change of MSE against mean, %")
     _legend(figure)
@@ -141,10 +153,14 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
 
 
 def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
-    """Fig. 7: error of each predictor by what completed its past.
+    """Fig. 7: error of each predictor by the imputer that completed its past.
 
-    Without intervals: recordings differ by far more than what completes them, and by the same for
-    all. ``forecast_changes`` has those of the differences.
+    Without intervals: errors differ far more between recordings than between imputers, and in the
+    same way for all imputers. ``forecast_changes`` shows intervals of the differences.
+
+    Args:
+        table: as ``forecasting.table`` returns it.
+        label: the data set.
     """
     panels = _forecast_panels(table, AVERAGE)
     if not panels:
@@ -155,7 +171,7 @@ def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
         clean = average[(average["predictor"] == predictor) & (average["mechanism"] == "")]
         for value in clean["value"]:
             axis.axhline(value, color="0.25", linewidth=1, label="true past")
-        # A control far above all others would leave no room to tell those apart.
+        # A control far above all others would leave no room to distinguish those.
         usual = here.loc[here["model"] == "mean", "value"]
         top = 1.5 * usual.max() if len(usual) else here["value"].max()
         lowest = min([here["value"].min(), *clean["value"]])
@@ -167,7 +183,10 @@ def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
 
 
 def forecast_changes(table: pd.DataFrame, label: str) -> Figure | None:
-    """What completing the past changes for each predictor, with 95 % intervals."""
+    """Change of each predictor's error by completing its past, with 95 % intervals.
+
+    Arguments are those of ``forecasts``.
+    """
     panels = _forecast_panels(table, CHANGE)
     if not panels:
         return None
@@ -195,7 +214,7 @@ def _forecast_panels(table: pd.DataFrame, metric: str) -> list[tuple[Any, pd.Dat
 def _by_imputer(
     axes: list[Axes], panels: Sequence[tuple[Any, pd.DataFrame]], band: bool
 ) -> Iterator[tuple[Axes, Any, pd.DataFrame]]:
-    """Draw a line per imputer into each panel, and give the panel."""
+    """Draw a line per imputer into each panel, and yield the panel with its keys and rows."""
     everywhere = pd.concat([here for _, here in panels])
     colours = _colours(everywhere["model"].unique())
     styles = _styles(everywhere["inference"].unique())
@@ -208,7 +227,12 @@ def _by_imputer(
 
 
 def auroc(table: pd.DataFrame, label: str) -> Figure | None:
-    """How well each score tells degraded windows from clean ones, by share hidden."""
+    """How well each score distinguishes degraded windows from clean ones, by share hidden.
+
+    Args:
+        table: as ``ood.detection`` returns it.
+        label: the data set.
+    """
     whole = ~table["score"].str.match(r"nlp_z\d")
     chosen = table[(table["metric"] == "auroc") & whole & (table["share"] > 0)]
     if chosen.empty:
@@ -224,13 +248,18 @@ def auroc(table: pd.DataFrame, label: str) -> Figure | None:
             _line(axis, group, f"{model} ({score})", linestyle=style, color=colours[model])
         axis.axhline(0.5, color="0.25", linewidth=1, label="chance")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %", ylim=(0, 1.02))
-    axes[0].set_ylabel("AUROC, clean against degraded")
+    axes[0].set_ylabel("AUROC, degraded against clean")
     _legend(figure)
     return _titled(figure, f"Detection of hidden features on {label}")
 
 
 def comparisons(table: pd.DataFrame, label: str) -> Figure | None:
-    """The protocol's comparisons: change of MSE of one imputer against another, level by level."""
+    """The protocol's comparisons: change of MSE of one imputer against another, by level.
+
+    Args:
+        table: as ``tables.comparisons`` returns it.
+        label: the data set.
+    """
     if table.empty:
         return None
     columns = (table["mechanism"] + " " + table["level"]).str.strip()
@@ -279,12 +308,12 @@ def _colours(names: Iterable[str]) -> dict[str, Any]:
 
 
 def _styles(names: Iterable[str]) -> dict[str, str]:
-    """Return a line style for each name, four in turn."""
+    """Return a line style for each name, cycling through four."""
     return dict(zip(names, cycle(("-", "--", ":", "-.")), strict=False))
 
 
 def _legend(figure: Figure) -> None:
-    """Put one legend of all that the panels show beside them."""
+    """Put one legend for all panels to their right."""
     lines: dict[str, Any] = {}
     for axis in figure.axes:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -316,7 +345,7 @@ def _panels(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFr
 def _signed_log(axis: Axes, around: float, lowest: float) -> None:
     """Make the y axis linear up to the power of ten above ``around``, logarithmic beyond.
 
-    Where nothing lies far beyond, it stays linear.
+    It stays linear if ``lowest`` is not far beyond.
     """
     threshold = 10.0 ** np.ceil(np.log10(max(around, 1.0)))
     if -lowest < 2 * threshold:

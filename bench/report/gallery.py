@@ -1,8 +1,8 @@
 """The paper's pictures of motion: completed windows (Fig. 1) and drawn ones by action (Fig. 3).
 
-Nothing is picked by eye. A completed window is the one of median error among the test windows, and
-of each action the first window drawn is shown. Every picture is there as PDF, PNG and GIF, and as
-MP4 where ffmpeg is.
+Nothing is picked by eye: the completed window is the test window of median error, the drawn windows
+are the first of each action. Every picture is written as PDF, PNG and GIF, and as MP4 if ffmpeg is
+installed.
 """
 
 import glob
@@ -30,9 +30,9 @@ class Picture:
     """Motion to be drawn, as strips of poses and as an animation.
 
     Attributes:
-        name: of the files.
-        title: above it.
-        panels: one strip each, or one moving figure each.
+        name: of the files, without a suffix.
+        title: printed above it.
+        panels: motions; each is a strip, or a moving figure.
         every: frames from one pose of a strip to the next.
     """
 
@@ -50,8 +50,8 @@ def write(
     Args:
         protocol: what ran.
         plan: its cells.
-        store: what they found.
-        test: the test windows that they are about.
+        store: their results.
+        test: the test windows of the run.
         folder: where to write.
         label: the data set.
     """
@@ -60,29 +60,42 @@ def write(
 
 
 def names(protocol: Protocol) -> dict[Shown | str, str]:
-    """Return what the pictures of a run are called, by what they show: a completion, or a model"""
+    """Return the file names of a run's pictures, without suffixes.
+
+    The keys are what they show: an entry of ``protocol.show``, or the label of a conditional model.
+    """
     many = len(protocol.show) > 1
     completed: dict[Shown | str, str] = {
         shown: f"fig1_imputation_{number}" if many else "fig1_imputation"
         for number, shown in enumerate(protocol.show, 1)
     }
-    told = (k for k, entry in protocol.models.items() if issubclass(entry.cls, ConditionalImputer))
-    return completed | {label: f"fig3_samples_{label}" for label in told}
+    sampled = {
+        label: f"fig3_samples_{label}"
+        for label, entry in protocol.models.items()
+        if issubclass(entry.cls, ConditionalImputer)
+    }
+    return completed | sampled
 
 
 def copy_drawn(protocol: Protocol, runs: Iterable[tuple[Path, Protocol]], folder: Path) -> None:
-    """Copy a protocol's pictures from the first of some runs' folders that has them."""
+    """Copy a protocol's pictures, each from the first run that has it.
+
+    Args:
+        protocol: names the pictures.
+        runs: the folder and the protocol of each run, which may name them differently.
+        folder: where to write.
+    """
     runs = list(runs)
     for shown, name in names(protocol).items():
-        called = ((run, names(theirs).get(shown)) for run, theirs in runs)
-        found = (sorted(run.glob(f"{glob.escape(theirs)}.*")) for run, theirs in called if theirs)
+        sources = ((run, names(theirs).get(shown)) for run, theirs in runs)
+        found = (sorted(run.glob(f"{glob.escape(stem)}.*")) for run, stem in sources if stem)
         for path in next(filter(None, found), []):
             shutil.copyfile(path, folder / f"{name}{path.suffix}")
 
 
 def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> Iterator[Picture]:
-    """Fig. 1: the mean-imputed window, and the completed one, each with the truth."""
-    called = names(protocol)
+    """Fig. 1: the mean-imputed window and the completed one, each with the ground truth."""
+    file_names = names(protocol)
     for shown in protocol.show:
         cell = _cell_of(shown, plan, store)
         if cell is None:
@@ -90,23 +103,23 @@ def _completed(protocol: Protocol, plan: Plan, store: Store, test: Windows) -> I
         row, truth, filled, completed = _median(cell, protocol, store, test)
         hidden = (filled != truth).any(axis=-1)
         level = f"{cell.mechanism} {cell.level} hidden"
-        who = f"{shown.model} ({shown.inference})" if shown.inference else shown.model
+        imputer = f"{shown.model} ({shown.inference})" if shown.inference else shown.model
         panels = [
-            poses.Panel(f"{name}, {_rmse(motion, truth):.0f} mm off", motion, truth, rings)
+            poses.Panel(f"{name}, RMSE {_rmse(motion, truth):.0f} mm", motion, truth, rings)
             for name, motion, rings in (
-                ("mean imputation (rings: something of the joint hidden)", filled, hidden),
-                (who, completed, None),
+                ("mean imputation (rings: joints with a hidden coordinate)", filled, hidden),
+                (imputer, completed, None),
             )
         ]
         title = f"{level}: the test window of median error, {test.names[row]}"
-        yield Picture(called[shown], title, panels, shown.every)
+        yield Picture(file_names[shown], title, panels, shown.every)
 
 
 def _cell_of(shown: Shown, plan: Plan, store: Store) -> Cell | None:
-    """Return the first seed's cell of what is to be shown, if its completion is there."""
+    """Return the first seed's cell of a completion to be shown, if the store has it."""
     for cell in plan.cells:
-        told = (cell.model, cell.inference, cell.mechanism, cell.level)
-        if cell.task == "impute" and told == shown.cell and store.has_completion(cell.key):
+        labels = (cell.model, cell.inference, cell.mechanism, cell.level)
+        if cell.task == "impute" and labels == shown.cell and store.has_completion(cell.key):
             return cell
     return None
 
@@ -127,13 +140,13 @@ def _median(
 
 
 def _rmse(motion: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Return the error over coordinates that differ, mm."""
-    off = (motion - truth)[motion != truth]
-    return float(np.sqrt(np.square(off, dtype=np.float64).mean())) if len(off) else 0.0
+    """Return the root mean squared error over coordinates that differ, mm."""
+    error = (motion - truth)[motion != truth]
+    return float(np.sqrt(np.square(error, dtype=np.float64).mean())) if len(error) else 0.0
 
 
 def _sampled(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Picture]:
-    """Fig. 3: the first window drawn of each action, of each conditional model."""
+    """Fig. 3: the first window of each action drawn by each conditional model."""
     for cell in plan.cells:
         if (
             cell.task != "sample"
@@ -144,8 +157,8 @@ def _sampled(protocol: Protocol, plan: Plan, store: Store) -> Iterator[Picture]:
             continue
         motion = store.load_completion(cell.key)
         table = store.load_cell(cell.key)
-        asked = table.loc[table["action"] != "", "action"].to_numpy()
-        first = {action: int(np.argmax(asked == action)) for action in dict.fromkeys(asked)}
+        actions = table.loc[table["action"] != "", "action"].to_numpy()
+        first = {action: int(np.argmax(actions == action)) for action in dict.fromkeys(actions)}
         panels = [poses.Panel(action, motion[row]) for action, row in first.items()]
         title = f"windows drawn by {cell.model}, the first of each action"
         yield Picture(names(protocol)[cell.model], title, panels)

@@ -1,6 +1,7 @@
-"""The page of a run: all that it found in one file that a browser shows without anything else.
+"""The report page of a run: all its results in one self-contained HTML file.
 
-Names of files, actions, models and errors come from outside: the template escapes all it is given.
+Names of files, actions and models and error texts come from outside: the template escapes all of
+them.
 """
 
 import base64
@@ -18,26 +19,27 @@ from bench.sweep.status import Status
 
 REPORT = "report.html"
 CAPTIONS = {
-    "fig1_": "the test window of median error, mean-imputed and completed, beside the truth",
+    "fig1_": "the test window of median error, mean-imputed and completed; dotted: ground truth",
     "fig3_": "the first window drawn of each action",
     "fig4_": "log posterior of ground truth, degraded input and completion, by share hidden",
     "fig5_": "change of the mean log posterior against ground truth; triangles are negative",
     "fig6_": "change of MSE against mean imputation, with 95 % intervals",
-    "fig7_": "error of each predictor by what completed its past",
-    "forecasting_change": "what a completed past changes for each predictor, with 95 % intervals",
-    "auroc": "how well each score tells degraded windows from clean ones, with 95 % intervals",
+    "fig7_": "error of each predictor by the imputer that completed its past",
+    "forecasting_change": "change of each predictor's error against the mean-imputed past, with "
+    "95 % intervals",
+    "auroc": "how well each score distinguishes degraded from clean windows, with 95 % intervals",
     "comparisons": "change of MSE of one imputer against another",
-    "ranks": "mean ranks; a bar joins imputers that Nemenyi's test does not tell apart",
+    "ranks": "mean ranks; a bar joins imputers that do not differ significantly (Nemenyi's test)",
 }
-"""What figures show, by the beginning of their names, in the order of the page."""
+"""Captions of figures, by the beginning of their file names, in the order of the page."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in the page.
+    """A figure on the page.
 
     Attributes:
-        name: of its file.
+        name: of its file, without the suffix.
         caption: what it shows.
         data: the PNG file in base64.
     """
@@ -48,13 +50,13 @@ class Figure:
 
 
 def write(run: Run, found: Results, outcomes: list[Status], folder: Path) -> None:
-    """Write ``report.html`` to a run's folder, with the figures that are there.
+    """Write ``report.html`` to a run's folder, with the figures in it.
 
     Args:
         run: what ran, and its provenance.
         found: its tables.
-        outcomes: what failed or was skipped.
-        folder: that has its protocol and figures.
+        outcomes: the status of each fit and cell that failed or was skipped.
+        folder: the run's folder, with its protocol and figures.
     """
     environment = Environment(
         loader=PackageLoader("bench.report"), autoescape=True, undefined=StrictUndefined
@@ -77,23 +79,23 @@ def write(run: Run, found: Results, outcomes: list[Status], folder: Path) -> Non
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
-    """Yield what a reader must know of the circumstances, each under its name, if it is known."""
+    """Yield name and value of each fact about the run; the value is empty if unknown."""
     facts, data = run.facts, run.facts["data"]
     yield "data", run.protocol.labelled(str(data["label"]))
-    yield "made up", "yes" if data.get("synthetic") else "no"
+    yield "synthetic", "yes" if data.get("synthetic") else "no"
     windows = data.get("windows", {})
     yield "windows", ", ".join(f"{split} {count}" for split, count in windows.items())
     yield "fingerprint of the data", str(data.get("fingerprint", ""))
     yield "seeds", ", ".join(map(str, run.protocol.seeds))
     yield "models", ", ".join(run.protocol.models)
     yield "predictors", ", ".join(run.protocol.predictors)
-    yield "commit", _listed(facts.get("commit") or "not known")
+    yield "commit", _listed(facts.get("commit") or "unknown")
     yield "time", str(facts.get("time", ""))
     yield "executor", _listed(facts.get("executor", ""))
     for name in ("hardware", "versions", "plugins"):
-        told = facts.get(name) or {}
-        # A joined run whose parts are not alike has a list of what each says.
-        parts = told if isinstance(told, list) else [told]
+        value = facts.get(name) or {}
+        # A merged run whose parts differ has a list of their values.
+        parts = value if isinstance(value, list) else [value]
         yield (
             name,
             "; ".join(", ".join(f"{k}: {_listed(v)}" for k, v in one.items()) for one in parts),
@@ -105,17 +107,21 @@ def _listed(value: object) -> str:
 
 
 def _again(run: Run) -> str:
-    """Return the commands that make the same run."""
+    """Return the commands that reproduce the run."""
     commit = run.facts.get("commit")
-    made_up = run.facts["data"].get("synthetic")
+    synthetic = run.facts["data"].get("synthetic")
     files = (f"--plugin {shlex.quote(name)}" for name in run.facts.get("plugins") or ())
-    parts = ["python -m bench run protocol.yaml", *files, *([] if made_up else ["--data-root DIR"])]
+    parts = [
+        "python -m bench run protocol.yaml",
+        *files,
+        *([] if synthetic else ["--data-root DIR"]),
+    ]
     checkout = [f"git checkout {commit.removesuffix('-dirty')}"] if isinstance(commit, str) else []
     return "\n".join([*checkout, "pip install -e .", " ".join(parts)])
 
 
 def _figures(folder: Path) -> list[Figure]:
-    """Return the PNG files of a folder, those of ``CAPTIONS`` in its order, then the rest."""
+    """Return the PNG files of a folder: those with a caption in that order, then the rest."""
     order = list(CAPTIONS)
     found = []
     for path in sorted(folder.glob("*.png")):

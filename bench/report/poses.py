@@ -1,8 +1,8 @@
-"""Poses as stick figures: beside each other in time, one under another, and moving.
+"""Poses as stick figures: in strips over time, in sheets of strips, and animated.
 
 The body's left side is green, its right side purple and its middle grey, as in the paper; ground
-truth is dotted where it differs. All is seen from one place, half from the front and half from the
-body's right, so that a body that faces forward looks to the right of the picture.
+truth is dotted where it differs. The viewpoint is fixed, between the body's front and its right, so
+that a body facing forward looks to the right of the picture.
 """
 
 import os
@@ -34,21 +34,21 @@ Side = Literal["left", "right", "middle"]
 COLOURS: dict[Side, str] = {"left": "#1b7837", "right": "#762a83", "middle": "0.4"}
 TRUTH = "0.1"
 BONE, ROOT_BONE, TRUTH_BONE = 1.3, 0.8, 0.7
-"""Line widths in points: of a bone, of what joins the body to its root, of ground truth."""
+"""Line widths in points: of a bone, of a line from the root to the body, of ground truth."""
 DIFFERS = 1.0
-"""Millimetres between a joint and where it truly is from which on the truth is drawn."""
+"""Millimetres of error of a joint from which on its ground truth is drawn."""
 EVERY = 8
 """Frames from one pose of a strip to the next, as in the paper."""
 GAP = 60.0
-"""Millimetres that poses of a strip are apart at least."""
+"""Least distance of neighbouring poses of a strip, millimetres."""
 WIDTH = 7.0
-"""Inches: the text of a paper of one column, or two of its columns."""
+"""Inches: the text width of a paper with one column, or of both columns with two."""
 LARGEST = 700.0
-"""Millimetres of the body to an inch at least, so that few poses are not drawn huge."""
+"""Least millimetres of the body per inch, so that few poses are not drawn huge."""
 NARROWEST = 3.0
-"""Inches of a figure's width, so that its titles have room."""
+"""Least width of a figure, inches, so that its titles fit."""
 GIF_FPS = 50.0
-"""Frames per second above which what shows GIFs slows them down."""
+"""Frames per second above which programs that show GIFs slow them down."""
 
 _TURN, _TILT = np.radians(40), np.radians(8)
 _RIGHT = np.array([np.cos(_TURN), 0, np.sin(_TURN)])
@@ -60,10 +60,10 @@ class Panel(NamedTuple):
     """Motion to be drawn.
 
     Attributes:
-        title: what is written over it.
-        motion: ``(frame, joint, 3)``, mm, y up; what is nan is not drawn.
-        truth: ``(frame, joint, 3)``, dotted where it differs.
-        hidden: bool ``(frame, joint)``, joints of which something was hidden; they get a ring.
+        title: printed above it.
+        motion: ``(frame, joint, 3)``, mm, y up; nan joints are not drawn.
+        truth: ``(frame, joint, 3)``, mm; dotted where it differs.
+        hidden: bool ``(frame, joint)``, joints with a hidden coordinate; drawn with a ring.
     """
 
     title: str
@@ -73,7 +73,7 @@ class Panel(NamedTuple):
 
 
 def sides(skeleton: Skeleton) -> list[Side]:
-    """Return the side of the body that each joint is on, by the pairs of the skeleton."""
+    """Return the side of the body of each joint, by the pairs of the skeleton."""
     known: dict[str, Side] = {}
     for left, right in skeleton.pairs:
         known |= {left: "left", right: "right"}
@@ -81,7 +81,7 @@ def sides(skeleton: Skeleton) -> list[Side]:
 
 
 def project(points: NDArray[Any]) -> NDArray[np.float64]:
-    """Return where points are seen: ``(..., 3)`` in the body's frame to ``(..., 2)``, y up.
+    """Project ``(..., 3)`` points in the body's frame onto the picture: ``(..., 2)``, y up.
 
     The projection is orthographic and shows the body from 40 degrees to its right and 8 above.
     """
@@ -96,26 +96,26 @@ def draw_pose(
     truth: NDArray[Any] | None = None,
     hidden: NDArray[np.bool_] | None = None,
 ) -> list[Artist]:
-    """Draw one pose, nearer bones over farther ones; limits and aspect are the caller's.
+    """Draw one pose, nearer bones over farther ones; the caller sets limits and aspect.
 
     Args:
-        axes: where.
-        pose: ``(joint, 3)``, mm, relative to the root; what is nan is not drawn.
-        skeleton: a bone has the side of its child. A joint without a parent hangs on the root,
-            the origin, by a thin line.
+        axes: where to draw.
+        pose: ``(joint, 3)``, mm, relative to the root; nan joints are not drawn.
+        skeleton: its joints. A bone has the colour of its child's side; a thin line joins a joint
+            without a parent to the root, the origin.
         offset: mm to the right.
-        truth: ``(joint, 3)``, dotted where it differs.
-        hidden: bool ``(joint,)``, joints that get a ring.
+        truth: ``(joint, 3)``, mm; dotted where it differs.
+        hidden: bool ``(joint,)``, joints drawn with a ring.
 
     Returns:
-        What was drawn: ground truth if it differs anywhere, the bones, the rings if there are any.
+        What was drawn: ground truth if it differs anywhere, the bones, the rings if any.
     """
     drawn: list[Artist] = []
     parents = np.array(skeleton.parents)
     colours = [to_rgba(COLOURS[side]) for side in sides(skeleton)]
     if truth is not None:
         far = ~(np.linalg.norm(np.asarray(truth) - pose, axis=-1) < DIFFERS)
-        # The root is where it is, so a joint without a parent differs by itself alone.
+        # The root never differs, so a line from it is drawn only if its joint does.
         shown = np.flatnonzero(far | (far[parents] & (parents >= 0)))
         if len(shown):
             lines = _bones(truth, parents, offset)[shown]
@@ -153,17 +153,17 @@ def strip(
     hidden: NDArray[np.bool_] | None = None,
     spacing: float | None = None,
 ) -> None:
-    """Draw every ``every``-th pose beside the one before it, to one scale and without ticks.
+    """Draw every ``every``-th pose from left to right, at one scale and without ticks.
 
     Args:
-        axes: where.
+        axes: where to draw.
         motion: ``(frame, joint, 3)``, mm.
         skeleton: its joints.
         every: frames from pose to pose.
-        truth: ``(frame, joint, 3)``, dotted where it differs.
-        hidden: bool ``(frame, joint)``, joints that get a ring.
+        truth: ``(frame, joint, 3)``, mm; dotted where it differs.
+        hidden: bool ``(frame, joint)``, joints drawn with a ring.
         spacing: mm from pose to pose; by default the least at which none touches the next.
-            ``spacing_of`` has one that serves several strips.
+            ``spacing_of`` computes a spacing for several strips.
     """
     panel = Panel("", motion, truth, hidden)
     spacing = spacing_of([panel], every) if spacing is None else spacing
@@ -181,14 +181,14 @@ def strip(
 
 
 def spacing_of(panels: Sequence[Panel], every: int = EVERY) -> float:
-    """Return how far apart, mm, poses must be lest one touches the next in any of some strips."""
-    apart = [
+    """Return the least spacing, mm, at which no pose touches the next in any of the strips."""
+    distances = [
         np.nanmax(before[:, 0]) - np.nanmin(after[:, 0])
         for panel in panels
-        if len(seen := _seen(panel, every)) > 1
-        for before, after in pairwise(seen)
+        if len(poses := _projected(panel, every)) > 1
+        for before, after in pairwise(poses)
     ]
-    return max(apart, default=0.0) + GAP
+    return max(distances, default=0.0) + GAP
 
 
 def contact_sheet(
@@ -197,12 +197,12 @@ def contact_sheet(
     title: str = "",
     every: int = EVERY,
 ) -> Figure:
-    """Return a figure with a strip a row, all to one scale, poses of one time under each other.
+    """Return a figure with a strip per row, all at one scale, with poses of equal time aligned.
 
     Args:
-        rows: what to draw; a title and motion ``(frame, joint, 3)`` will do.
-        skeleton: the joints of all.
-        title: what is written over all.
+        rows: what to draw: panels, or pairs of a title and motion ``(frame, joint, 3)``.
+        skeleton: the joints of all motions.
+        title: of the figure.
         every: frames from pose to pose.
     """
     panels = [Panel(*row) for row in rows]
@@ -234,25 +234,27 @@ def contact_sheet(
 def animate(
     panels: Sequence[Panel], skeleton: Skeleton, path: Path, fps: float, title: str = ""
 ) -> None:
-    """Write motions that move beside each other in real time, as GIF or MP4 by the suffix.
+    """Write an animation of motions side by side in real time, GIF or MP4 by the suffix.
 
-    A GIF's frames last whole hundredths of a second, and two at least: they are rounded so that
-    the whole keeps time, and frames beyond 50 per second are left out.
+    The frames of a GIF last whole hundredths of a second, at least two: durations are rounded such
+    that the total is right, and frames beyond 50 per second are left out.
 
     Args:
-        panels: all of as many frames.
-        skeleton: the joints of all.
-        path: where to.
+        panels: motions of the same number of frames.
+        skeleton: the joints of all motions.
+        path: the file to write.
         fps: frames per second of the motions.
-        title: what is written over all.
+        title: of the animation.
 
     Raises:
-        InputError: another suffix, or no ffmpeg for an MP4.
+        InputError: another suffix, or ffmpeg is missing for an MP4, or it fails.
         ValueError: nothing to draw, or motions of different lengths.
     """
     lengths = {len(panel.motion) for panel in panels}
     if len(lengths) != 1 or lengths == {0}:
-        raise ValueError(f"panels of {sorted(lengths)} frames; all must have the same, one or more")
+        raise ValueError(
+            f"panels of {sorted(lengths)} frames; all must have the same number, not 0"
+        )
     writers = {".gif": _write_gif, ".mp4": _write_mp4}
     write = writers.get(path.suffix.lower())
     if write is None:
@@ -285,7 +287,7 @@ class _Scene:
         self.drawn: list[Artist] = []
 
     def show(self, frame: int) -> None:
-        """Draw a frame in place of the one before."""
+        """Draw a frame in place of the previous one."""
         for artist in self.drawn:
             artist.remove()
         self.drawn = []
@@ -299,7 +301,7 @@ class _Scene:
             )
 
     def image(self, frame: int) -> Image.Image:
-        """Return a frame in the few colours that it has."""
+        """Return a frame with a palette of 64 colours."""
         self.show(frame)
         self.canvas.draw()
         pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
@@ -323,7 +325,7 @@ def _write_gif(scene: _Scene, path: Path, fps: float) -> None:
 
 
 def _write_mp4(scene: _Scene, path: Path, fps: float) -> None:
-    # Thin lines need more than the usual quality.
+    # Thin lines need more than the default quality.
     writer = FFMpegWriter(fps=fps, codec="h264", extra_args=["-crf", "18"])  # type: ignore[arg-type]
     try:
         with (
@@ -348,7 +350,7 @@ def has_ffmpeg() -> bool:
 
 
 def _ffmpeg() -> str:
-    """Return the path of ffmpeg, from PATH or from a package that brings it."""
+    """Return the path of ffmpeg, from PATH or from the package imageio-ffmpeg."""
     if found := shutil.which("ffmpeg"):
         return found
     try:
@@ -362,14 +364,14 @@ def _ffmpeg() -> str:
 
 
 def _bones(pose: NDArray[Any], parents: NDArray[np.int64], offset: float) -> NDArray[np.float64]:
-    """Return ``(joint, 2, 2)``: where the line to each joint begins and ends."""
+    """Return ``(joint, 2, 2)``: start and end of the line to each joint."""
     ends = project(pose)
-    begins = np.where(parents[:, None] < 0, 0.0, ends[parents])
-    return np.stack([begins, ends], axis=1) + np.array([offset, 0])
+    starts = np.where(parents[:, None] < 0, 0.0, ends[parents])
+    return np.stack([starts, ends], axis=1) + np.array([offset, 0])
 
 
-def _seen(panel: Panel, every: int) -> list[NDArray[np.float64]]:
-    """Return where the points of each shown pose are seen, root and ground truth among them."""
+def _projected(panel: Panel, every: int) -> list[NDArray[np.float64]]:
+    """Return the projected points of each shown pose, including root and ground truth."""
     motions = [panel.motion[::every]]
     motions += [] if panel.truth is None else [panel.truth[::every]]
     points = np.concatenate([project(motion) for motion in motions], axis=1)
@@ -379,18 +381,18 @@ def _seen(panel: Panel, every: int) -> list[NDArray[np.float64]]:
 def _extent(
     panels: Sequence[Panel], every: int, spacing: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the lower left and upper right corner of all that some strips show, mm."""
+    """Return the lower left and upper right corner of the area that strips need, mm."""
     points = np.concatenate(
         [
             pose + np.array([number * spacing, 0])
             for panel in panels
-            for number, pose in enumerate(_seen(panel, every))
+            for number, pose in enumerate(_projected(panel, every))
         ]
     )
     return np.nanmin(points, axis=0) - GAP / 2, np.nanmax(points, axis=0) + GAP / 2
 
 
 def _frame(axes: Axes, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
-    """Show what lies between two corners, to one scale and without ticks."""
+    """Show the area between two corners, at one scale and without ticks."""
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     axes.set_axis_off()

@@ -1,4 +1,4 @@
-"""The folder of a run, written by one function whoever has the values."""
+"""Write and read the folder of a run; every command that makes one uses the same function."""
 
 import json
 import os
@@ -24,9 +24,9 @@ class Contents:
     """What a run's folder is made from.
 
     Attributes:
-        run: what ran, what it found, and its provenance.
-        plan: every fit and cell of it.
-        statuses: how each of them ended, once by key.
+        run: what ran, its per-window values, and its provenance.
+        plan: its fits and cells.
+        statuses: how each of them ended, one per key.
     """
 
     run: Run
@@ -35,48 +35,48 @@ class Contents:
 
     @property
     def outcomes(self) -> list[Status]:
-        """Of what failed or was skipped."""
+        """The statuses of what failed or was skipped."""
         return outcomes(self.statuses)
 
     @property
     def label(self) -> str:
-        """The data set, as tables and figures call it."""
+        """The data set as named in tables and figures."""
         return self.run.protocol.labelled(str(self.run.facts["data"]["label"]))
 
 
 def read(folder: Path) -> Contents:
-    """Return what a run's folder was made from; raises InputError if it is not one."""
+    """Read what a run's folder was made from; raises InputError if it is not one."""
     run = results.open_run(folder)
     plan, statuses = job_table.read(folder)
     ended = {status.key: status for status in statuses}
     try:
-        # Tracebacks are there alone.
+        # Only the provenance has tracebacks.
         ended |= {one["key"]: Status(**one) for one in run.facts["failures"] if one["key"] in ended}
     except (LookupError, TypeError) as error:
-        raise InputError(f"{folder / results.PROVENANCE}: tells failures amiss ({error})") from None
+        raise InputError(f"{folder / results.PROVENANCE}: malformed failures ({error})") from None
     return Contents(run, plan, list(ended.values()))
 
 
 def outcomes(statuses: list[Status]) -> list[Status]:
-    """Return those of what failed or was skipped."""
+    """Return the statuses of what failed or was skipped."""
     return [status for status in statuses if status.status in ("failed", "skipped")]
 
 
 def write(
     contents: Contents, results_folder: Path, draw: Callable[[Path], object]
 ) -> tuple[Path, Results]:
-    """Write a run's folder, whole or not at all, and point ``latest`` at it.
+    """Write a run's folder atomically, and point ``latest`` at it.
 
     Args:
         contents: what to write.
-        results_folder: where runs of all protocols lie.
-        draw: writes the pictures of motion into the folder that it is given.
+        results_folder: the folder of the runs of all protocols.
+        draw: writes the pictures of motion into a given folder.
 
     Returns:
         The folder and the tables in it.
 
     Raises:
-        WriteError: the file system does not take it.
+        WriteError: the file system refuses it.
     """
     run, label = contents.run, contents.label
     protocol = run.protocol
@@ -105,7 +105,7 @@ def write(
 
 
 def _point_latest(folder: Path) -> None:
-    """Make the link ``latest`` beside a run lead to it, at no moment to nowhere."""
+    """Make the link ``latest`` next to a run point to it, atomically."""
     link = folder.parent / f".latest-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name)

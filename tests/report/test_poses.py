@@ -1,4 +1,4 @@
-"""Stick figures: sides and colours, the view, strips, sheets and animations that keep time."""
+"""Stick figures: sides and colours, viewpoint, strips, sheets, and animations in real time."""
 
 import shutil
 import subprocess
@@ -66,7 +66,7 @@ def test_a_body_that_faces_the_viewer_has_its_left_on_the_right_and_its_head_up(
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=6, max_size=6))
 def test_the_view_is_orthographic(numbers: list[float]) -> None:
-    """Lengths only shrink, and a point's place does not depend on how far away others are."""
+    """Lengths only shrink, and the position of a point does not depend on its depth."""
     one, other = np.reshape(numbers, (2, 3))
     assert np.linalg.norm(project(one)) <= np.linalg.norm(one) + 1e-6
     np.testing.assert_allclose(project(one + other), project(one) + project(other), atol=1e-6)
@@ -89,11 +89,11 @@ def test_every_bone_is_drawn_once_in_the_colour_of_its_side() -> None:
         np.testing.assert_allclose(segments[number, 0], begin, atol=1e-9)
         side = name.split("_")[0]
         assert colours[number] == to_hex(COLOURS.get(side, COLOURS["middle"]))  # type: ignore[call-overload]
-    # What hangs on the root is no bone, and looks it.
-    hanging = np.isclose(segments[:, 0], [100, 0]).all(axis=1)
+    # Lines from the root are no bones, and thinner.
+    from_root = np.isclose(segments[:, 0], [100, 0]).all(axis=1)
     widths = np.asarray(bones.get_linewidth())
-    assert hanging.sum() == SKELETON.parents.count(-1)
-    assert widths[hanging].max() < widths[~hanging].min()
+    assert from_root.sum() == SKELETON.parents.count(-1)
+    assert widths[from_root].max() < widths[~from_root].min()
 
 
 def test_near_bones_are_drawn_over_far_ones() -> None:
@@ -141,7 +141,7 @@ def test_a_ring_for_each_hidden_joint() -> None:
     assert not len(rings.get_facecolor())
 
 
-def test_what_is_missing_is_not_drawn_and_takes_no_room() -> None:
+def test_missing_joints_are_not_drawn_and_do_not_change_the_limits() -> None:
     motion = MOTION.copy()
     motion[:, 4] = np.nan
     axes = axes_of()
@@ -185,7 +185,7 @@ def test_each_pose_of_a_strip_is_its_own_frame_with_its_own_truth() -> None:
     np.testing.assert_allclose(dotted[:, 1], project(truth[10]) + np.array([2000, 0]), atol=1e-3)
 
 
-def test_rows_of_a_sheet_have_one_scale_and_one_place_for_each_time() -> None:
+def test_rows_of_a_sheet_have_one_scale_and_one_position_for_each_time() -> None:
     rows: list[Any] = [
         ("small", 0.5 * MOTION),
         Panel("large", MOTION, truth=MOTION),
@@ -207,9 +207,9 @@ def test_rows_of_a_sheet_have_one_scale_and_one_place_for_each_time() -> None:
 
 
 def _root_of(segments: NDArray[np.float64]) -> float:
-    """Return where the bones begin that begin at one height, zero: at the root."""
-    begins = segments[:, 0]
-    return float(begins[np.isclose(begins[:, 1], 0)][0, 0])
+    """Return the horizontal position of the root: the start of the bones that start at height 0."""
+    starts = segments[:, 0]
+    return float(starts[np.isclose(starts[:, 1], 0)][0, 0])
 
 
 def test_a_sheet_is_as_wide_as_a_page_and_mostly_filled(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def moving(frames: int) -> NDArray[np.float64]:
 @pytest.mark.parametrize(
     ("fps", "frames", "shown"), [(25, 10, 10), (30, 12, 12), (60, 12, 10), (12.5, 5, 5)]
 )
-def test_a_gif_keeps_time(tmp_path: Path, fps: float, frames: int, shown: int) -> None:
+def test_a_gif_plays_in_real_time(tmp_path: Path, fps: float, frames: int, shown: int) -> None:
     path = tmp_path / "moving.gif"
     animate([Panel("one", moving(frames))], SKELETON, path, fps)
     lasting = frames_of(path)
@@ -253,7 +253,7 @@ def test_a_gif_keeps_time(tmp_path: Path, fps: float, frames: int, shown: int) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_gif_shows_the_panels_beside_each_other(tmp_path: Path) -> None:
+def test_a_gif_shows_the_panels_side_by_side(tmp_path: Path) -> None:
     motion = moving(4)
     still = np.broadcast_to(motion[0], motion.shape)
     animate([Panel("moves", motion), Panel("stands", still)], SKELETON, tmp_path / "a.gif", 25, "t")
@@ -279,12 +279,12 @@ def test_another_suffix_is_refused(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_motions_of_different_lengths_cannot_move_together(tmp_path: Path) -> None:
+def test_motions_of_different_lengths_cannot_be_animated_together(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="same"):
         animate([Panel("", MOTION), Panel("", MOTION[:9])], SKELETON, tmp_path / "a.gif", 25)
 
 
-def test_a_film_without_ffmpeg_says_how_to_get_one(
+def test_an_mp4_without_ffmpeg_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -295,7 +295,9 @@ def test_a_film_without_ffmpeg_says_how_to_get_one(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_ffmpeg_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_ffmpeg_is_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = tmp_path / "bin" / "ffmpeg"
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\nexit 3\n")
@@ -307,14 +309,14 @@ def test_an_ffmpeg_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "a.mp4").exists()
 
 
-def test_a_film_lasts_as_long_as_the_motion(tmp_path: Path) -> None:
+def test_an_mp4_lasts_as_long_as_the_motion(tmp_path: Path) -> None:
     try:
         ffmpeg = poses._ffmpeg()
     except InputError as error:
         pytest.skip(str(error))
     animate([Panel("one", MOTION)], SKELETON, tmp_path / "a.mp4", 25)
-    told = subprocess.run(
+    messages = subprocess.run(
         [shutil.which(ffmpeg) or ffmpeg, "-i", tmp_path / "a.mp4"], capture_output=True, text=True
     ).stderr
-    assert "Duration: 00:00:02.00" in told
-    assert "25 fps" in told
+    assert "Duration: 00:00:02.00" in messages
+    assert "25 fps" in messages
