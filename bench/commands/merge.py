@@ -1,8 +1,8 @@
-"""Runs made apart, joined into one as if one machine had run all.
+"""``bench merge``: joins runs into one, as if one machine had run all of their jobs.
 
-Everything is made of what the folders of the runs keep. Runs can be joined that are of the same
-data, set alike but for what they list (``protocol.combining``), and made with the same commit and
-versions; a cell that several have must be the same bit for bit.
+Only the folders of the runs are needed. Runs must have the same data, settings that can be combined
+(``protocol.combining``), and the same commit and versions; cells that several of them have must be
+identical bit for bit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,32 +26,33 @@ from bench.sweep.plan import Plan
 from bench.sweep.status import Status
 
 LABELS = records.CELL[1:]
-"""What tells one cell of a run from another."""
-NOT_HAD = "none of the merged runs has it"
+"""The columns that identify a cell of a run."""
+MISSING = "none of the merged runs has it"
 SHOWN = 3
+"""Cells that a message names; it counts the others."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the runs to join: where it lies, and what it was made from."""
+    """One of the runs to join: its folder and the contents of it."""
 
     folder: Path
     contents: Contents
 
     @property
     def run(self) -> Run:
-        """What it says."""
+        """The run's protocol, values and provenance."""
         return self.contents.run
 
 
 @dataclass(frozen=True)
 class Merged:
-    """Several runs as one.
+    """Several runs joined into one.
 
     Attributes:
         parts: the runs.
-        contents: what the folder of the whole is made from.
-        differences: what is otherwise in the parts and was to be allowed.
+        contents: the contents of the joined run's folder.
+        differences: messages about the differences between the parts that were allowed.
     """
 
     parts: list[Part]
@@ -59,7 +60,7 @@ class Merged:
     differences: list[str]
 
     def draw(self, folder: Path) -> None:
-        """Take the pictures of motion over from the parts: they need what only those have."""
+        """Copy the pictures of motion from the parts: drawing them needs the parts' stores."""
         runs = [(part.folder, part.run.protocol) for part in self.parts]
         gallery.copy_drawn(self.contents.run.protocol, runs, folder)
 
@@ -70,10 +71,10 @@ def merge(
     """Join runs.
 
     Args:
-        folders: of the runs.
-        whole: the protocol that they are parts of; None: what they ask for together.
-        allow_differences: whether versions, and values of cells that several runs have, may be
-            otherwise; of each cell the first run's values stand.
+        folders: of the runs, two or more.
+        whole: the protocol that they are parts of; None for the combination of theirs.
+        allow_differences: whether versions, and values of cells that several runs have, may
+            differ; the first run's values of a cell are kept.
 
     Raises:
         InputError: a folder is not that of a run, or the runs cannot be joined.
@@ -83,12 +84,12 @@ def merge(
     foreign = _same_data(parts)
     made = plan.make(protocol, str(parts[0].run.facts["data"].get("fingerprint")), foreign)
     made, statuses = _jobs(made, parts)
-    values, unlike = _values(made, parts)
-    differences = [*_circumstances(parts), *unlike]
+    values, conflicts = _values(made, parts)
+    differences = [*_circumstances(parts), *conflicts]
     if differences and not allow_differences:
         raise InputError(
-            f"{differences[0]}; make them alike, or say --allow-differences, which keeps the first "
-            "run's values and says so in the provenance"
+            f"{differences[0]}; run them with the same, or give --allow-differences, which keeps "
+            "the first run's values and records the differences in the provenance"
         )
     label = str(parts[0].run.facts["data"]["label"])
     values = values.assign(dataset=protocol.labelled(label))[records.WINDOW_COLUMNS]
@@ -98,7 +99,7 @@ def merge(
 
 def _distinct(folders: Sequence[Path]) -> Sequence[Path]:
     if len(folders) < 2:
-        raise InputError("merge: one run is whole as it is; name two or more")
+        raise InputError("merge: name two or more runs")
     for number, folder in enumerate(folders):
         for other in folders[:number]:
             if folder.resolve() == other.resolve():
@@ -111,15 +112,15 @@ def _protocol(parts: Sequence[Part], whole: Protocol | None) -> Protocol:
     if whole is None:
         return combining.combined({str(part.folder): part.run.protocol for part in parts})
     for part in parts:
-        if setting := combining.beyond(whole, part.run.protocol):
+        if setting := combining.first_mismatch(whole, part.run.protocol):
             raise InputError(
-                f"{part.folder}: {setting} is not as in --protocol, so the run is no part of it"
+                f"{part.folder}: {setting} differs from --protocol, so the run is no part of it"
             )
     return whole
 
 
 def _same_data(parts: Sequence[Part]) -> dict[str, str]:
-    """Return the fingerprints of foreign data; raises InputError if runs are of other data."""
+    """Return the fingerprints of foreign data, by label; raises InputError if data differ."""
     seen: dict[str, tuple[str, Part]] = {}
     for part in parts:
         facts = part.run.facts["data"]
@@ -127,72 +128,75 @@ def _same_data(parts: Sequence[Part]) -> dict[str, str]:
             known, first = seen.setdefault(name, (key, part))
             if known != key:
                 raise InputError(
-                    f"{part.folder}: {name} are not those of {first.folder}: other files, or read "
-                    "by other code; run it again on the same"
+                    f"{part.folder}: {name} differ from those of {first.folder}: other files, or "
+                    "read by other code; run it again on the same"
                 )
     return {name: key for name, (key, _) in seen.items() if name != "the data"}
 
 
 def _jobs(made: Plan, parts: Sequence[Part]) -> tuple[Plan, list[Status]]:
-    """Return the plan with the keys that jobs have in the parts, and how they ended, once by key.
+    """Return the plan with the keys that jobs have in the parts, and one status per key.
 
-    A job that ended well in one part did so, whatever became of it in others.
+    A job is done if it is done in any part.
     """
     known: dict[Fit | Cell, tuple[Fit | Cell, Status]] = {}
     for part in parts:
         statuses = {status.key: status for status in part.contents.statuses}
         for job in part.contents.plan.jobs:
             status = statuses[job.key]
-            before = known.get(_asked(job))
+            before = known.get(_without_keys(job))
             if before is None or (status.status == "done" and before[1].status != "done"):
-                known[_asked(job)] = job, status
-    told = {
-        job: known.get(_asked(job), (job, Status(job.key, job.title, "skipped", error=NOT_HAD)))
+                known[_without_keys(job)] = job, status
+    found = {
+        job: known.get(
+            _without_keys(job), (job, Status(job.key, job.title, "skipped", error=MISSING))
+        )
         for job in made.jobs
     }
-    fits = [fit for one in made.fits if isinstance(fit := told[one][0], Fit)]
-    cells = [cell for one in made.cells if isinstance(cell := told[one][0], Cell)]
-    return Plan(fits, cells), list({status.key: status for _, status in told.values()}.values())
+    fits = [fit for one in made.fits if isinstance(fit := found[one][0], Fit)]
+    cells = [cell for one in made.cells if isinstance(cell := found[one][0], Cell)]
+    return Plan(fits, cells), list({status.key: status for _, status in found.values()}.values())
 
 
-def _asked(job: Fit | Cell) -> Fit | Cell:
-    """Return what a job is about, whatever made it."""
+def _without_keys(job: Fit | Cell) -> Fit | Cell:
+    """Return a job's labels alone, by which jobs of different plans are matched."""
     if isinstance(job, Fit):
         return replace(job, key="")
     return replace(job, key="", fit="", past="", judge="", keep=False)
 
 
 def _values(made: Plan, parts: Sequence[Part]) -> tuple[pd.DataFrame, list[str]]:
-    """Return per-window values in the plan's order, and which cells parts do not have alike."""
+    """Return per-window values in the plan's order, and messages about cells that differ."""
     order: dict[Any, int] = {records.labels(cell): number for number, cell in enumerate(made.cells)}
     kept: dict[int, tuple[pd.DataFrame, Part]] = {}
-    unlike: dict[tuple[str, str], list[str]] = {}
+    conflicts: dict[tuple[str, str], list[str]] = {}
     for part in parts:
         for labels, table in part.run.values.groupby(LABELS, sort=False):
             number = order.get(labels)
             if number is None:
                 raise InputError(
-                    f"{part.folder}: has values of {' '.join(map(str, labels))}, of which its "
-                    "protocol says nothing"
+                    f"{part.folder}: has values of {' '.join(map(str, labels))}, which is not in "
+                    "its protocol"
                 )
             table = table.drop(columns="dataset").reset_index(drop=True)
             before, first = kept.setdefault(number, (table, part))
             if not before.equals(table):
                 pair = str(first.folder), str(part.folder)
-                unlike.setdefault(pair, []).append(made.cells[number].title)
+                conflicts.setdefault(pair, []).append(made.cells[number].title)
     tables = [kept[number][0] for number in sorted(kept)]
     empty = pd.DataFrame(columns=records.WINDOW_COLUMNS)
     values = pd.concat(tables, ignore_index=True) if tables else empty
-    return values, [_unlike(*pair, titles) for pair, titles in unlike.items()]
+    return values, [_conflict(*pair, titles) for pair, titles in conflicts.items()]
 
 
-def _unlike(first: str, second: str, titles: list[str]) -> str:
+def _conflict(first: str, second: str, titles: list[str]) -> str:
+    """Return the message about cells with values that differ between two runs."""
     more = f" and {len(titles) - SHOWN} more" if len(titles) > SHOWN else ""
-    return f"{second}: not alike in {first}: {', '.join(titles[:SHOWN])}{more}"
+    return f"{second}: values differ from {first}: {', '.join(titles[:SHOWN])}{more}"
 
 
 def _circumstances(parts: Sequence[Part]) -> Iterator[str]:
-    """Yield in words what runs were not made with alike: commit, versions and plugins."""
+    """Yield messages about commits, versions and plugins that differ between runs."""
     seen: dict[str, tuple[str, Part]] = {}
     for part in parts:
         facts = {name: part.run.facts.get(name) for name in ("commit", "versions", "plugins")}
@@ -209,7 +213,7 @@ def _provenance(
     parts: Sequence[Part],
     foreign: dict[str, str],
 ) -> dict[str, Any]:
-    """Return the provenance of the whole, with that of each part."""
+    """Return the provenance of the joined run, with that of each part."""
     fits: dict[str, Any] = {}
     for part in reversed(parts):
         fits |= part.run.facts["fits"]
@@ -234,6 +238,6 @@ def _provenance(
 
 
 def _common(parts: Sequence[Part], name: str) -> Any:
-    """Return what the provenance of all parts says alike, or a list of what each says."""
-    told = [part.run.facts.get(name) for part in parts]
-    return told[0] if all(one == told[0] for one in told) else told
+    """Return an entry of the provenance if it is equal in all parts, else a list of them."""
+    values = [part.run.facts.get(name) for part in parts]
+    return values[0] if all(value == values[0] for value in values) else values

@@ -1,7 +1,7 @@
-"""A run's errors computed anew from what its models completed, drew and foretold.
+"""``bench rescore``: recomputes a run's errors from its completed, drawn and predicted motion.
 
-For a metric that was added or mended: no model is called, and none is loaded. Scores of models,
-reconstructions, and what a classifier says of windows are left as they were.
+It serves metrics that were added or changed: no model is loaded. Scores of models, reconstructions
+and the judgements of a classifier stay as they were.
 """
 
 from collections import Counter
@@ -24,18 +24,19 @@ from bench.sweep.store import Store
 from bench.sweep.workspace import Workspace
 
 LABELS = records.CELL[1:]
-"""What tells one cell of a run from another."""
+"""The columns that identify a cell of a run."""
 
 
 @dataclass(frozen=True)
 class Rescored:
-    """A run with errors computed anew.
+    """A run with recomputed errors.
 
     Attributes:
-        run: the folder of the run as it was.
-        contents: what the folder of the new one is made from.
-        done: how many cells were computed anew, by task.
-        left: how many cells were not, since completions of their task were not all kept, by task.
+        run: the folder of the original run.
+        contents: the contents of the new run's folder.
+        done: number of recomputed cells, by task.
+        left: number of cells that were not recomputed, since not all motion of their task was kept,
+            by task.
     """
 
     run: Path
@@ -44,23 +45,22 @@ class Rescored:
     left: dict[str, int]
 
     def draw(self, folder: Path) -> None:
-        """Take the pictures of motion over."""
+        """Copy the pictures of motion from the original run to a folder."""
         protocol = self.contents.run.protocol
         gallery.copy_drawn(protocol, [(self.run, protocol)], folder)
 
 
 def rescore(run: Path, results: Path) -> Rescored:
-    """Compute a run's errors anew.
+    """Recompute a run's errors.
 
-    Of a task either every cell is computed anew or none is, so that no table has old errors beside
-    new ones.
+    Either all cells of a task are recomputed or none, so that no table mixes old and new errors.
 
     Args:
         run: the folder of the run.
-        results: where the store lies that has its completions and windows.
+        results: the folder with the store that has its windows and kept motion.
 
     Raises:
-        InputError: it is no run, or what is needed was not kept.
+        InputError: it is no run, or no task has all of its motion kept.
     """
     contents = run_folder.read(run)
     protocol, facts = contents.run.protocol, contents.run.facts
@@ -68,17 +68,17 @@ def rescore(run: Path, results: Path) -> Rescored:
     data = str(facts["data"].get("fingerprint"))
     if not data.isalnum() or not (store.windows / data).is_dir():
         raise InputError(
-            f"{store.windows}: the windows of the run are not there; name the --results that it "
-            f"was made in, or build them by: bench run {run / 'protocol.yaml'} --dry-run"
+            f"{store.windows}: the windows of the run are missing; name the --results that it was "
+            f"made in, or build them with: bench run {run / 'protocol.yaml'} --dry-run"
         )
     done = {status.key for status in contents.statuses if status.status == "done"}
     cells = [cell for cell in contents.plan.cells if cell.rescorable and cell.key in done]
     left = {cell.task for cell in cells if not _is_kept(cell, store)}
-    anew = [cell for cell in cells if cell.task not in left]
-    if not anew:
+    chosen = [cell for cell in cells if cell.task not in left]
+    if not chosen:
         raise InputError(
-            f"{store.folder / 'completions'}: of no task was all kept that was completed, drawn or "
-            "foretold; run it again with --set resources.keep_completions=all"
+            f"{store.folder / 'completions'}: no task has all of its completed, drawn or predicted "
+            "motion; run it again with --set resources.keep_completions=all"
         )
     workspace = Workspace(
         protocol=protocol.to_dict(),
@@ -89,9 +89,9 @@ def rescore(run: Path, results: Path) -> Rescored:
         plugins=tuple(map(str, plugins().values())),
     )
     label = contents.label
-    fresh = records.long(((cell, workspace.rescore(cell)) for cell in anew), label)
-    values = _renewed(contents.run.values, fresh)
-    counts = _counts(anew)
+    fresh = records.long(((cell, workspace.rescore(cell)) for cell in chosen), label)
+    values = _replaced(contents.run.values, fresh)
+    counts = _counts(chosen)
     facts = facts | _provenance(run, counts)
     made = Contents(Run(protocol, values, facts), contents.plan, contents.statuses)
     return Rescored(run, made, counts, _counts(cell for cell in cells if cell.task in left))
@@ -105,25 +105,25 @@ def _is_kept(cell: Cell, store: Store) -> bool:
     return all(store.has_completion(key) for key in (cell.key, cell.past) if key)
 
 
-def _renewed(old: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
-    """Return the values with the fresh ones in place of those of the same cell and metric."""
-    anew = dict(iter(fresh.groupby(LABELS, sort=False)))
+def _replaced(old: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame:
+    """Return the old values, with fresh ones in place of those of the same cell and metric."""
+    by_cell = dict(iter(fresh.groupby(LABELS, sort=False)))
     tables = []
     for labels, table in old.groupby(LABELS, sort=False):
-        if labels in anew:
-            mine = anew[labels]
-            names = [*table["metric"].unique(), *mine["metric"].unique()]
+        if labels in by_cell:
+            recomputed = by_cell[labels]
+            names = [*table["metric"].unique(), *recomputed["metric"].unique()]
             order = {name: number for number, name in enumerate(dict.fromkeys(names))}
-            rest = table[~table["metric"].isin(mine["metric"])]
-            both = pd.concat([rest, mine])
+            rest = table[~table["metric"].isin(recomputed["metric"])]
+            both = pd.concat([rest, recomputed])
             table = both.sort_values("metric", key=lambda names: names.map(order), kind="stable")
         tables.append(table)
     return pd.concat(tables, ignore_index=True)[records.WINDOW_COLUMNS]
 
 
 def _provenance(run: Path, counts: dict[str, int]) -> dict[str, Any]:
-    """Return what a run's provenance says otherwise after its errors were computed anew."""
+    """Return the entries that rescoring changes in a run's provenance."""
     now = provenance.collect()
-    told = {name: now[name] for name in ("commit", "versions", "hardware")}
+    circumstances = {name: now[name] for name in ("commit", "versions", "hardware")}
     when = {name: now[name] for name in ("time", "command")}
-    return when | {"rescored": {"folder": str(run.resolve()), "cells": counts, **told}}
+    return when | {"rescored": {"folder": str(run.resolve()), "cells": counts, **circumstances}}

@@ -1,4 +1,4 @@
-"""One execution of a protocol: plan, sweep, and hand on what was found."""
+"""``bench run``: one execution of a protocol, from the plan to the run's folder."""
 
 import hashlib
 from collections.abc import Iterator
@@ -29,6 +29,7 @@ from bench.sweep.store import Store
 from bench.sweep.workspace import Workspace
 
 SHOWN_NAMES = 40
+"""Names of files that a line lists; it counts the others."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,12 @@ class Options:
 
     Attributes:
         results: folder of runs and of the store.
-        data_root: where real data lie, if anywhere.
+        data_root: folder of real data; None if the protocol needs none.
         executor: ray or local.
         address: of a running Ray cluster; None starts a local Ray.
-        dry_run: stop after the plan.
-        strict: whether a file of motion that cannot be used is an error.
-        retry_failed: whether what failed before is tried again.
+        dry_run: whether to stop after printing the plan.
+        strict: whether an unusable file of motion, or missing foreign data, is an error.
+        retry_failed: whether jobs that failed before are run again.
     """
 
     results: Path
@@ -56,7 +57,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Work:
-    """What one execution is about."""
+    """One execution: its protocol, options, data, plan and store."""
 
     protocol: Protocol
     options: Options
@@ -67,25 +68,32 @@ class _Work:
 
     @property
     def folder(self) -> Path:
-        """Where runs of the protocol lie."""
+        """The folder of the protocol's runs."""
         return self.options.results / self.protocol.folder
 
 
 def run(protocol: Protocol, options: Options, console: Console) -> int:
-    """Run what is missing of a protocol and write its tables and figures.
+    """Run the missing jobs of a protocol and write its tables and figures.
+
+    Args:
+        protocol: the experiment.
+        options: what the command line adds to it.
+        console: where to print.
 
     Returns:
-        The exit code: 0, or 1 if some job failed (the others' results are written all the same).
+        The exit code: 0, or 1 if a job failed (results of the others are written nevertheless).
 
     Raises:
-        InputError: the data cannot be used, or the executor cannot be had.
+        InputError: the data cannot be used, the executor is not available, or no GPU is.
+        KeyboardInterrupt: the user stopped it; finished results are in the store.
+        WriteError: results cannot be written.
     """
     store = Store(options.results / ".store")
     check_device(protocol)
     remove_stale(options.results)
 
     def loaded(dataset: Dataset) -> Data:
-        # Piped output would have empty lines in place of a bar.
+        # In piped output, progress bars would leave empty lines.
         bars = console if console.is_terminal else None
         return load(dataset, options.data_root, store.windows, options.strict, bars)
 
@@ -93,7 +101,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     others = {
         label: loaded(other)
         for label, other in protocol.foreign.items()
-        if _is_there(label, other, options, console)
+        if _is_available(label, other, options, console)
     }
     foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
@@ -105,25 +113,25 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     if options.dry_run:
         return 0
     work = _Work(protocol, options, data, foreign, whole, store)
-    with _followed(work, to_do, console) as execution:
+    with _recorded(work, to_do, console) as execution:
         _sweep(work, to_do, console)
-        spent = times.overhead(executions.statuses_of(whole.cells, store), execution.since)
-        made = _contents(work, spent)
-        written, found = run_folder.write(made, options.results, partial(_draw, work))
+        overhead = times.overhead(executions.statuses_of(whole.cells, store), execution.since)
+        contents = _contents(work, overhead)
+        written, tables = run_folder.write(contents, options.results, partial(_draw, work))
         execution.end(work.folder, "finished", written.name)
-    code = print_run(found, written, made.outcomes, console)
-    if spent:
-        console.print(str(spent))
+    code = print_run(tables, written, contents.outcomes, console)
+    if overhead:
+        console.print(str(overhead))
     return code
 
 
 @contextmanager
-def _followed(work: _Work, to_do: plan.ToDo, console: Console) -> Iterator[executions.Execution]:
-    """Let ``bench status`` tell of the block."""
+def _recorded(work: _Work, to_do: plan.ToDo, console: Console) -> Iterator[executions.Execution]:
+    """Record the execution for ``bench status``, and how the block ends if it raises."""
     execution = executions.begin(work.protocol.name, work.folder, work.plan, to_do)
     if to_do.cells:
-        told = f"to follow it: python -m bench status {work.folder}"
-        console.print(told, soft_wrap=True, markup=False)
+        message = f"to follow its progress: python -m bench status {work.folder}"
+        console.print(message, soft_wrap=True, markup=False)
     try:
         yield execution
     except KeyboardInterrupt:
@@ -135,41 +143,42 @@ def _followed(work: _Work, to_do: plan.ToDo, console: Console) -> Iterator[execu
         raise
 
 
-def _is_there(label: str, dataset: Dataset, options: Options, console: Console) -> bool:
-    """Return whether there is foreign motion; say so if not, or raise InputError if ``strict``.
+def _is_available(label: str, dataset: Dataset, options: Options, console: Console) -> bool:
+    """Return whether a foreign data set is available; print a warning if it is not.
 
-    Who has one corpus need not have another: the rest of a protocol stands without it.
+    The rest of a protocol does not need it, and not every user has every corpus.
+
+    Raises:
+        InputError: it is not available, and the options are ``strict``.
     """
     try:
         dataset.sources(options.data_root)
     except InputError as error:
         if options.strict:
             raise
-        told = f"[yellow]foreign.{escape(label)} left out:[/] {escape(str(error))}"
-        console.print(told, soft_wrap=True)
+        warning = f"[yellow]foreign.{escape(label)} left out:[/] {escape(str(error))}"
+        console.print(warning, soft_wrap=True)
         return False
     return True
 
 
 def check_device(protocol: Protocol) -> None:
-    """Raise InputError if the protocol demands a GPU and torch sees none."""
+    """Raise InputError if the protocol requires a GPU and torch sees none."""
     import torch
 
     if protocol.resources.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("resources.device: cuda asked for, but torch sees no GPU; use auto or cpu")
+        raise InputError("resources.device: cuda requested, but torch sees no GPU; use auto or cpu")
 
 
 def _check_actions(protocol: Protocol, data: Data) -> None:
-    """Raise InputError if models are to be fitted on, or told, actions that windows have not."""
+    """Raise InputError if the protocol names actions that no train or test window has."""
     known = set(data.splits["train"].index["action"])
     for action in protocol.actions:
         if action not in known:
             raise InputError(f"actions: no train window of '{action}'{did_you_mean(action, known)}")
     test = data.splits["test"].thin(protocol.scale.test)
     if protocol.actions and not set(protocol.actions) & set(test.index["action"]):
-        raise InputError(
-            "actions: no test window is of any of them; raise scale.test or name others"
-        )
+        raise InputError("actions: no test window has any of them; raise scale.test or name others")
     for label, entry in protocol.models.items():
         for action in entry.train_on or ():
             if action not in known:
@@ -178,7 +187,7 @@ def _check_actions(protocol: Protocol, data: Data) -> None:
 
 
 def _sweep(work: _Work, to_do: plan.ToDo, console: Console) -> None:
-    """Do what is to do; raise KeyboardInterrupt if the user stopped it."""
+    """Run the jobs to do; raises KeyboardInterrupt if the user stopped them."""
     _mark(work, to_do)
     if not to_do.cells:
         return
@@ -195,20 +204,20 @@ def _sweep(work: _Work, to_do: plan.ToDo, console: Console) -> None:
     executor = work.options.executor
     files = list(plugins().values())
     with (
-        _letting_go(workspace, to_do),
+        _releasing(workspace, to_do),
         cluster.joined(work.options.address, resources, work.store.folder, files, console)
         if executor == "ray"
         else nullcontext(),
     ):
         trials = executors.trials(work.protocol, to_do.fits, to_do.cells)
         executors.run(workspace, trials, executor, console)
-        # A worker that was killed while it wrote has left its draft behind.
+        # A worker that was killed while writing has left a temporary file.
         remove_stale(work.options.results)
 
 
 @contextmanager
-def _letting_go(workspace: Workspace, to_do: plan.ToDo) -> Iterator[None]:
-    """Where the user stops the block, tell of its jobs, once no worker is left, that none runs."""
+def _releasing(workspace: Workspace, to_do: plan.ToDo) -> Iterator[None]:
+    """Delete the status of jobs that were running when the user stopped the block."""
     try:
         yield
     except KeyboardInterrupt:
@@ -217,7 +226,7 @@ def _letting_go(workspace: Workspace, to_do: plan.ToDo) -> Iterator[None]:
 
 
 def _mark(work: _Work, to_do: plan.ToDo) -> None:
-    """Make jobs to do ones that nobody has begun, and mark those skipped that need failed ones."""
+    """Delete old statuses of the jobs to do, and mark cells that depend on failed jobs skipped."""
     statuses = work.store.statuses
     for job in to_do.jobs:
         known = statuses.read(job.key)
@@ -228,18 +237,18 @@ def _mark(work: _Work, to_do: plan.ToDo) -> None:
             statuses.write(Status(cell.key, cell.title, "skipped", now(), error=reason))
 
 
-def _contents(work: _Work, spent: times.Overhead | None) -> run_folder.Contents:
-    """Return what the store has of a run, to be written to its folder."""
+def _contents(work: _Work, overhead: times.Overhead | None) -> run_folder.Contents:
+    """Return the contents of the run's folder, read from the store."""
     label = work.protocol.labelled(work.data.label)
     statuses = executions.statuses_of(work.plan.jobs, work.store)
     values = records.windows(work.plan, work.store, label)
     facts = _provenance(work, run_folder.outcomes(statuses))
-    facts["overhead"] = asdict(spent) if spent else None
+    facts["overhead"] = asdict(overhead) if overhead else None
     return run_folder.Contents(Run(work.protocol, values, facts), work.plan, statuses)
 
 
 def _draw(work: _Work, place: Path) -> None:
-    """Draw what was completed and drawn of test windows into a folder."""
+    """Write pictures of completed and of drawn windows to a folder."""
     test = work.data.splits["test"].thin(work.protocol.scale.test)
     label = work.protocol.labelled(work.data.label)
     gallery.write(work.protocol, work.plan, work.store, test, place, label)
@@ -304,25 +313,25 @@ def _print_plan(
     failed = [job for job in to_do.failed if isinstance(job, plan.Cell)]
     done = len(whole.cells) - len(to_do.cells) - len(failed) - len(to_do.skipped)
     console.print(
-        f"{len(to_do.fits)} fits and {len(to_do.cells)} cells to do, {done} cells already there"
+        f"{len(to_do.fits)} fits and {len(to_do.cells)} cells to do, {done} cells already done"
     )
     if to_do.failed:
         console.print(
             f"[red]{len(to_do.failed) - len(failed)} fits and {len(failed)} cells failed before[/] "
-            f"and are left alone, as {len(to_do.skipped)} cells that need them; --retry-failed "
-            "tries them again",
+            f"and are not retried, nor are {len(to_do.skipped)} cells that depend on them; "
+            "--retry-failed runs them again",
             soft_wrap=True,
         )
 
 
 def _print_left_out(data: Data, console: Console) -> None:
-    """Print what of a data set is not in its windows, and why."""
+    """Print which files of a data set are not in its windows, and why."""
     for what, names in (("absent files", data.absent), ("shorter than a window", data.short)):
         if names:
             more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-            told = escape(", ".join(names[:SHOWN_NAMES]))
+            shown = escape(", ".join(names[:SHOWN_NAMES]))
             label = f"{data.name}, {what} ({len(names)}):"
-            console.print(f"[yellow]{label}[/] {told}{more}", soft_wrap=True)
+            console.print(f"[yellow]{label}[/] {shown}{more}", soft_wrap=True)
     if data.skipped:
         console.print(f"[yellow]{data.name}, left out, unusable ({len(data.skipped)}):[/]")
         for reason in list(data.skipped.values())[:SHOWN_FAILURES]:

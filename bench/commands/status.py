@@ -1,4 +1,4 @@
-"""``bench status``: the progress of a run, printed."""
+"""``bench status``: prints the progress of a run."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,13 +22,18 @@ STATES = ("done", "running", "failed", "skipped", "waiting")
 
 
 SHOWN = 10
+"""Jobs of each state that are listed; the others are counted."""
 
 
 def show(path: Path, console: Console) -> None:
-    """Print how the newest execution under ``path`` stands, or the run in that folder.
+    """Print the progress of the newest executions in ``path``, or the jobs of a finished run.
+
+    Args:
+        path: the folder of a protocol's results, a folder of several of those, or a run's folder.
+        console: where to print.
 
     Raises:
-        InputError: there is neither.
+        InputError: the folder has neither.
     """
     if (path / PLAN).is_file():
         _show_execution(path, console)
@@ -39,37 +44,39 @@ def show(path: Path, console: Console) -> None:
             _show_execution(one.parent, console)
     else:
         raise InputError(
-            f"{path}: neither the folder of a protocol's results, as results/occlusion, nor that "
-            "of a run in it"
+            f"{path}: neither the folder of a protocol's results, such as results/occlusion, nor "
+            "that of a run in it"
         )
 
 
 def _show_execution(folder: Path, console: Console) -> None:
     execution = read(folder)
-    made = [job_from_dict(job) for job in execution.jobs]
-    statuses = statuses_of(made, Store(folder.parent / ".store"))
+    jobs = [job_from_dict(job) for job in execution.jobs]
+    statuses = statuses_of(jobs, Store(folder.parent / ".store"))
     lines = [f"[bold]{escape(execution.protocol)}[/]: {escape(_driver(execution, folder))}"]
-    _show(lines, _rows(made, statuses), statuses, console)
-    there = sum(status.key not in execution.to_do for status in statuses if status.status == "done")
-    if there:
-        console.print(f"{there} of those done were there before it began")
+    _show(lines, _rows(jobs, statuses), statuses, console)
+    earlier = sum(
+        status.key not in execution.to_do for status in statuses if status.status == "done"
+    )
+    if earlier:
+        console.print(f"{earlier} of those done were finished before it began")
     left = {status.key for status in statuses if status.status in ("running", "waiting")}
     if left and not execution.ended and alive(execution.host, execution.pid) is not False:
-        console.print(_estimate(made, statuses))
+        console.print(_estimate(jobs, statuses))
 
 
 def _driver(execution: Execution, folder: Path) -> str:
-    """Return in words who runs an execution, or how it ended."""
+    """Return a description of the process that runs an execution, or of how it ended."""
     began = datetime.fromtimestamp(execution.since).strftime("%Y-%m-%d %H:%M:%S")
-    who = f"began {began} on {execution.host} (process {execution.pid})"
-    again = f"; to go on: {execution.command}"
+    driver = f"began {began} on {execution.host} (process {execution.pid})"
+    again = f"; to continue: {execution.command}"
     if execution.run:
-        return f"{who}, {execution.ended}: {folder / execution.run}"
+        return f"{driver}, {execution.ended}: {folder / execution.run}"
     if execution.ended:
-        return f"{who}, {execution.ended}{again}"
+        return f"{driver}, {execution.ended}{again}"
     if alive(execution.host, execution.pid) is False:
-        return f"{who}, and that process is gone{again}"
-    return f"{who}, still runs"
+        return f"{driver}, and that process no longer exists{again}"
+    return f"{driver}, still running"
 
 
 def _show_run(folder: Path, console: Console) -> None:
@@ -80,9 +87,9 @@ def _show_run(folder: Path, console: Console) -> None:
         console.print(f"tracebacks: {folder / job_table.FAILURES}", soft_wrap=True, markup=False)
 
 
-def _rows(made: list[Fit | Cell], statuses: list[Status]) -> list[tuple[str, str]]:
-    """Return the kind and state of every job, once by key."""
-    kinds = {job.key: type(job).__name__.lower() for job in made}
+def _rows(jobs: list[Fit | Cell], statuses: list[Status]) -> list[tuple[str, str]]:
+    """Return the kind and state of each job key."""
+    kinds = {job.key: type(job).__name__.lower() for job in jobs}
     return [(kinds[status.key], status.status) for status in statuses]
 
 
@@ -109,32 +116,36 @@ def _line(status: Status) -> str:
         return f"{status.title}: {status.error}"
     where = f"{status.title}: on {status.host} (process {status.pid})"
     if alive(status.host, status.pid) is False:
-        return f"{where}, which is gone; it is begun again"
+        return f"{where}, which no longer exists; the job is run again"
     attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
     return f"{where} for {_span(now() - status.since)}{attempt}"
 
 
 def _estimate(jobs: list[Fit | Cell], statuses: list[Status]) -> str:
-    """Return in words how long the rest may take, from the times of what is done."""
-    like = {job.key: _like(job) for job in jobs}
+    """Return a message about the time that the remaining jobs may take, from those done."""
+    groups = {job.key: _group(job) for job in jobs}
     done = pd.DataFrame(
-        [(*like[one.key], one.seconds) for one in statuses if one.status == "done" and one.seconds],
-        columns=["kind", "like", "seconds"],
+        [
+            (*groups[one.key], one.seconds)
+            for one in statuses
+            if one.status == "done" and one.seconds
+        ],
+        columns=["kind", "group", "seconds"],
     )
-    alike = done.groupby(["kind", "like"])["seconds"].mean()
-    # How long fits take says nothing of cells.
+    means = done.groupby(["kind", "group"])["seconds"].mean()
+    # The time of fits is no estimate for cells, so groups without a time use that of their kind.
     kinds = done.groupby("kind")["seconds"].mean()
-    left = [like[one.key] for one in statuses if one.status in ("running", "waiting")]
-    known = [alike.get(one, kinds[one[0]]) for one in left if one[0] in kinds]
+    left = [groups[one.key] for one in statuses if one.status in ("running", "waiting")]
+    known = [means.get(one, kinds[one[0]]) for one in left if one[0] in kinds]
     workers = {(one.host, one.pid) for one in statuses if one.status == "running"}
-    told = [f"about {_span(sum(known) / max(1, len(workers)))} left"] if known else []
+    parts = [f"about {_span(sum(known) / max(1, len(workers)))} left"] if known else []
     for kind, count in Counter(kind for kind, _ in left if kind not in kinds).items():
-        told.append(f"{count} {kind}s of which nothing tells yet how long they take")
-    return ", and ".join(told)
+        parts.append(f"{count} {kind}s of unknown duration")
+    return ", and ".join(parts)
 
 
-def _like(job: Fit | Cell) -> tuple[str, str]:
-    """Return a job's kind, and what jobs of it have in common that take about as long."""
+def _group(job: Fit | Cell) -> tuple[str, str]:
+    """Return a job's kind, and labels of jobs that take about as long as it."""
     if isinstance(job, Fit):
         return "fit", job.label
     return "cell", f"{job.task} {job.learner} {job.inference}"

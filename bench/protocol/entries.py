@@ -47,7 +47,9 @@ def predictor_entry(head: Outline, label: str) -> PredictorEntry:
     for occlusion in degraded:
         check_label(occlusion, head.occlusion, f"{where}.degraded")
     if degraded and not cls.trained:
-        raise InputError(f"{where}.degraded: {name} is not fitted, so degraded pasts have no effect")
+        raise InputError(
+            f"{where}.degraded: {name} is not fitted, so degraded pasts have no effect"
+        )
     return PredictorEntry(
         name,
         validated(cls.Settings, settings, where),
@@ -68,7 +70,9 @@ def model_entry(head: Outline, label: str) -> ModelEntry:
     for other in inference or ():
         check_label(other, head.inference, f"{where}.inference")
     if train_on and not issubclass(cls, Detector):
-        raise InputError(f"{where}.train_on: {name} is no detector, so it cannot score unseen actions")
+        raise InputError(
+            f"{where}.train_on: {name} is no detector, so it cannot score unseen actions"
+        )
     return ModelEntry(
         name,
         validated(cls.Settings, settings, where),
@@ -126,7 +130,9 @@ def inference_entry(registry: Any, key: str, label: str, raw: dict[str, Any]) ->
     settings = dict(raw)
     name = settings.pop(key, label)
     if label == "mean" and name != label:
-        raise InputError(f"{key}.mean: this label is reserved for the degraded input; choose another")
+        raise InputError(
+            f"{key}.mean: this label is reserved for the degraded input; choose another"
+        )
     where = f"{key}.{label}"
     cls = look_up(registry, name, where)
     return validated(cls, _with_preset(cls, settings, where), where)
@@ -139,8 +145,13 @@ def occlusion_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> Occlus
     name = settings.pop("mechanism", label)
     cls = look_up(MECHANISMS, name, where)
     settings = _with_preset(cls, settings, where)
-    levels = _levels(settings, where, "[27, 10%, 50%]")
-    parsed = []
+    if cls.kinds == ("none",):
+        if "levels" in settings:
+            raise InputError(f"{where}.levels: {name} has no levels; leave them out")
+        settings["levels"] = [None]
+    levels = _levels(settings, where, f"[{', '.join(cls.examples)}]")
+    parsed: list[Level] = []
+    amounts: list[int] = []
     for level in levels:
         try:
             parsed.append(Level.parse(level))
@@ -149,15 +160,16 @@ def occlusion_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> Occlus
         built = validated(cls, {"level": level, **settings}, where)
         try:
             built.check(spec)
+            amounts.append(built.amount(spec))
         except ValueError as error:
             raise InputError(f"{where}.levels: {error}") from None
-        count = parsed[-1].features(spec.features)
-        if count == 0:
+        if amounts[-1] == 0:
             raise InputError(
                 f"{where}.levels: level {level} hides nothing; leave it out, "
                 "clean windows are always scored"
             )
-        same = [str(p) for p in parsed if p.features(spec.features) == count]
+        pairs = zip(parsed, amounts, strict=True)
+        same = [str(known) for known, amount in pairs if amount == amounts[-1]]
         if len(same) > 1:
             raise InputError(f"{where}.levels: {' and '.join(same)} hide the same; keep one")
     kept = built.model_dump(mode="json", exclude={"level", "seed"})
@@ -199,7 +211,7 @@ def _levels(settings: dict[str, Any], where: str, example: str) -> list[Any]:
 
 
 def look_up(registry: Any, name: object, where: str) -> Any:
-    """Return the class registered under a name; the InputError for an unknown one names ``where``."""
+    """Return the class registered under a name; raises InputError naming ``where`` if unknown."""
     try:
         return registry.get(str(name))
     except InputError as error:

@@ -1,11 +1,10 @@
-"""A protocol file, or plain values, to a validated, fully resolved Protocol.
+"""Resolves a protocol file, or plain values, to a validated Protocol with all settings stated.
 
 An entry of ``models``, ``predictors``, ``inference``, ``occlusion`` or ``corruption`` has a label
-of the user's choice. What it is comes from its key ``model``, ``predictor``, ``inference``,
-``mechanism`` or ``corruption``, or else from the label; the other keys are that thing's own
-settings. An entry may say ``preset: NAME`` to start from settings that its class has under that
-name, and one of ``models`` or ``predictors`` may say ``like: LABEL`` to start from those of
-another.
+of the user's choice. Its class is named by its key ``model``, ``predictor``, ``inference``,
+``mechanism`` or ``corruption``, or else by the label; the other keys are settings of that class.
+``preset: NAME`` starts from settings that the class defines under that name, and in ``models`` and
+``predictors`` ``like: LABEL`` starts from the settings of another entry.
 """
 
 from collections import Counter
@@ -46,18 +45,18 @@ from bench.protocol.schema import (
 from models.base import GenerativeImputer, Imputer
 
 REFERENCES = ("mean", "linear")
-"""Models that the others' error is stated against unless a protocol names others."""
+"""Default ``references``: the models that the error of the others is compared with."""
 LIMITED_EPOCHS = 2
-"""Epochs that a fit of a quick look has at most."""
+"""Maximum number of epochs of a fit in a quick look."""
 HORIZONS_MS = (80, 160, 320, 400, 560, 720, 880, 1000)
-"""When predictions are judged unless a protocol says otherwise, where windows have these frames."""
+"""Default horizons of predictions; those that fall on no frame of the future are left out."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
     """Read a protocol file, apply ``key.path=value`` overrides, and resolve it.
 
     Raises:
-        InputError: the file is missing, not YAML, or says something that cannot be.
+        InputError: the file is missing, not YAML, or not a valid protocol.
     """
     raw = safe_yaml.read(path)
     if not isinstance(raw, dict):
@@ -75,7 +74,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
 
 
 def resolve(raw: Mapping[str, Any]) -> Protocol:
-    """Return the Protocol of plain values; raises InputError naming the first thing wrong."""
+    """Return the Protocol of plain values; raises InputError naming the first invalid setting."""
     head = validated(Outline, raw, "")
     dataset = _dataset(head.dataset)
     spec = spec_of(dataset)
@@ -84,20 +83,18 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
     if head.models and not head.occlusion:
         raise InputError("occlusion: missing")
     for label in set(head.models) & set(head.predictors):
-        raise InputError(f"{label}: a label of models or predictors is one of them only")
+        raise InputError(f"{label}: models and predictors must not share a label")
     if head.scale.samples < len(head.actions):
         raise InputError(
-            f"scale.samples: {head.scale.samples} windows cannot be of {len(head.actions)} "
+            f"scale.samples: {head.scale.samples} windows are too few for {len(head.actions)} "
             "actions; draw more"
         )
     labels = Counter([*head.occlusion, *head.corruption, *head.foreign])
     for label in (label for label, times in labels.items() if times > 1):
-        raise InputError(
-            f"{label}: a label of occlusion, corruption or foreign is one of them only"
-        )
-    _check_apart([*head.models, *head.predictors])
-    _check_apart(labels)
-    _check_apart(head.inference)
+        raise InputError(f"{label}: occlusion, corruption and foreign must not share a label")
+    _check_distinguishable([*head.models, *head.predictors])
+    _check_distinguishable(labels)
+    _check_distinguishable(head.inference)
     protocol = Protocol(
         name=head.name,
         description=head.description,
@@ -130,9 +127,9 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
 
 
 def _limited(protocol: Protocol, limit: int) -> Protocol:
-    """Return a protocol cut down to a quick look; one that is so already stays as it is."""
+    """Return a protocol reduced to a quick look; doing so twice changes nothing."""
 
-    def short(entry: Any) -> Any:
+    def shortened(entry: Any) -> Any:
         epochs = getattr(entry.settings, "epochs", LIMITED_EPOCHS)
         if epochs <= LIMITED_EPOCHS:
             return entry
@@ -143,18 +140,18 @@ def _limited(protocol: Protocol, limit: int) -> Protocol:
         split: min(limit, getattr(protocol.scale, split) or limit)
         for split in ("train", "valid", "test")
     }
-    # A window of each action is the least that can be drawn.
+    # At least one window of each action is drawn.
     drawn = min(protocol.scale.samples, max(limit, len(protocol.actions)))
     return replace(
         protocol,
-        models={label: short(entry) for label, entry in protocol.models.items()},
-        predictors={label: short(entry) for label, entry in protocol.predictors.items()},
+        models={label: shortened(entry) for label, entry in protocol.models.items()},
+        predictors={label: shortened(entry) for label, entry in protocol.predictors.items()},
         scale=protocol.scale.model_copy(update={**splits, "samples": drawn}),
     )
 
 
 def dataset(name: str, overrides: Sequence[str] = ()) -> Dataset:
-    """Return a data set with ``key=value`` settings; raises InputError if there is no such."""
+    """Return a data set with ``key=value`` settings; raises InputError if either is unknown."""
     raw: dict[str, Any] = {}
     for override in overrides:
         _apply(raw, override)
@@ -165,7 +162,7 @@ def _dataset(raw: dict[str, Any], where: str = "dataset") -> Dataset:
     settings = dict(raw)
     name = settings.pop("name", None)
     if not isinstance(name, str):
-        raise InputError(f"{where}.name: say which{did_you_mean('', DATASETS.all())}")
+        raise InputError(f"{where}.name: name one{did_you_mean('', DATASETS.all())}")
     return validated(look_up(DATASETS, name, f"{where}.name"), settings, where)
 
 
@@ -174,20 +171,22 @@ def _foreign(label: str, raw: dict[str, Any], spec: MotionSpec) -> Dataset:
     shape = {"frames": spec.frames, "fps": spec.fps}
     dataset = _dataset({"name": label, **shape, **raw}, where)
     if (dataset.frames, dataset.fps) != (spec.frames, spec.fps):
-        raise InputError(f"{where}: its windows must have the {spec.frames} frames and the rate")
+        raise InputError(
+            f"{where}: its windows must have {spec.frames} frames and {spec.fps:g} fps"
+        )
     if len(dataset.skeleton) != len(spec.skeleton):
         joints = f"{len(dataset.skeleton)} joints, not {len(spec.skeleton)}"
-        raise InputError(f"{where}: it has {joints}; choose a data set of the same joints")
+        raise InputError(f"{where}: it has {joints}; choose a data set with the same joints")
     if others := [name for name in dataset.skeleton.names if name not in spec.skeleton.names]:
         raise InputError(
             f"{where}: its joints {', '.join(others)} are not in the windows that models are "
-            "fitted on; choose a data set of the same joints"
+            "fitted on; choose a data set with the same joints"
         )
     return dataset
 
 
 def _references(head: Outline) -> tuple[str, ...]:
-    """Return whom errors are stated against: as asked, or the usual ones that take part."""
+    """Return the requested references, or those of the default ones that are in the protocol."""
     if head.references is None:
         return tuple(label for label in REFERENCES if label in head.models)
     for label in head.references:
@@ -217,23 +216,23 @@ def _comparison(head: Outline, label: str) -> Comparison:
     if comparison.inference:
         check_label(comparison.inference, head.inference, f"{where}.inference")
     if comparison.model == comparison.against:
-        raise InputError(f"{where}: {comparison.model} is held against itself; name another")
+        raise InputError(f"{where}: {comparison.model} is compared with itself; name another")
     _check_completed(head, comparison.model, comparison.inference, where)
     _check_completed(head, comparison.against, "", where)
     return comparison
 
 
 def _check_completed(head: Outline, label: str, inference: str, where: str) -> None:
-    """Raise InputError if no window is completed by a model in that way."""
+    """Raise InputError if a model completes no windows with an inference."""
     entry = model_entry(head, label)
     if not issubclass(entry.cls, Imputer) or entry.train_on:
-        raise InputError(f"{where}: {label} completes nothing")
+        raise InputError(f"{where}: {label} completes no windows")
     known = [""]
     if issubclass(entry.cls, GenerativeImputer):
-        known = [way for way in entry.inference or head.inference if way != "mean"]
+        known = [one for one in entry.inference or head.inference if one != "mean"]
     if inference not in known:
         how = f"inference: {' or '.join(known)}" if any(known) else "no inference"
-        raise InputError(f"{where}: {label} is completed with {how}")
+        raise InputError(f"{where}: {label} completes windows with {how}")
 
 
 def _forecast(head: Outline, spec: MotionSpec) -> Forecast:
@@ -241,10 +240,10 @@ def _forecast(head: Outline, spec: MotionSpec) -> Forecast:
     for label in forecast.imputers or ():
         check_label(label, head.models, "forecast.imputers")
         if not issubclass(model_entry(head, label).cls, Imputer):
-            raise InputError(f"forecast.imputers: {label} completes nothing; leave it out")
+            raise InputError(f"forecast.imputers: {label} completes no windows; leave it out")
     if forecast.horizons_ms is None:
-        usual = tuple(frames_of(HORIZONS_MS, spec))
-        return forecast.model_copy(update={"horizons_ms": usual})
+        default = tuple(frames_of(HORIZONS_MS, spec))
+        return forecast.model_copy(update={"horizons_ms": default})
     distinct(forecast.horizons_ms, "forecast.horizons_ms")
     for horizon in forecast.horizons_ms:
         if horizon not in frames_of([horizon], spec):
@@ -269,24 +268,26 @@ def _published(head: Outline, number: int, forecast: Forecast) -> Published:
             )
     for other in head.published[:number]:
         if (other["predictor"], other.get("windows", "all")) == (table.predictor, table.windows):
-            raise InputError(f"{where}: there is a table of {table.predictor} and these windows")
+            raise InputError(f"{where}: another table has {table.predictor} and these windows")
     return table
 
 
-def _check_apart(labels: Iterable[str]) -> None:
-    """Raise InputError for labels that a reader, or a file system, may take for each other."""
+def _check_distinguishable(labels: Iterable[str]) -> None:
+    """Raise InputError for labels that differ in case only: some file systems confuse them."""
     seen: dict[str, str] = {}
     for label in labels:
         if (other := seen.setdefault(label.casefold(), label)) != label:
-            raise InputError(f"{other}, {label}: labels differ in capitals alone; rename one")
+            raise InputError(f"{other}, {label}: labels differ in case only; rename one")
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:
-    """Put one ``key.path=value`` into a raw protocol; the value is read as YAML."""
+    """Set one ``key.path=value`` in a raw protocol; the value is parsed as YAML."""
     path, equals, text = override.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise InputError(f"--set {override}: write it as models.hgvae.epochs=5")
+        raise InputError(
+            f"--set {override}: write it as KEY.PATH=VALUE, such as models.hgvae.epochs=5"
+        )
     try:
         value = safe_yaml.parse(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What a protocol says, every setting of it stated; ``resolving`` makes one from a file."""
+"""The resolved protocol, with every setting stated; ``resolving`` makes one from a file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ from bench.motion.mechanisms.base import Level, Mechanism
 from models.base import Classifier
 from models.inference.base import Inference
 
-MOST_PARAMETERS = 10**10
-"""Learnable values of a model at most: 40 GB."""
+MAX_PARAMETERS = 10**10
+"""Upper limit of a model's learnable values: 40 GB in float32."""
 
 
 class Scale(Settings):
-    """How many windows to use of each split, evenly spaced over it; None for all."""
+    """Number of windows to use of each split, evenly spaced over it; None for all."""
 
     train: int | None = Field(None, ge=1)
     valid: int | None = Field(None, ge=1)
@@ -38,41 +38,43 @@ class Scale(Settings):
 
 
 class Share(Settings):
-    """What one Ray trial reserves; a share of a GPU is only counted, not enforced."""
+    """CPUs and GPUs that one Ray trial reserves; a fraction of a GPU is counted, not enforced."""
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
 
 
 class Resources(Settings):
-    """What fits and evaluations may use."""
+    """Hardware, time limits and storage that fits and cells may use."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     fit: Share = Share()
     evaluate: Share = Share()
     cells_per_trial: int = Field(
-        16, ge=1, description="cells share a Ray trial, which costs time of its own"
+        16, ge=1, description="cells that share a Ray trial, since starting a trial takes time"
     )
     fit_timeout_s: float | None = Field(
-        None, gt=0, description="a fit that takes longer is ended and failed; null: none is"
+        None, gt=0, description="a fit that takes longer is ended and marked failed; null: no limit"
     )
     cell_timeout_s: float | None = Field(
-        None, gt=0, description="a cell that takes longer is ended and failed; null: none is"
+        None,
+        gt=0,
+        description="a cell that takes longer is ended and marked failed; null: no limit",
     )
     memory_gib: float | None = Field(
         None,
         gt=0,
-        description="a trial that takes more beyond what its worker starts with fails (Linux)",
+        description="a job whose worker allocates more than this after its start fails (Linux)",
     )
     keep_completions: Literal["needed", "all"] = Field(
         "needed",
-        description="what models complete, draw and foretell is kept where predictors and figures "
+        description="keep completed, drawn and predicted motion only where predictors and figures "
         "need it, or all of it, as bench rescore does",
     )
 
 
 class Comparison(Settings):
-    """One line of a run's comparisons: an imputer's error against that of another."""
+    """One line of a run's comparisons: the error of ``model`` compared with that of ``against``."""
 
     model: str
     inference: str = ""
@@ -80,7 +82,7 @@ class Comparison(Settings):
 
 
 class Shown(Settings):
-    """One completion to be drawn, window and all (the paper's Fig. 1)."""
+    """A cell whose completion a figure shows next to the true window (the paper's Fig. 1)."""
 
     model: str
     inference: str = ""
@@ -90,30 +92,30 @@ class Shown(Settings):
 
     @property
     def cell(self) -> tuple[str, str, str, str]:
-        """The model, inference, mechanism and level of the cell that is shown."""
+        """The model, inference, mechanism and level that identify the cell."""
         return self.model, self.inference, self.mechanism, str(self.level)
 
 
 class Forecast(Settings):
-    """When predictions are judged, and whose completions predictors are fed."""
+    """Horizons to score predictions at, and imputers whose completions are predicted from."""
 
     horizons_ms: tuple[int, ...] | None = Field(
-        None, description="time after the past's last frame; None for the usual ones"
+        None, description="times after the past's last frame; null for the default ones"
     )
     imputers: tuple[str, ...] | None = Field(
-        None, description="models whose completions predictors are fed; None for all"
+        None, description="models whose completions predictors are given; null for all"
     )
 
 
 class Published(Settings):
-    """Somebody's errors of a predictor, to stand beside a run's own."""
+    """Published errors of a predictor, shown next to those of a run."""
 
     predictor: str
-    source: str = Field(description="who printed them, and where")
-    windows: str = Field("all", description="which choice of test windows they are about")
+    source: str = Field(description="the publication and the table in it")
+    windows: str = Field("all", description="the choice of test windows that they were measured on")
     mm: dict[str, tuple[Annotated[float, Field(ge=0)] | None, ...]] = Field(
         min_length=1,
-        description="errors by action, or their average, at each of forecast.horizons_ms",
+        description="errors in mm by action, or their average, at each of forecast.horizons_ms",
     )
 
 
@@ -125,8 +127,8 @@ class ModelEntry:
         model: its name.
         settings: its settings.
         inference: labels of the inferences that complete with it; None for all.
-        train_on: the actions that it is fitted on, and that are then not asked of it: such a model
-            only scores, test windows of these actions against all others. None for no such thing.
+        train_on: the actions that a detector is fitted on; it then only scores test windows, those
+            of these actions as clean and all others as unseen. None to fit on all actions.
     """
 
     model: str
@@ -136,7 +138,7 @@ class ModelEntry:
 
     @property
     def cls(self) -> Any:
-        """What the model is."""
+        """The model's class; raises InputError if no such model is registered."""
         return MODELS.get(self.model)
 
 
@@ -147,8 +149,8 @@ class PredictorEntry:
     Attributes:
         predictor: its name.
         settings: its settings.
-        degraded: labels of the occlusion that the pasts it is fitted on have, at all levels alike,
-            filled with the mean; empty to fit on clean motion.
+        degraded: labels of the occlusions that hide parts of the pasts it is fitted on, at every
+            level equally often, filled with the mean; empty to fit on clean motion.
     """
 
     predictor: str
@@ -157,7 +159,7 @@ class PredictorEntry:
 
     @property
     def cls(self) -> Any:
-        """What the predictor is."""
+        """The predictor's class; raises InputError if no such predictor is registered."""
         return PREDICTORS.get(self.predictor)
 
 
@@ -183,7 +185,7 @@ class CorruptionEntry:
     settings: Mapping[str, Any]
 
     def label(self, level: Any) -> str:
-        """Return a level as tables state it, with its unit; empty if there are no levels."""
+        """Return a level as tables show it, with its unit; empty if there are no levels."""
         if level is None:
             return ""
         number = f"{level:.10g}" if isinstance(level, float) else str(level)
@@ -197,10 +199,29 @@ class CorruptionEntry:
 
 @dataclass(frozen=True)
 class Protocol:
-    """An experiment, every setting of it stated.
+    """An experiment, with every setting stated.
 
-    ``limit`` makes it a quick look: no split has more windows than that, no model draws more, and
-    no fit has more than ``resolving.LIMITED_EPOCHS`` epochs. None: it is the whole experiment.
+    Attributes:
+        name: of the experiment; its runs are in a folder of this name.
+        description: free text.
+        dataset: the motion that models are fitted and tested on.
+        models: imputers and detectors, by label.
+        predictors: motion predictors, by label.
+        forecast: how predictions are made and scored.
+        published: published errors of predictors.
+        inference: inferences of generative models, by label.
+        occlusion: mechanisms that hide entries, by label.
+        corruption: corruptions that detectors should notice, by label.
+        foreign: other data sets that detectors should notice, by label.
+        actions: the actions that conditional models and the classifier distinguish.
+        show: cells with completions to plot.
+        references: labels of the models that skill and changes are stated against.
+        comparisons: pairs of imputers to compare, by label.
+        seeds: one fit and one set of masks each.
+        scale: the number of windows to use.
+        limit: upper limit of windows per split and of drawn windows, for a quick look whose fits
+            have at most ``resolving.LIMITED_EPOCHS`` epochs; None for the whole experiment.
+        resources: what fits and cells may use; no value depends on them.
     """
 
     name: str
@@ -225,39 +246,39 @@ class Protocol:
 
     @property
     def folder(self) -> str:
-        """The name of the folder that runs of it are in; a quick look is never in a whole one's."""
+        """The name of the folder of its runs; a quick look has a folder of its own."""
         return f"{self.name}-limit-{self.limit}" if self.limit else self.name
 
     def labelled(self, data: str) -> str:
-        """Return what tables and figures call the data, which says so if this is a quick look."""
+        """Return the data's name for tables and figures; it marks a quick look as such."""
         return f"{data} (smoke run, limit {self.limit}: not a result)" if self.limit else data
 
     @property
     def spec(self) -> MotionSpec:
-        """The shape of the data set's windows, and the actions that models can be told."""
+        """The shape of the data set's windows, and the actions that models may condition on."""
         return replace(spec_of(self.dataset), actions=self.actions)
 
     @property
     def judge(self) -> str:
-        """The label of the classifier that judges drawn windows; empty if there is none."""
-        usual = (label for label, e in self.models.items() if issubclass(e.cls, Classifier))
-        return next(usual, "")
+        """The label of the first classifier, which judges drawn windows; empty if there is none."""
+        judges = (label for label, e in self.models.items() if issubclass(e.cls, Classifier))
+        return next(judges, "")
 
     @property
     def learners(self) -> dict[str, ModelEntry | PredictorEntry]:
-        """All that is fitted, by label."""
+        """Models and predictors, by label."""
         return {**self.models, **self.predictors}
 
     @property
     def horizons(self) -> dict[int, int]:
-        """Which frame of the future is judged, counted from 0, by horizon in ms."""
+        """The frame of the future that is scored, counted from 0, by horizon in ms."""
         return frames_of(self.forecast.horizons_ms or (), self.spec)
 
     def parameters(self, label: str) -> int:
-        """Return how many learnable values a model or predictor has.
+        """Return the number of learnable values of a model or predictor.
 
         Raises:
-            InputError: there is no such one for windows of this shape, or on any machine.
+            InputError: its settings do not suit windows of this shape, or it is too large.
         """
         entry = self.learners[label]
         where = f"{'models' if label in self.models else 'predictors'}.{label}"
@@ -267,12 +288,15 @@ class Protocol:
             # A class of the user's own may fail in any way; ours raise ValueError.
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             raise InputError(f"{where}: {kind}{reason_of(error)}") from None
-        if count > MOST_PARAMETERS:
-            raise InputError(f"{where}: {count:.1e} parameters fit nowhere; lower its settings")
+        if count > MAX_PARAMETERS:
+            raise InputError(
+                f"{where}: {count:.1e} parameters exceed the limit of {MAX_PARAMETERS:.0e}; "
+                "lower its settings"
+            )
         return count
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values from which ``resolve`` makes the same protocol again."""
+        """Return plain values from which ``resolve`` makes an equal protocol."""
         return {
             "name": self.name,
             "description": self.description,
@@ -303,9 +327,11 @@ class Protocol:
             "occlusion": {
                 label: {
                     "mechanism": entry.mechanism,
-                    "levels": [
-                        level.count if level.share is None else str(level) for level in entry.levels
-                    ],
+                    **(
+                        {"levels": [level.plain for level in entry.levels]}
+                        if entry.levels != (Level(),)
+                        else {}
+                    ),
                     **entry.settings,
                 }
                 for label, entry in self.occlusion.items()
@@ -335,10 +361,10 @@ class Protocol:
         }
 
     def only(self, labels: Sequence[str]) -> "Protocol":
-        """Return the protocol with the named models and predictors alone.
+        """Return the protocol with only the named models and predictors, and what refers to them.
 
         Raises:
-            InputError: a name is of neither.
+            InputError: a label is neither a model nor a predictor.
         """
         for label in labels:
             if label not in self.learners:
@@ -363,12 +389,12 @@ class Protocol:
 
 
 def spec_of(dataset: Dataset) -> MotionSpec:
-    """Return the shape of a data set's windows."""
+    """Return the shape of a data set's windows: frames, rate, skeleton and future frames."""
     return MotionSpec(dataset.frames, dataset.fps, dataset.skeleton, dataset.future)
 
 
 def frames_of(horizons: Sequence[int], spec: MotionSpec) -> dict[int, int]:
-    """Return the frame of the future, counted from 0, of each horizon in ms that has one."""
+    """Return the future frame, counted from 0, of each horizon in ms that falls on a frame."""
     frames = {horizon: horizon * spec.fps / 1000 for horizon in horizons}
     return {
         horizon: round(frame) - 1

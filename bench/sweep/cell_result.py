@@ -1,4 +1,4 @@
-"""What a cell hands back: a table with one row per window, and motion that may be kept."""
+"""The result of a cell: a table with one row per window, and motion that may be kept."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +16,10 @@ class CellResult:
     """What a cell computed.
 
     Attributes:
-        table: one row per window.
-        completion: the values put in place of the hidden ones of all windows, in their order, mm;
-            or sampled or predicted motion ``(window, frame, joint, 3)``, mm; empty for other tasks.
+        table: values of each window, one row per window.
+        completion: ``(hidden feature,)`` the values filled in for the hidden ones of all windows,
+            in window order; or drawn or predicted motion ``(window, frame, joint, 3)``; all in mm.
+            Empty for other tasks.
     """
 
     table: pd.DataFrame
@@ -26,13 +27,13 @@ class CellResult:
 
 
 def window_table(windows: Windows, share: Any = 0.0, **values: Any) -> pd.DataFrame:
-    """Return a cell's table from values by window, ``(window,)`` each."""
+    """Return a cell's table: columns of ``windows.index``, ``share``, and ``(window,)`` values."""
     index = windows.index
     named = {"window": windows.names, "source": index["source"], "action": index["action"]}
     return pd.DataFrame({**named, "share": share, **values})
 
 
 def check_shape(motion: torch.Tensor, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if motion read from the store has another shape than it must have."""
+    """Raise ValueError if motion read from the store does not have the expected shape."""
     if motion.shape != shape:
-        raise ValueError(f"it is of shape {tuple(motion.shape)}, not {tuple(shape)}")
+        raise ValueError(f"its shape is {tuple(motion.shape)}, not {tuple(shape)}")

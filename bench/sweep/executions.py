@@ -1,7 +1,7 @@
-"""What an execution of a protocol leaves for those who follow it: ``bench status``.
+"""Records the execution of a protocol for ``bench status``.
 
-``plan.json`` in the protocol's folder of results says who runs what since when; how the jobs stand
-is in the store, and in a finished run's folder (``jobs``).
+``plan.json`` in the protocol's folder of results has the jobs, the process that runs them and when
+it began; the statuses of jobs are in the store, and in a finished run's folder (``job_table``).
 """
 
 import json
@@ -29,14 +29,14 @@ class Execution:
 
     Attributes:
         protocol: its name.
-        command: what was called.
+        command: the command line that started it.
         host: the machine of the driver.
-        pid: its process there.
+        pid: the driver's process on that machine.
         since: when it began, seconds since 1970.
         ended: how it ended; empty while it runs, or if it was killed.
-        run: name of the folder that it wrote; empty before.
-        jobs: every job of the plan, as ``job_to_dict`` gives it.
-        to_do: keys of those that were not there when it began.
+        run: name of the run folder that it wrote; empty before.
+        jobs: every job of the plan, as ``job_to_dict`` returns it.
+        to_do: keys of the jobs that were not finished when it began.
     """
 
     protocol: str
@@ -50,18 +50,18 @@ class Execution:
     to_do: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """Keep it in the protocol's folder of results."""
+        """Write it to the protocol's folder of results."""
         with atomic_file(folder / PLAN) as draft:
             draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     def end(self, folder: Path, how: str, run: str = "") -> None:
-        """Keep how it ended, unless another execution has begun meanwhile."""
+        """Record how it ended, unless another execution has begun meanwhile."""
         if read(folder) == self:
             replace(self, ended=how, run=run).write(folder)
 
 
 def begin(protocol: str, folder: Path, whole: Plan, to_do: ToDo) -> Execution:
-    """Keep in the protocol's folder of results that an execution begins, and return it."""
+    """Record in the protocol's folder of results that an execution begins, and return it."""
     jobs = [job_to_dict(job) for job in whole.jobs]
     execution = Execution(protocol, jobs=jobs, to_do=[job.key for job in to_do.jobs])
     execution.write(folder)
@@ -69,15 +69,18 @@ def begin(protocol: str, folder: Path, whole: Plan, to_do: ToDo) -> Execution:
 
 
 def read(folder: Path) -> Execution:
-    """Return the newest execution; raises InputError if the folder tells of none."""
+    """Return the newest execution; raises InputError if the folder has no valid ``plan.json``."""
     try:
         return Execution(**json.loads((folder / PLAN).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{folder / PLAN}: says nothing of an execution ({error})") from None
+        raise InputError(f"{folder / PLAN}: no valid record of an execution ({error})") from None
 
 
 def statuses_of(jobs: Iterable[Fit | Cell], store: Store) -> list[Status]:
-    """Return how jobs stand, whose status is then also ``waiting``; a job that two share once."""
+    """Return one status per job key, ``waiting`` for jobs that have not begun.
+
+    Whether a job is done is decided by its result in the store.
+    """
     found: dict[str, Status] = {}
     for job in jobs:
         known = store.statuses.read(job.key)

@@ -1,4 +1,4 @@
-"""Forecast cells: predict the future of test windows, and compare with what followed."""
+"""Forecast cells: predict the future of test windows and compare it with the true one."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,24 +14,24 @@ from bench.sweep.cell_result import CellResult, check_shape, window_table
 from predictors.base import Predictor
 
 BATCH = 200
-"""Windows predicted at a time: more would not stay in a processor's cache."""
+"""Windows that are predicted at a time; more do not fit in a processor's cache."""
 AVERAGE = "mpjpe_average"
-"""The metric that is the mean error over all frames of the future."""
+"""Name of the metric that averages the error over all frames of the future."""
 
 
 def horizon_metric(milliseconds: int) -> str:
-    """Return the column of a forecast's error at a horizon."""
+    """Return the name of the column for the error at a horizon in ms."""
     return f"mpjpe@{milliseconds}"
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Predictions of how the test windows go on.
+    """Computes and scores predictions of the test windows' future.
 
     Attributes:
-        protocol: horizons, and the weight of each joint in the error.
+        protocol: defines the horizons, and the weight of each joint in the error.
         test: all test windows; those without a future are left out.
-        device: where to compute.
+        device: torch device to compute on.
     """
 
     protocol: Protocol
@@ -42,14 +42,13 @@ class Forecasts:
         """Return a predictor's errors and its predictions.
 
         Args:
-            predictor: a fitted one.
-            past: ``(window, frame, joint, 3)``, mm, of every test window; it may hold completed
-                values.
+            predictor: the fitted predictor.
+            past: ``(window, frame, joint, 3)``, mm, of every test window, true or completed.
             share: ``(window,)`` share of the past that was hidden before it was completed.
 
         Raises:
             FloatingPointError: a prediction is not finite.
-            ValueError: a prediction is not of the future's shape.
+            ValueError: a prediction does not have the shape of the future.
         """
         past, share = self._continued(past, share)
         predicted = torch.empty_like(self._future)
@@ -70,14 +69,14 @@ class Forecasts:
         """Return the errors of kept predictions; ``past`` and ``share`` as in ``predict``.
 
         Raises:
-            ValueError: the predictions are not of the future's shape.
+            ValueError: the predictions do not have the shape of the future.
         """
         check_shape(predicted, self._future.shape)
         return self._table(predicted, *self._continued(past, share))
 
     @cached_property
     def _future(self) -> torch.Tensor:
-        """``(window, frame, joint, 3)`` what follows the test windows that have a future, mm."""
+        """``(window, frame, joint, 3)`` true future of the test windows that have one, mm."""
         future = self.test.take(self.test.continued).future
         assert future is not None
         return torch.from_numpy(np.array(future)).to(self.device)
@@ -85,7 +84,7 @@ class Forecasts:
     def _continued(
         self, past: torch.Tensor, share: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the rows of windows that have a future."""
+        """Return the pasts and shares of the test windows that have a future."""
         continued = torch.from_numpy(self.test.continued)
         return past[continued].to(self.device), share[continued]
 

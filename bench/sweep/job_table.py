@@ -1,7 +1,7 @@
-"""What a run's folder keeps of its jobs, one row per fit and cell of its plan.
+"""The tables of jobs in a run's folder.
 
-``jobs.csv`` says what each is, by which key its results lie in the store, and how it ended;
-``failures.txt`` has every failure with its traceback.
+``jobs.csv`` has one row per fit and cell of the plan: its labels, the key of its result in the
+store, and how it ended; ``failures.txt`` has every failure with its traceback.
 """
 
 from dataclasses import fields
@@ -27,22 +27,29 @@ COLUMNS = list(
 
 
 def write(plan: Plan, statuses: list[Status], folder: Path, dataset: str) -> None:
-    """Write how every job of a plan, on that data set, ended."""
+    """Write ``jobs.csv``, and ``failures.txt`` if jobs failed.
+
+    Args:
+        plan: the fits and cells.
+        statuses: how each of them ended.
+        folder: of the run.
+        dataset: name of the data set, for a column.
+    """
     ended = {status.key: status for status in statuses}
     rows = [_row(job, ended[job.key]) for job in plan.jobs]
     table = pd.DataFrame(rows, columns=COLUMNS).assign(dataset=dataset)
     table.to_csv(folder / JOBS, index=False, lineterminator="\n")
     failed = [status for status in statuses if status.status == "failed"]
     if failed:
-        told = [f"{status.title}: {status.error}\n\n{status.trace}\n" for status in failed]
-        (folder / FAILURES).write_text("\n".join(told), encoding="utf-8")
+        texts = [f"{status.title}: {status.error}\n\n{status.trace}\n" for status in failed]
+        (folder / FAILURES).write_text("\n".join(texts), encoding="utf-8")
 
 
 def read(folder: Path) -> tuple[Plan, list[Status]]:
-    """Return a run's plan, and how its jobs ended, once by key, without tracebacks.
+    """Return a run's plan, and one status per job key, without tracebacks.
 
     Raises:
-        InputError: the folder does not tell.
+        InputError: ``jobs.csv`` is missing or not valid.
     """
     path = folder / JOBS
     try:
@@ -52,7 +59,7 @@ def read(folder: Path) -> tuple[Plan, list[Status]]:
         statuses = {row["key"]: _status(row) for row in rows}
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: does not tell what the run's jobs were ({reason})") from None
+        raise InputError(f"{path}: not a valid table of jobs ({reason})") from None
     fits = [job for job in jobs if isinstance(job, Fit)]
     return Plan(fits, [job for job in jobs if isinstance(job, Cell)]), list(statuses.values())
 
@@ -66,13 +73,13 @@ def _row(job: Fit | Cell, status: Status) -> dict[str, Any]:
 
 def _job(row: dict[str, str]) -> Fit | Cell:
     kind = Fit if row["kind"] == "fit" else Cell
-    plain: dict[str, Any] = {one.name: row[one.name] for one in fields(kind)}
-    for key in KEYS & plain.keys():
-        # They name files of the store.
-        if plain[key] and not plain[key].isalnum():
-            raise ValueError(f"{key} '{plain[key]}' is no key")
+    raw: dict[str, Any] = {one.name: row[one.name] for one in fields(kind)}
+    for key in KEYS & raw.keys():
+        # Keys become names of files in the store, so they must not be paths.
+        if raw[key] and not raw[key].isalnum():
+            raise ValueError(f"{key} '{raw[key]}' is no key")
     typed = {"kind": row["kind"], "seed": int(row["seed"])}
-    return job_from_dict(plain | typed | ({"keep": row["keep"] == "True"} if kind is Cell else {}))
+    return job_from_dict(raw | typed | ({"keep": row["keep"] == "True"} if kind is Cell else {}))
 
 
 def _status(row: dict[str, str]) -> Status:

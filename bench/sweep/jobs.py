@@ -1,4 +1,4 @@
-"""Fits and cells, the two kinds of job that a sweep does."""
+"""Fits and cells, the two kinds of job that a sweep runs."""
 
 from collections.abc import Container
 from dataclasses import asdict, dataclass
@@ -7,23 +7,32 @@ from typing import Any, Literal
 from bench.sweep.store import Store
 
 DEGRADED = "mean"
-"""The inference that leaves a degraded window as it is."""
+"""The inference label of degraded windows, whose hidden values are filled with the train mean."""
 
 
 UNSEEN = "unseen actions"
-"""What stands for a mechanism where windows of actions that a model was not fitted on are scored"""
+"""The mechanism label of cells that score windows of actions a model was not fitted on."""
 
 
 Task = Literal["clean", "impute", "corrupt", "foreign", "unseen", "sample", "real", "forecast"]
-"""What a cell does: score and reconstruct clean test windows; complete (or leave degraded) and
-score occluded ones; score corrupted ones, those of another data set, those of unseen actions; draw
-windows from the model and judge them; judge real ones the same way; or foretell how test windows go
-on."""
+"""What a cell computes.
+
+``clean``: scores and reconstructions of clean test windows. ``impute``: completions (or degraded
+windows) and their scores. ``corrupt``, ``foreign``, ``unseen``: scores of corrupted windows, of
+those of another data set, of those of unseen actions. ``sample``: drawn windows, judged. ``real``:
+test windows, judged in the same way. ``forecast``: predictions of the test windows' future.
+"""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One model or predictor under one seed."""
+    """One model or predictor fitted with one seed.
+
+    Attributes:
+        key: cache key of everything that its weights depend on.
+        label: of the model or predictor in the protocol.
+        seed: of initial weights and of the fit.
+    """
 
     key: str
     label: str
@@ -31,41 +40,41 @@ class Fit:
 
     @property
     def name(self) -> str:
-        """What tells it from the others of a run; two labels may have one key."""
+        """A name that is unique in a run, unlike ``key``, which two labels may share."""
         return f"{self.label}/{self.seed}"
 
     @property
     def title(self) -> str:
-        """A name for messages."""
+        """The job's name in messages."""
         return f"{self.label} (seed {self.seed})"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the jobs that must have ended before."""
+        """Keys of the jobs that must have ended before this one."""
         return ()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fitted model or predictor and one task.
+    """One task of one fitted model or predictor.
 
-    ``mechanism`` is the label of what was done to the windows, of a mechanism, a corruption or a
-    foreign data set, and empty on clean ones. Labels are empty where they do not apply.
+    Labels are empty where they do not apply.
 
     Attributes:
-        key: of all that influences the outcome.
-        fit: key of the fit that it needs.
-        model: who scores or completes; for a forecast, who completed the past.
-        seed: of the fit and of what is hidden.
-        task: what is done.
-        inference: how the model completes.
-        mechanism: what was done to the windows.
-        level: how much of it.
-        predictor: who foretells.
-        past: key of the cell whose completion is foretold from; empty for the true past.
-        judge: key of the classifier's fit that judges drawn windows; empty if nothing does.
-        keep: whether the completion, what was drawn or what was foretold is kept, for forecasts,
-            figures, or errors to be computed anew.
+        key: cache key of everything that the result depends on.
+        fit: key of the fit that it depends on.
+        model: label of the model that scores or completes; of a forecast, the model that completed
+            the past.
+        seed: of the fit, of masks and corruptions, and of draws.
+        task: what is computed.
+        inference: label of the inference that completes.
+        mechanism: label of the mechanism, corruption or foreign data set; empty for clean windows.
+        level: of the mechanism or corruption, as tables show it.
+        predictor: label of the predictor, of a forecast.
+        past: key of the cell whose completion is predicted from; empty for the true past.
+        judge: key of the fit of the classifier that judges windows; empty if none does.
+        keep: whether completed, drawn or predicted motion is kept, for forecasts, figures or
+            ``bench rescore``.
     """
 
     key: str
@@ -83,39 +92,44 @@ class Cell:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Keys of the jobs that must have ended before."""
+        """Keys of the jobs that must have ended before this one."""
         return tuple(key for key in (self.fit, self.judge, self.past) if key)
 
     @property
     def rescorable(self) -> bool:
-        """Whether errors hang on what was completed, drawn or foretold."""
+        """Whether its errors can be computed again from completed, drawn or predicted motion."""
         return self.task in ("sample", "forecast") or (
             self.task == "impute" and self.inference != DEGRADED
         )
 
     @property
     def learner(self) -> str:
-        """The label of what it needs fitted."""
+        """The label of the model or predictor that is run."""
         return self.predictor or self.model
 
     @property
     def title(self) -> str:
-        """A name for messages."""
-        what = self.mechanism or self.task
-        who = (self.predictor, self.model, self.inference)
-        parts = [*who, what, self.level, f"seed {self.seed}"]
+        """The job's name in messages."""
+        learners = (self.predictor, self.model, self.inference)
+        parts = [*learners, self.mechanism or self.task, self.level, f"seed {self.seed}"]
         return " ".join(part for part in parts if part)
 
 
 def finished(job: Fit | Cell, store: Store) -> bool:
-    """Return whether the store has what a job makes."""
+    """Return whether the store has a job's result, and its kept motion if it keeps any."""
     if isinstance(job, Fit):
         return store.has_fit(job.key)
     return store.has_cell(job.key) and (not job.keep or store.has_completion(job.key))
 
 
-def lacking(cell: Cell, fits: Container[str], pasts: Container[str]) -> str:
-    """Return what a cell needs of the ``fits`` and ``pasts`` that are not there; empty: nothing."""
+def skip_reason(cell: Cell, fits: Container[str], pasts: Container[str]) -> str:
+    """Return which missing dependency a cell must be skipped for; empty if it can be computed.
+
+    Args:
+        cell: the cell.
+        fits: keys of fits that are missing.
+        pasts: keys of cells whose completions are missing.
+    """
     if cell.fit in fits:
         return f"{cell.learner} (seed {cell.seed}) was not fitted"
     if cell.judge in fits:
@@ -126,11 +140,11 @@ def lacking(cell: Cell, fits: Container[str], pasts: Container[str]) -> str:
 
 
 def job_to_dict(job: Fit | Cell) -> dict[str, Any]:
-    """Return a job as plain values for a trial."""
+    """Return a job as plain values: its fields, and its ``kind``, ``fit`` or ``cell``."""
     return {"kind": type(job).__name__.lower(), **asdict(job)}
 
 
-def job_from_dict(plain: dict[str, Any]) -> Fit | Cell:
-    """Undo ``job_to_dict``."""
-    fields = {name: value for name, value in plain.items() if name != "kind"}
-    return Fit(**fields) if plain["kind"] == "fit" else Cell(**fields)
+def job_from_dict(raw: dict[str, Any]) -> Fit | Cell:
+    """Return the job that ``job_to_dict`` made plain values of."""
+    fields = {name: value for name, value in raw.items() if name != "kind"}
+    return Fit(**fields) if raw["kind"] == "fit" else Cell(**fields)

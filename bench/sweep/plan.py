@@ -1,7 +1,7 @@
-"""What a protocol asks for, and what of it is already there.
+"""The fits and cells of a protocol with their cache keys, and which of them are still to do.
 
-A fit is one model or predictor under one seed. A cell is the unit of result: one of them, fitted,
-and one task on windows, see ``Task``.
+A fit is one model or predictor with one seed. A cell is the unit of result: one task (``Task``) of
+one fitted model or predictor.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from bench.core.registry import CORRUPTIONS, INFERENCES, MECHANISMS
 from bench.metrics import judging
 from bench.motion.mechanisms.base import Level
 from bench.protocol.schema import ModelEntry, PredictorEntry, Protocol
-from bench.sweep.jobs import DEGRADED, UNSEEN, Cell, Fit, Task, finished, lacking
+from bench.sweep.jobs import DEGRADED, UNSEEN, Cell, Fit, Task, finished, skip_reason
 from bench.sweep.store import Store, key_of
 from models.base import Classifier, ConditionalImputer, Detector, GenerativeImputer, Imputer
 
@@ -23,7 +23,7 @@ TASK_MODULES: dict[Task, tuple[str, ...]] = {
     "sample": ("bench.sweep.samples",),
     "real": ("bench.sweep.samples",),
 }
-"""Modules that compute some tasks alone, beside ``bench.sweep.cells``."""
+"""Modules that compute only some tasks, in addition to ``bench.sweep.cells``."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Plan:
 
     @property
     def jobs(self) -> list[Fit | Cell]:
-        """Fits and cells."""
+        """Fits and cells, fits first."""
         return [*self.fits, *self.cells]
 
     def to_do(self, store: Store, retry: bool = False) -> "ToDo":
-        """Return what is not in the store; fits that only finished cells need are left out.
+        """Return the jobs without a result in the store, without fits that no such cell needs.
 
         Args:
-            store: where to look.
-            retry: whether what failed before is to do.
+            store: the store of results.
+            retry: whether jobs that failed before are to be run again.
         """
         failed: dict[str, Fit | Cell] = {}
         skipped: dict[str, str] = {}
@@ -64,7 +64,7 @@ class Plan:
         for cell in missing:
             if failed_before(cell):
                 failed[cell.key] = cell
-            elif reason := lacking(cell, failed.keys(), failed.keys() | skipped.keys()):
+            elif reason := skip_reason(cell, failed.keys(), failed.keys() | skipped.keys()):
                 skipped[cell.key] = reason
             else:
                 cells.append(cell)
@@ -73,13 +73,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class ToDo:
-    """What of a plan is not there.
+    """The jobs of a plan that have no result yet.
 
     Attributes:
-        fits: to do.
-        cells: to do.
-        failed: what failed before and is not tried again.
-        skipped: why cells cannot be done that need what failed, by key.
+        fits: fits to do.
+        cells: cells to do.
+        failed: jobs that failed before and are not retried.
+        skipped: for cells that depend on failed jobs, the reason why they are skipped, by key.
     """
 
     fits: list[Fit]
@@ -94,10 +94,10 @@ class ToDo:
 
 
 def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
-    """Return every fit and cell, each with the key of all that influences its outcome.
+    """Return every fit and cell, each with the key of everything that its result depends on.
 
     Args:
-        protocol: what to do.
+        protocol: the experiment.
         data: fingerprint of the data set.
         foreign: fingerprint of each foreign data set, by label.
     """
@@ -133,11 +133,12 @@ def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
                     for task, parts, labels in _tasks(protocol, entry, seed, foreign, judge)
                 ]
                 cells += mine
-                # Drawn windows, and completions for figures alone, are kept as well.
+                # Not all that is kept: drawn windows and completions for figures are kept too.
                 completed += [
                     cell
                     for cell in mine
-                    if cell.task == "impute" and _is_fed(protocol, cell.model, cell.inference)
+                    if cell.task == "impute"
+                    and _is_predicted_from(protocol, cell.model, cell.inference)
                 ]
             else:
                 cells += _forecasts(protocol, fit, completed)
@@ -150,10 +151,10 @@ def learner_code(protocol: Protocol) -> dict[str, str]:
 
 
 def _fitted_on(protocol: Protocol, entry: ModelEntry | PredictorEntry) -> dict[str, Any]:
-    """Return what a fit sees of the train windows, as far as that is not the same for all."""
+    """Return the parts of a fit's key that describe its training data besides the windows."""
     if isinstance(entry, ModelEntry):
-        told = issubclass(entry.cls, ConditionalImputer | Classifier)
-        return {"train_on": entry.train_on, **({"actions": protocol.actions} if told else {})}
+        labelled = issubclass(entry.cls, ConditionalImputer | Classifier)
+        return {"train_on": entry.train_on, **({"actions": protocol.actions} if labelled else {})}
     return {
         "degraded": [
             _hidden(protocol, label, level, 0)
@@ -163,13 +164,13 @@ def _fitted_on(protocol: Protocol, entry: ModelEntry | PredictorEntry) -> dict[s
     }
 
 
-_Asked = tuple[Task, dict[str, Any], dict[str, str]]
-"""A task, what its outcome hangs on beside fit and test windows, and a cell's labels."""
+_Request = tuple[Task, dict[str, Any], dict[str, str]]
+"""A task, the parts of its key besides fit and test windows, and a cell's labels."""
 
 
 def _tasks(
     protocol: Protocol, entry: ModelEntry, seed: int, foreign: dict[str, str], judge: str
-) -> Iterator[_Asked]:
+) -> Iterator[_Request]:
     cls = entry.cls
     judged = {
         "samples": protocol.scale.samples,
@@ -194,7 +195,7 @@ def _tasks(
             yield "foreign", {"foreign": fingerprint}, {"mechanism": label}
 
 
-def _occluded(protocol: Protocol, entry: ModelEntry, seed: int) -> Iterator[_Asked]:
+def _occluded(protocol: Protocol, entry: ModelEntry, seed: int) -> Iterator[_Request]:
     for inference in _inferences(protocol, entry):
         how = describe_inference(protocol, inference)
         for label, occlusion in protocol.occlusion.items():
@@ -205,7 +206,7 @@ def _occluded(protocol: Protocol, entry: ModelEntry, seed: int) -> Iterator[_Ask
 
 
 def _hidden(protocol: Protocol, label: str, level: Level, seed: int) -> dict[str, Any]:
-    """Return what hides entries, as plain values with its code version."""
+    """Return a mechanism at a level and seed as plain values, with its code version."""
     entry = protocol.occlusion[label]
     code = code_version(MECHANISMS.get(entry.mechanism))
     at = entry.at(level, seed).model_dump(mode="json")
@@ -213,7 +214,7 @@ def _hidden(protocol: Protocol, label: str, level: Level, seed: int) -> dict[str
 
 
 def _forecasts(protocol: Protocol, fit: Fit, completed: list[Cell]) -> Iterator[Cell]:
-    """Yield a predictor's cells: the true past, and each completion of it."""
+    """Yield a predictor's cells: from the true past, and from each completed one."""
     horizons = {"horizons": protocol.horizons}
     yield _cell(protocol, fit, "forecast", horizons, model="", predictor=fit.label)
     for cell in completed:
@@ -223,7 +224,7 @@ def _forecasts(protocol: Protocol, fit: Fit, completed: list[Cell]) -> Iterator[
         yield _cell(protocol, fit, "forecast", parts, past=cell.key, **labels)
 
 
-def _corrupted(protocol: Protocol, seed: int) -> Iterator[_Asked]:
+def _corrupted(protocol: Protocol, seed: int) -> Iterator[_Request]:
     for label, corruption in protocol.corruption.items():
         cls = CORRUPTIONS.get(corruption.corruption)
         for level in corruption.levels:
@@ -233,7 +234,7 @@ def _corrupted(protocol: Protocol, seed: int) -> Iterator[_Asked]:
 
 
 def _inferences(protocol: Protocol, entry: ModelEntry) -> list[str]:
-    """Return the labels of what completes with a model; one without a choice has an empty one."""
+    """Return the labels of a model's inferences; an empty one for models without a choice."""
     cls = entry.cls
     if issubclass(cls, GenerativeImputer):
         chosen = protocol.inference if entry.inference is None else entry.inference
@@ -249,7 +250,7 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
         task=task,
         test=protocol.scale.test,
         code=code_version(metrics),
-        # What these modules import beside metrics changes no value, or is another part of the key.
+        # Of their imports, metrics are above; the others change no value or are other parts.
         cells=[
             own_version(module) for module in ("bench.sweep.cells", *TASK_MODULES.get(task, ()))
         ],
@@ -261,31 +262,31 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
 
 
 def _is_kept(protocol: Protocol, cell: Cell) -> bool:
-    """Return whether more than a cell's values is kept."""
+    """Return whether a cell's completed, drawn or predicted motion is kept."""
     if protocol.resources.keep_completions == "all" and cell.rescorable:
         return True
     if cell.task == "sample":
         return bool(protocol.actions)
     return cell.task == "impute" and (
-        _is_fed(protocol, cell.model, cell.inference) or _is_shown(protocol, cell)
+        _is_predicted_from(protocol, cell.model, cell.inference) or _is_shown(protocol, cell)
     )
 
 
-def _is_fed(protocol: Protocol, model: str, inference: str) -> bool:
-    """Return whether predictors are fed what a model completes."""
+def _is_predicted_from(protocol: Protocol, model: str, inference: str) -> bool:
+    """Return whether predictors are given a model's completions with an inference."""
     imputers = protocol.forecast.imputers
     chosen = imputers is None or model in imputers
     return bool(protocol.predictors) and chosen and inference != DEGRADED
 
 
 def _is_shown(protocol: Protocol, cell: Cell) -> bool:
-    """Return whether a figure shows what a model completes."""
-    asked = (cell.model, cell.inference, cell.mechanism, cell.level)
-    return any(asked == shown.cell for shown in protocol.show)
+    """Return whether a figure shows a cell's completion."""
+    labels = (cell.model, cell.inference, cell.mechanism, cell.level)
+    return any(labels == shown.cell for shown in protocol.show)
 
 
 def describe_inference(protocol: Protocol, label: str) -> dict[str, Any] | None:
-    """Return what an inference does, as plain values with its code version."""
+    """Return an inference as plain values, with its code version; None for an empty label."""
     if not label:
         return None
     inference = protocol.inference.get(label) or INFERENCES.get(label)()

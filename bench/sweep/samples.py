@@ -1,4 +1,4 @@
-"""Sample cells: draw windows from a model, and judge drawn and real windows alike."""
+"""Sample cells: draw windows from a model; the judge scores drawn and real windows the same way."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bench.sweep.cell_result import CellResult, check_shape, window_table
 from models.base import Classifier, ConditionalImputer, GenerativeImputer
 
 BATCH = 1600
-"""Windows that a judge sees at a time."""
+"""Windows that are passed to a model or judge at a time."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Samples:
     """Windows drawn from models, compared with the test windows.
 
     Attributes:
-        protocol: how many to draw, and of which actions.
+        protocol: defines the number of windows to draw, and their actions.
         train: the windows that models were fitted on.
         test: the real windows to compare with.
-        device: where to compute.
+        device: torch device to compute on.
     """
 
     protocol: Protocol
@@ -37,7 +37,12 @@ class Samples:
 
     @torch.no_grad()
     def draw(self, model: GenerativeImputer, seed: int, judge: Classifier | None) -> CellResult:
-        """Draw windows from a model; return what their bones and the judge say of them.
+        """Draw windows from a model, and score their bone lengths and the judge's features.
+
+        Args:
+            model: the fitted model.
+            seed: of the draws.
+            judge: the fitted classifier; None to score bone lengths alone.
 
         Raises:
             FloatingPointError: a drawn window is not finite.
@@ -48,20 +53,23 @@ class Samples:
             if isinstance(model, ConditionalImputer):
                 drawn = model.sample_actions(actions)
             else:
-                # It takes no action: how often it does as asked is the rate of ignoring it.
+                # It takes no action: its accuracy shows what ignoring the action yields.
                 drawn = model.sample(len(actions))
         table = self._bones(drawn, actions)
         if not np.isfinite(table["bone_excess"]).all():
-            raise FloatingPointError(f"{model.name} drew windows with values not finite")
+            raise FloatingPointError(f"{model.name} drew windows with values that are not finite")
         if judge is not None:
-            table = self._judged(table, drawn, judge)
+            table = self._with_scores(table, drawn, judge)
         return CellResult(table, drawn.cpu().numpy())
 
     def rescore(self, drawn: torch.Tensor) -> pd.DataFrame:
-        """Return what the bones of kept windows say of them.
+        """Return the bone-length scores of kept windows.
+
+        Args:
+            drawn: ``(window, frame, joint, 3)`` motion that ``draw`` returned, mm.
 
         Raises:
-            ValueError: the windows are not of the shape that this protocol draws.
+            ValueError: the motion does not have the shape that this protocol draws.
         """
         actions = self._actions()
         check_shape(drawn, (len(actions), *self.test.motion.shape[1:]))
@@ -69,21 +77,24 @@ class Samples:
 
     @torch.no_grad()
     def judge_real(self, judge: Classifier) -> pd.DataFrame:
-        """Judge real test windows as drawn ones are, and train windows as if drawn from them."""
-        table = self._judged(window_table(self.test), self.test.tensor(), judge)
+        """Judge the real test windows like drawn ones, as a reference for those of models.
+
+        Their Fréchet distance is that of train windows, as many of each action as models draw.
+        """
+        table = self._with_scores(window_table(self.test), self.test.tensor(), judge)
         counts = judging.shares(
             judge.spec.actions, self.test.index["action"], self.protocol.scale.samples
         )
         drawn = self.train.take(judging.matching_windows(self.train.index["action"], counts))
-        train = self._seen_by(judge, drawn.tensor(), drawn.index["action"])
+        train = self._judge(judge, drawn.tensor(), drawn.index["action"])
         whole = table["window"] == judging.SET
         table.loc[whole, "frechet"] = judging.frechet(
-            train.features, self._real_as_seen_by(judge).features
+            train.features, self._judged_real(judge).features
         )
         return table
 
     def _actions(self) -> list[str]:
-        """Return the action to draw for each window; empty where models take none."""
+        """Return the action to draw for each window; empty strings if the protocol has none."""
         count = self.protocol.scale.samples
         if not self.protocol.actions:
             return [""] * count
@@ -100,9 +111,11 @@ class Samples:
             {**labels, "bones_in_range": share.cpu().numpy(), "bone_excess": excess.cpu().numpy()}
         )
 
-    def _judged(self, table: pd.DataFrame, motion: torch.Tensor, judge: Classifier) -> pd.DataFrame:
-        """Return a table of windows with what a judge says of each, and a row for all of them."""
-        windows = self._seen_by(judge, motion, table["action"])
+    def _with_scores(
+        self, table: pd.DataFrame, motion: torch.Tensor, judge: Classifier
+    ) -> pd.DataFrame:
+        """Return a table with the judge's scores of each window, and a row for the whole set."""
+        windows = self._judge(judge, motion, table["action"])
         judged = table.assign(action_told=windows.right)
         names = self.protocol.spec.skeleton.names
         if {"left_foot", "right_foot"} <= set(names):
@@ -110,18 +123,18 @@ class Samples:
             skate = metrics.foot_skate(motion, feet, self.protocol.spec.fps)
             judged["foot_skate"] = skate.cpu().numpy()
         labels = {"window": judging.SET, "source": judging.SET, "action": "", "share": 0.0}
-        whole = pd.DataFrame([labels | judging.set_metrics(windows, self._real_as_seen_by(judge))])
+        whole = pd.DataFrame([labels | judging.set_metrics(windows, self._judged_real(judge))])
         return pd.concat([judged, whole], ignore_index=True)
 
-    def _real_as_seen_by(self, judge: Classifier) -> judging.Judged:
-        """Return the real test windows of known actions as a judge sees them."""
+    def _judged_real(self, judge: Classifier) -> judging.Judged:
+        """Return the judge's features and labels of the real test windows with known actions."""
         known = self.test.take(self.test.index["action"].isin(judge.spec.actions).to_numpy())
-        return self._seen_by(judge, known.tensor(), known.index["action"])
+        return self._judge(judge, known.tensor(), known.index["action"])
 
-    def _seen_by(
+    def _judge(
         self, judge: Classifier, motion: torch.Tensor, actions: Iterable[str]
     ) -> judging.Judged:
-        """Return windows as a judge sees them; an action that it does not know counts as none."""
+        """Return a judge's features and labels of windows; an unknown action becomes empty."""
         known = np.array(judge.spec.actions, dtype=object)
         features = batched(judge.features, motion.to(self.device))
         labels = judge.scores(features).argmax(dim=1).cpu().numpy()
@@ -132,5 +145,5 @@ class Samples:
 
 
 def batched(function: Callable[[torch.Tensor], Any], motion: torch.Tensor) -> torch.Tensor:
-    """Return what a function makes of every window, ``BATCH`` windows at a time."""
+    """Return a function's outputs for all windows, computed ``BATCH`` windows at a time."""
     return torch.cat([function(part) for part in motion.split(BATCH)])

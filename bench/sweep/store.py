@@ -1,11 +1,11 @@
-"""Where fits and cells lie, by a key of what made them.
+"""The store: results of fits and cells, by a cache key of everything that they depend on.
 
 ``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
 goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window, and
-``completions/<key>.npy``, where it is needed or asked for, what was put in place of the hidden
-values, drawn or foretold; ``status/<key>.json`` how a job stands (``bench.sweep.status``); windows
-themselves lie in ``windows/``. Every file appears whole or not at all. A finished fit is one with a
-``fit.json``, a finished cell one whose file is there.
+``completions/<key>.npy``, where needed or requested, the completed, drawn or predicted motion;
+``status/<key>.json`` the status of a job (``bench.sweep.status``); ``windows/`` the windows
+themselves. All writes are atomic. A fit is finished if its ``fit.json`` exists, a cell if its
+Parquet file exists.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from bench.sweep.status import Statuses
 
 
 def key_of(**parts: Any) -> str:
-    """Return a short key for plain values: equal values, equal key; TypeError for other values."""
+    """Return a key of 16 hexadecimal digits for plain values; raises TypeError for other values."""
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -44,19 +44,19 @@ class Store:
 
     @property
     def statuses(self) -> Statuses:
-        """How jobs stand."""
+        """The statuses of jobs."""
         return Statuses(self.folder / "status")
 
     def fit_folder(self, key: str) -> Path:
-        """Where a fit keeps its files."""
+        """Return the folder of a fit's files."""
         return self.folder / "fits" / key
 
     def has_fit(self, key: str) -> bool:
-        """Whether a fit is finished."""
+        """Return whether a fit is finished."""
         return (self.fit_folder(key) / "fit.json").is_file()
 
     def save_fit(self, key: str, module: nn.Module, summary: dict[str, Any]) -> None:
-        """Keep a finished fit's weights and summary; its checkpoint is no longer needed."""
+        """Store a finished fit's weights and summary, and delete its checkpoint."""
         folder = self.fit_folder(key)
         tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
         with atomic_file(folder / "weights.safetensors") as draft:
@@ -66,56 +66,57 @@ class Store:
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
     def progressed(self, key: str, since: float) -> bool:
-        """Whether an unfinished fit has kept a checkpoint after a time, seconds since 1970."""
+        """Return whether an unfinished fit saved a checkpoint after ``since``, s since 1970."""
         path = self.fit_folder(key) / "checkpoint.safetensors"
         return path.exists() and path.stat().st_mtime > since
 
     def load_weights(self, key: str, module: nn.Module) -> None:
-        """Put a finished fit's weights into ``module``."""
+        """Load a finished fit's weights into ``module``."""
         path = self.fit_folder(key) / "weights.safetensors"
         with readable(path):
             module.load_state_dict(load_file(path))
 
     def load_mean(self, key: str) -> NDArray[np.float32]:
-        """Return ``(frame, joint, 3)`` the train mean that a finished fit remembers, mm."""
+        """Return the train mean among a finished fit's weights, ``(frame, joint, 3)``, mm."""
         path = self.fit_folder(key) / "weights.safetensors"
         with readable(path), safe_open(path, "numpy") as file:
             return file.get_tensor("mean")
 
     def fit_summary(self, key: str) -> dict[str, Any]:
-        """Return what ``save_fit`` was told."""
+        """Return the summary that ``save_fit`` stored."""
         path = self.fit_folder(key) / "fit.json"
         with readable(path):
             return json.loads(path.read_text())
 
     def has_cell(self, key: str) -> bool:
-        """Whether a cell is finished."""
+        """Return whether a cell is finished."""
         return self._cell(key).is_file()
 
     def save_cell(self, key: str, table: pd.DataFrame) -> None:
-        """Keep a finished cell's values, one row per window."""
+        """Store a finished cell's values, one row per window."""
         with atomic_file(self._cell(key)) as draft:
             table.to_parquet(draft, index=False)
 
     def load_cell(self, key: str) -> pd.DataFrame:
-        """Return a finished cell's values."""
+        """Return a finished cell's values, one row per window."""
         with readable(self._cell(key)):
             return pd.read_parquet(self._cell(key))
 
     def has_completion(self, key: str) -> bool:
-        """Whether what a cell put in place of hidden values, drew or foretold was kept."""
+        """Return whether a cell's completed, drawn or predicted motion is stored."""
         return self._completion(key).is_file()
 
-    def save_completion(self, key: str, hidden: NDArray[np.float32]) -> None:
-        """Keep what a cell put in place of hidden values, ``(hidden feature,)``, or otherwise made.
+    def save_completion(self, key: str, motion: NDArray[np.float32]) -> None:
+        """Store a cell's motion, mm.
 
-        Motion drawn or foretold is ``(window, frame, joint, 3)``; all in mm.
+        Completions are ``(hidden feature,)``, drawn or predicted motion
+        ``(window, frame, joint, 3)``.
         """
         with atomic_file(self._completion(key)) as draft:
-            np.save(draft, hidden, allow_pickle=False)
+            np.save(draft, motion, allow_pickle=False)
 
     def load_completion(self, key: str) -> NDArray[np.float32]:
-        """Return what ``save_completion`` was told."""
+        """Return the motion that ``save_completion`` stored."""
         path = self._completion(key)
         with readable(path), path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)

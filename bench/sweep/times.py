@@ -1,4 +1,4 @@
-"""How long jobs took, kept apart from what they found: no two executions have times alike."""
+"""How long jobs took, kept apart from their results since times differ between executions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ def table(
 ) -> pd.DataFrame:
     """Return ``dataset``, ``LABELS`` and ``seconds``, one row per finished fit and cell.
 
-    A fit's task is ``fit``, and its label stands under ``model``. Seconds are empty where a worker
-    died before it could tell them.
+    A fit has the task ``fit`` and its label as ``model``. Seconds are NaN if a worker died before
+    it could record them.
 
     Args:
         plan: the fits and cells.
         statuses: how they ended.
         fits: summary of every finished fit, by ``Fit.name``.
-        dataset: the data set.
+        dataset: name of the data set, for a column.
     """
-    # A cell that was found finished has a status that nobody wrote.
+    # A finished cell without a stored status has ``since`` 0.
     seconds = {
         status.key: status.seconds if status.since else float("nan")
         for status in statuses
@@ -51,14 +51,14 @@ def table(
 
 @dataclass(frozen=True)
 class Overhead:
-    """What the cells of an execution cost beside what they computed.
+    """The time that the cells of an execution took in addition to computing them.
 
     Attributes:
-        cells: how many it did.
-        workers: how many cells were being done at once, at most.
-        computing: seconds a cell, by its models and metrics.
-        harness: seconds a cell of a worker's time beside that, from the first cell's beginning to
-            the last one's end: keeping results, starting workers, waiting for one another.
+        cells: number of cells that were computed.
+        workers: maximum number of cells that were computed at the same time.
+        computing: mean seconds per cell that its models and metrics took.
+        harness: mean further seconds per cell of all workers, from the first cell's beginning to
+            the last one's end: storing results, starting workers, waiting for each other.
     """
 
     cells: int
@@ -70,18 +70,22 @@ class Overhead:
         share = self.harness / (self.harness + self.computing)
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
         return (
-            f"harness: {1000 * self.harness:.0f} ms a cell beside {1000 * self.computing:.0f} ms "
-            f"of computing, {100 * share:.0f} % of the time ({workers})"
+            f"harness: {1000 * self.harness:.0f} ms per cell in addition to "
+            f"{1000 * self.computing:.0f} ms of computing, {100 * share:.0f} % of the time "
+            f"({workers})"
         )
 
 
 def overhead(cells: Iterable[Status], since: float) -> Overhead | None:
-    """Return what the cells done since a time cost, seconds since 1970; None if there are none."""
+    """Return the overhead of the cells begun at or after ``since``, seconds since 1970.
+
+    None if there are no such cells.
+    """
     done = [cell for cell in cells if cell.status == "done" and cell.since >= since]
     if not done:
         return None
     ends = [cell.since + cell.seconds for cell in done]
-    # An end counts before a beginning at the same moment.
+    # At equal times, ends are counted before beginnings.
     events = sorted([(cell.since, 1) for cell in done] + [(end, -1) for end in ends])
     workers = int(np.cumsum([change for _, change in events]).max())
     span = max(ends) - min(cell.since for cell in done)

@@ -1,4 +1,4 @@
-"""What the driver tells Ray Tune, and hears of it: which trial is next, why workers died."""
+"""Hooks of Ray Tune: the order of trials, reasons of worker deaths, and stopping."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ LOW_MEMORY = "Ray ended it because its machine ran low on memory"
 
 
 class DependencyOrder(Searcher):
-    """Gives Tune one trial after another, each once all jobs that it needs have ended."""
+    """Suggests trials to Tune, each once all jobs that it depends on have ended."""
 
     def __init__(self, workspace: Workspace, trials: Sequence[Trial]) -> None:
         super().__init__()
@@ -26,13 +26,13 @@ class DependencyOrder(Searcher):
         self.needs = [self._needs(trial) for trial in trials]
 
     def _needs(self, trial: Trial) -> set[str]:
-        """Return the keys of jobs of other trials that must have ended before a trial."""
+        """Return the keys of the jobs of other trials that a trial depends on."""
         own = {job["key"] for job in trial.jobs}
         needs = {key for job in own for key in self.jobs[job].needs}
         return needs & self.jobs.keys() - own
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial's number, None while one may yet become ready."""
+        """Return the next trial's number; None while no trial is ready, FINISHED if none can be."""
         ended: dict[str, bool] = {}
         for number in self.waiting:
             for key in list(self.needs[number]):
@@ -50,23 +50,23 @@ class DependencyOrder(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Hear that a trial has ended, well or not."""
+        """Record that a trial has ended, with or without an error."""
         self.running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: the store knows what has ended."""
+        """Do nothing: the store records which jobs have ended."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Go on from nothing."""
+        """Do nothing: the store records which jobs have ended."""
 
 
 class StoreCallback(tune.Callback):
-    """Tells the store why workers died, and Ray when to start no more trials.
+    """Stores why workers died, and stops Tune once a worker cannot write to the store.
 
     Attributes:
         workspace: what the trials share.
-        trials: what they are.
-        stopper: to be given to Tune beside this.
+        trials: the trials, by the number that ``DependencyOrder`` suggests.
+        stopper: to be passed to Tune together with this callback.
     """
 
     def __init__(self, workspace: Workspace, trials: Sequence[Trial]) -> None:
@@ -76,35 +76,35 @@ class StoreCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Hear that a worker could not write."""
+        """Stop after the result of a trial whose worker could not write."""
         if result.get("unwritable"):
-            self.stopper.asked = True
+            self.stopper.requested = True
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Hear that a worker died; another will take its place."""
+        """Store why a worker died that Ray replaces by another."""
         self._died(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Hear that a worker died once too often."""
+        """Store why a worker died that Ray does not replace."""
         self._died(trial)
 
     def _died(self, trial: Any) -> None:
-        told = Path(trial.error_file).read_text() if trial.error_file else ""
-        if "low on memory" in told.rsplit("Failure #", 1)[-1]:
+        errors = Path(trial.error_file).read_text() if trial.error_file else ""
+        if "low on memory" in errors.rsplit("Failure #", 1)[-1]:
             self.workspace.record_worker_death(self.trials[trial.config["trial"]].jobs, LOW_MEMORY)
 
 
 class Stopper(tune.Stopper):
-    """Ends what Tune runs once a stop was asked for and no job is running."""
+    """Stops Tune once a stop was requested and no job is running."""
 
     def __init__(self, workspace: Workspace, trials: Sequence[Trial]) -> None:
-        self.workspace, self.trials, self.asked = workspace, trials, False
+        self.workspace, self.trials, self.requested = workspace, trials, False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Return False: a trial ends by itself."""
+        """Return False: single trials are never stopped."""
         return False
 
     def stop_all(self) -> bool:
         """Return whether to start no more trials."""
-        asked = self.asked or self.workspace.stopping()
-        return asked and not any(self.workspace.busy(trial.jobs) for trial in self.trials)
+        requested = self.requested or self.workspace.stopping()
+        return requested and not any(self.workspace.busy(trial.jobs) for trial in self.trials)

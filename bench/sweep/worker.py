@@ -1,4 +1,4 @@
-"""The worker's side of a sweep: one job after another, whatever becomes of each."""
+"""The worker of a sweep: runs jobs one after another; a failed job does not stop the others."""
 
 import faulthandler
 import os
@@ -17,21 +17,21 @@ from bench.core.files import HOST
 from bench.fitting.allocator import retain_freed_memory
 from bench.fitting.learner import Learner
 from bench.protocol.schema import Share
-from bench.sweep.jobs import Cell, Fit, job_from_dict, lacking
+from bench.sweep.jobs import Cell, Fit, job_from_dict, skip_reason
 from bench.sweep.status import State, Status, now
 from bench.sweep.workspace import Reporter, Stopped, Workspace, threads
 
 WORKER_DEATHS = 5
-"""So many workers may die at one job before it is taken for the cause."""
+"""A job at which this many workers have died is marked failed, since it is the likely cause."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Jobs that one worker does, one after another.
+    """Jobs that one worker runs, one after another.
 
     Attributes:
-        jobs: as ``to_dict_of_job`` gives them.
-        share: what it reserves.
+        jobs: as ``job_to_dict`` returns them.
+        share: the CPUs and GPUs that it reserves.
     """
 
     jobs: list[dict[str, Any]]
@@ -40,60 +40,60 @@ class Trial:
 
 @dataclass(frozen=True)
 class Worker:
-    """Does the jobs of trials, in this process.
+    """Runs the jobs of trials in this process.
 
     Attributes:
-        workspace: what the jobs share.
-        report: receives the title and the progress of a fit after each of its epochs.
+        workspace: data, protocol and store of the jobs.
+        report: is called with a fit and its progress after each of its epochs.
     """
 
     workspace: Workspace
     report: Reporter
 
     def run(self, trial: Trial) -> Iterator[Status]:
-        """Do a trial's jobs and tell how each ended; a failure does not stop the others.
+        """Run a trial's jobs and yield the status of each; a failure does not stop the others.
 
-        A job that another process has meanwhile ended is not done again, and those that others are
-        doing are waited for once nothing else is left.
+        A job that another process has ended meanwhile is not run again. Jobs that other processes
+        are running are waited for once nothing else is left to do.
 
         Raises:
-            Stopped: the user asked for it.
-            WriteError: the store does not take what came out.
+            Stopped: the user stopped the sweep.
+            WriteError: a result cannot be written to the store.
         """
-        models = _Last()
-        # Libraries of learners that are not imported yet would not be held to the threads.
+        models = _LatestModel()
+        # Resolving imports the learners' libraries: the limit of threads covers only loaded ones.
         assert self.workspace.resolved.learners
         retain_freed_memory()
         if self.workspace.worker:
             _limit_memory(self.workspace.resolved.resources.memory_gib)
-        with threads(max(1, int(trial.share.cpus))), closing(self._holding(trial.jobs)) as held:
-            for job in held:
-                yield self._do(job, models)
+        with threads(max(1, int(trial.share.cpus))), closing(self._locked(trial.jobs)) as jobs:
+            for job in jobs:
+                yield self._run_locked(job, models)
 
-    def _holding(self, jobs: Sequence[dict[str, Any]]) -> Generator[Fit | Cell, None, None]:
-        """Hold one job after another.
+    def _locked(self, jobs: Sequence[dict[str, Any]]) -> Generator[Fit | Cell, None, None]:
+        """Lock and yield one job after another.
 
-        Last come those that other processes held at their turn, and what needs these.
+        Jobs that other processes hold are deferred to the end, with those that depend on them.
         """
         statuses = self.workspace.store.statuses
-        busy: dict[str, Fit | Cell] = {}
+        deferred: dict[str, Fit | Cell] = {}
         for job in map(job_from_dict, jobs):
             self.workspace.check_stop()
-            with statuses.if_free(job.key) as free:
-                if free and busy.keys().isdisjoint(job.needs):
+            with statuses.try_lock(job.key) as locked:
+                if locked and deferred.keys().isdisjoint(job.needs):
                     yield job
                 else:
-                    busy[job.key] = job
-        for job in busy.values():
-            with statuses.held(job.key, self.workspace.check_stop):
+                    deferred[job.key] = job
+        for job in deferred.values():
+            with statuses.lock(job.key, self.workspace.check_stop):
                 yield job
 
-    def _do(self, job: Fit | Cell, models: "_Last") -> Status:
-        """Do a job that is held, unless it has ended or has cost too many workers their lives."""
+    def _run_locked(self, job: Fit | Cell, models: "_LatestModel") -> Status:
+        """Run a locked job, unless it has ended or too many workers have died at it."""
         known = self.workspace.store.statuses.read(job.key)
         if self.workspace.finished(job):
             if known is None or known.status == "running":
-                # Its worker died between the result and the word of it.
+                # Its worker died between writing the result and writing the status.
                 known = Status(job.key, job.title, "done")
                 self.workspace.store.statuses.write(known)
             return known
@@ -109,10 +109,10 @@ class Worker:
         return self._attempt(job, attempt, models)
 
     def _after_death(self, job: Fit | Cell, left: Status) -> Status:
-        """Return a job's status after the worker that did it died: another attempt, or failed."""
-        words = self.workspace.store.statuses.last_words(job.key)
-        trace = words.read_text() if words.exists() else ""
-        words.unlink(missing_ok=True)
+        """Return a job's next status after its worker died: another attempt, or failed."""
+        file = self.workspace.store.statuses.timeout_trace(job.key)
+        trace = file.read_text() if file.exists() else ""
+        file.unlink(missing_ok=True)
         if trace:
             error = f"timed out after {left.limit:g} s"
             return replace(left, status="failed", error=error, trace=trace, seconds=left.limit or 0)
@@ -124,26 +124,26 @@ class Worker:
             return replace(left, status="failed", error=error)
         return replace(left, attempt=left.attempt + 1)
 
-    def _attempt(self, job: Fit | Cell, attempt: int, models: "_Last") -> Status:
-        """Do a job and tell how it ended."""
+    def _attempt(self, job: Fit | Cell, attempt: int, models: "_LatestModel") -> Status:
+        """Run a job, and store and return its status."""
         statuses, limit = self.workspace.store.statuses, self._limit(job)
         begun = Status(job.key, job.title, "running", now(), HOST, os.getpid(), attempt, limit)
         statuses.write(begun)
         state: State = "done"
         error, trace, clock = "", "", time.monotonic()
         try:
-            with self._ending_at(limit, job):
-                error, seconds = self._work(job, models)
+            with self._timeout(limit, job):
+                error, seconds = self._compute(job, models)
             state = "skipped" if error else "done"
         except (KeyboardInterrupt, WriteError):
             statuses.forget(job.key)
             raise
         except Exception as problem:
             if self.workspace.stopping():
-                # An interruption comes out of some libraries as an error of theirs.
+                # Some libraries turn an interruption into an exception of their own.
                 statuses.forget(job.key)
                 raise Stopped from None
-            # Whatever a model does wrong, the other cells must go on; it is told at the end.
+            # A model may raise anything; other jobs go on, and failures are reported at the end.
             state, trace = "failed", traceback.format_exc()
             error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
             seconds = time.monotonic() - clock
@@ -151,8 +151,8 @@ class Worker:
         statuses.write(ended)
         return ended
 
-    def _work(self, job: Fit | Cell, models: "_Last") -> tuple[str, float]:
-        """Do a job; return what it lacks, empty if nothing, and the seconds that it computed."""
+    def _compute(self, job: Fit | Cell, models: "_LatestModel") -> tuple[str, float]:
+        """Compute a job; return why it is skipped, empty if it is not, and the seconds it took."""
         self.workspace.check_code(job.label if isinstance(job, Fit) else job.learner)
         if isinstance(job, Fit):
             return "", self.workspace.fit(job, self.report)
@@ -162,39 +162,39 @@ class Worker:
         unkept = (
             {job.past} if job.past and not self.workspace.store.has_completion(job.past) else ()
         )
-        if reason := lacking(job, absent, unkept):
+        if reason := skip_reason(job, absent, unkept):
             return reason, 0.0
         return "", self.workspace.evaluate(job, models.get(self.workspace, job))
 
     def _limit(self, job: Fit | Cell) -> float | None:
-        """Return how many seconds a job may take."""
+        """Return a job's timeout in seconds; None for no timeout."""
         resources = self.workspace.resolved.resources
         limit = resources.fit_timeout_s if isinstance(job, Fit) else resources.cell_timeout_s
         return limit if self.workspace.worker else None
 
     @contextmanager
-    def _ending_at(self, limit: float | None, job: Fit | Cell) -> Iterator[None]:
+    def _timeout(self, limit: float | None, job: Fit | Cell) -> Iterator[None]:
         """End this process, leaving a traceback, if the block takes longer than ``limit`` seconds.
 
-        No exception could get out of code that hangs without giving the interpreter a turn.
+        An exception would not do: code that hangs in an extension never gets to see it.
         """
         if limit is None:
             yield
             return
-        words = self.workspace.store.statuses.last_words(job.key)
-        with words.open("w") as file:
+        path = self.workspace.store.statuses.timeout_trace(job.key)
+        with path.open("w") as file:
             faulthandler.dump_traceback_later(limit, exit=True, file=file)
             try:
                 yield
             finally:
                 faulthandler.cancel_dump_traceback_later()
-                words.unlink()
+                path.unlink()
 
 
 def _limit_memory(gib: float | None) -> None:
-    """Let this process take so much more memory than it has; beyond, allocations fail.
+    """Limit how much more memory this process can allocate, in GiB (Linux only).
 
-    Linux counts what a process may write to against this limit, whoever allocates it.
+    The limit counts all writable memory, so that it covers allocations of any library.
     """
     if gib is None or sys.platform != "linux":
         return
@@ -207,15 +207,15 @@ def _limit_memory(gib: float | None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-class _Last:
-    """The model loaded last: cells of one fit stand together."""
+class _LatestModel:
+    """A cache of the model loaded last: a trial's cells are grouped by fit."""
 
     def __init__(self) -> None:
         self.key: str | None = None
         self.model: Learner | None = None
 
     def get(self, workspace: Workspace, cell: Cell) -> Learner:
-        """Return what a cell needs fitted."""
+        """Return the fitted model or predictor of a cell."""
         if self.model is None or self.key != cell.fit:
             self.model = workspace.load(cell.fit, cell.learner, cell.seed)
             self.key = cell.fit

@@ -1,10 +1,10 @@
-"""The computing side of a sweep: fits and cells, from the store and into the store."""
+"""Computes fits and cells: reads inputs from the store and writes results to it."""
 
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,27 +29,28 @@ from bench.sweep.store import Store
 from models.base import Classifier, Model
 from predictors.base import Predictor
 
-Reporter = Callable[[str, Progress], None]
+Reporter = Callable[[Fit, Progress], None]
+"""Is called with a fit's title and its progress."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user asked for the sweep to stop."""
+    """The user stopped the sweep."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """What every job of a protocol shares, and what computing a job takes.
+    """What all jobs of a sweep share, as plain values that can be sent to workers.
 
     Attributes:
         protocol: the resolved protocol as plain values.
-        store_folder: where the store lies.
+        store_folder: path of the store.
         data: fingerprint of the built windows in the store.
-        code: version of each learner's code that the keys were made with, by label.
+        code: code version of each learner when the keys were made, by label.
         foreign: fingerprint of each foreign data set's built windows, by label.
         device: auto, cpu or cuda.
-        plugins: files that define what the protocol names beside what is built in.
-        stop: a file that is there once no more jobs are to begin; empty: there is none.
-        worker: whether this process may end itself at a job's limit of time, and limit its memory.
+        plugins: paths of files with further classes that the protocol names.
+        stop: path of a file that exists once no more jobs may begin; empty for no such file.
+        worker: whether this process may exit at a job's timeout and limit its own memory.
     """
 
     protocol: dict[str, Any]
@@ -64,7 +65,7 @@ class Workspace:
 
     @cached_property
     def resolved(self) -> Protocol:
-        """The protocol."""
+        """The protocol, resolved after loading the plugins."""
         for path in self.plugins:
             load_plugin(Path(path))
         return resolve(self.protocol)
@@ -81,25 +82,25 @@ class Workspace:
         return self.device
 
     def finished(self, job: Fit | Cell) -> bool:
-        """Whether the store has what a job makes."""
+        """Return whether the store has a job's result, and its kept motion if it keeps any."""
         return finished(job, self.store)
 
     def check_code(self, label: str) -> None:
-        """Raise RuntimeError if this process would run other code than the keys stand for."""
+        """Raise RuntimeError if a learner's code is not the version that keys were made with."""
         if code_version(self.resolved.learners[label].cls) != self.code[label]:
             raise RuntimeError(
-                f"the code of {label} is not what this run was planned with; it was edited "
-                "meanwhile, or this machine has another version. Run again"
+                f"the code of {label} differs from the version that this run was planned with: it "
+                "was edited meanwhile, or this machine has another version. Run again"
             )
 
     def windows(self, split: str) -> Windows:
-        """Return a split's windows at the protocol's scale, memory-mapped where whole."""
+        """Return a split's windows, thinned to the protocol's scale or else memory-mapped."""
         folder = self.store.windows / self.data
         windows = open_windows(folder, split, self.resolved.dataset)
         return windows.thin(getattr(self.resolved.scale, split))
 
     def build(self, label: str, seed: int) -> Learner:
-        """Return a learner as it is before any fit; the seed settles its initial weights."""
+        """Return a learner before its fit, with initial weights of the seed."""
         entry = self.resolved.learners[label]
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("init", seed))
@@ -110,7 +111,7 @@ class Workspace:
         return learner
 
     def fit(self, fit: Fit, report: Reporter) -> float:
-        """Fit a learner and keep it; return how many seconds that took."""
+        """Fit a learner and store it; return the seconds that took."""
         begun = time.monotonic()
         model = self.build(fit.label, fit.seed)
         entry = self.resolved.learners[fit.label]
@@ -131,7 +132,7 @@ class Workspace:
             "model": fit.label,
             "seed": fit.seed,
             "parameters": model.parameter_count(),
-            "train_windows": _seen(train, model),
+            "train_windows": _window_count(train, model),
             "device": self._device,
             "seconds": seconds,
             "last_epoch": context.history[-1] if context.history else None,
@@ -155,25 +156,28 @@ class Workspace:
         )
 
     def evaluate(self, cell: Cell, learner: Learner) -> float:
-        """Compute a cell and keep it; return how many seconds computing took."""
+        """Compute a cell and store its result; return the seconds that computing took."""
         begun = time.monotonic()
         if isinstance(learner, Predictor):
             past = self.store.load_completion(cell.past) if cell.past else None
-            found = self._evaluator.forecast(cell, learner, past)
+            result = self._evaluator.forecast(cell, learner, past)
         else:
             assert isinstance(learner, Model)
-            found = self._evaluator.evaluate(cell, learner, self._judge(cell))
+            result = self._evaluator.evaluate(cell, learner, self._judge(cell))
         seconds = time.monotonic() - begun
         if cell.keep:
-            self.store.save_completion(cell.key, found.completion)
-        self.store.save_cell(cell.key, found.table)
+            self.store.save_completion(cell.key, result.completion)
+        self.store.save_cell(cell.key, result.table)
         return seconds
 
     def rescore(self, cell: Cell) -> pd.DataFrame:
-        """Return what hangs on a cell's kept completion alone, one row per window.
+        """Return the errors of a cell's stored motion, one row per window.
+
+        Args:
+            cell: a cell that is ``rescorable``.
 
         Raises:
-            InputError: what is kept is damaged.
+            InputError: the stored motion is damaged or does not belong to the cell.
         """
         with threads(max(1, int(self.resolved.resources.evaluate.cpus))):
             kept = self.store.load_completion(cell.key)
@@ -181,10 +185,10 @@ class Workspace:
             try:
                 return self._evaluator.rescore(cell, kept, past)
             except ValueError as error:
-                raise InputError(f"{cell.title}: its completion is not its own: {error}") from None
+                raise InputError(f"{cell.title}: the stored motion is not valid: {error}") from None
 
     def _judge(self, cell: Cell) -> Classifier | None:
-        """Return who judges what a cell draws, if anybody does."""
+        """Return the fitted classifier that judges a cell's windows; None if there is none."""
         if not cell.judge:
             return None
         judge = self.load(cell.judge, self.resolved.judge, cell.seed)
@@ -192,28 +196,32 @@ class Workspace:
         return judge
 
     def load(self, fit_key: str, label: str, seed: int) -> Learner:
-        """Return what was fitted, ready for use."""
+        """Return a fitted learner in evaluation mode, on the device."""
         model = self.build(label, seed)
         self.store.load_weights(fit_key, model)
         return model.to(self._device).eval()
 
+    def keep_progress(self, fit: Fit, progress: Progress) -> None:
+        """Store the progress of a fit, for the process that shows it."""
+        self.store.statuses.write_progress(fit.key, asdict(progress))
+
     def _report(self, fit: Fit, progress: Progress, report: Reporter) -> None:
-        """Tell how a fit stands, and stop it where it can go on later if the user asked for that"""
-        report(fit.title, progress)
+        """Report a fit's progress; raise Stopped between epochs if the user stopped the sweep."""
+        report(fit, progress)
         if progress.epoch < progress.epochs:
             self.check_stop()
 
     def stopping(self) -> bool:
-        """Return whether no more jobs are to begin."""
+        """Return whether the user has stopped the sweep, so that no more jobs may begin."""
         return bool(self.stop) and os.path.exists(self.stop)
 
     def check_stop(self) -> None:
-        """Raise Stopped if no more jobs are to begin."""
+        """Raise Stopped if the user has stopped the sweep."""
         if self.stopping():
             raise Stopped
 
     def left(self, jobs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the jobs that have not ended, well or not."""
+        """Return the jobs that have not ended."""
         return [job for job in jobs if not self.ended(job_from_dict(job))]
 
     def ended(self, job: Fit | Cell) -> bool:
@@ -224,51 +232,51 @@ class Workspace:
         return status is not None and status.status in ("failed", "skipped")
 
     def statuses_of(self, jobs: Iterable[dict[str, Any]]) -> list[Status | None]:
-        """Return how every one of some jobs stands."""
+        """Return the stored status of each job; None for one that has not begun."""
         return [self.store.statuses.read(job["key"]) for job in jobs]
 
     def busy(self, jobs: Iterable[dict[str, Any]]) -> bool:
-        """Return whether any process does one of some jobs now."""
+        """Return whether any process is running one of the jobs now."""
         return any(
             status is not None
             and status.status == "running"
-            and not self.store.statuses.free(status.key)
+            and not self.store.statuses.is_free(status.key)
             for status in self.statuses_of(jobs)
         )
 
     def record_worker_death(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
-        """Keep why the worker died that was doing one of some jobs."""
+        """Store why the worker died that was running one of the jobs."""
         statuses = self.store.statuses
         for status in self.statuses_of(jobs):
             if status is not None and status.status == "running":
-                with statuses.if_free(status.key) as free:
-                    if free:
+                with statuses.try_lock(status.key) as locked:
+                    if locked:
                         statuses.write(replace(status, error=reason))
 
     def release(self, jobs: Sequence[Fit | Cell]) -> None:
-        """Make jobs ones that nobody has begun whose workers were ended on purpose."""
+        """Delete the status of jobs whose workers were stopped, as if they had not begun."""
         statuses = self.store.statuses
         for job in jobs:
             status = statuses.read(job.key)
             if status is not None and status.status == "running":
-                with statuses.if_free(job.key) as free:
-                    if free:
+                with statuses.try_lock(job.key) as locked:
+                    if locked:
                         statuses.forget(job.key)
 
     def mark_unreachable(self, jobs: Iterable[dict[str, Any]], reason: str) -> None:
-        """Mark jobs failed that no worker gets to."""
+        """Mark jobs as failed that no worker could run, because of ``reason``."""
         for job in map(job_from_dict, jobs):
-            error = f"no worker got to it: {reason or 'they died'}"
+            error = f"no worker could run it: {reason or 'all of them died'}"
             self.store.statuses.write(Status(job.key, job.title, "failed", now(), error=error))
 
 
-def _seen(train: Windows, learner: Learner) -> int:
-    """Return how many windows a fit is about: to a predictor those alone that have a future."""
+def _window_count(train: Windows, learner: Learner) -> int:
+    """Return the number of windows a learner is fitted on: predictors need a future."""
     return int(train.continued.sum()) if isinstance(learner, Predictor) else len(train)
 
 
 def _of_actions(windows: Windows, actions: tuple[str, ...] | None) -> Windows:
-    """Return the windows of some actions; raises ValueError if there are none."""
+    """Return the windows of some actions, all for None; raises ValueError if there are none."""
     if not actions:
         return windows
     chosen = windows.take(windows.index["action"].isin(actions).to_numpy())
@@ -279,9 +287,9 @@ def _of_actions(windows: Windows, actions: tuple[str, ...] | None) -> Windows:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Compute with so many threads in the block, whoever computes.
+    """Set the number of threads of torch and all other libraries for the block.
 
-    Sums are split among threads, so their number decides the last digits of what comes out.
+    Sums are split among threads, so rounding depends on their number.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -149,7 +149,7 @@ def test_what_changes_is_done_anew_and_nothing_else(
     [
         ("actions=[walk, wavee]", "actions: no train window of 'wavee' (did you mean 'wave'?)"),
         ("actions=[walk, walk]", "actions: walk, walk names the same one twice"),
-        ("actions=[]", "models.conditional_hgvae: name the actions to tell it"),
+        ("actions=[]", "models.conditional_hgvae: name the actions to condition on"),
         ("actions=[walk]", "models.action_classifier: name two or more actions"),
         ("scale.samples=2", "scale.samples: 2 windows are too few for 3 actions; draw more"),
         ("actions=[wave, jump];scale.test=1", "actions: no test window is of any of them"),

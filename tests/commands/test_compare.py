@@ -1,4 +1,4 @@
-"""Two runs held against each other, as a user does it."""
+"""Two runs compared on the command line."""
 
 import shutil
 from pathlib import Path
@@ -40,7 +40,7 @@ def flat(text: str) -> str:
 
 
 def test_two_executions_of_one_protocol_are_identical(folder: Path, bench: Bench) -> None:
-    """In stores of their own, so that everything is computed twice."""
+    """In separate stores, so that everything is computed twice."""
     one, other = (run(folder, bench, place) for place in ("one", "other"))
     ended = bench("compare", one, other)
     assert ended.code == 0
@@ -49,7 +49,7 @@ def test_two_executions_of_one_protocol_are_identical(folder: Path, bench: Bench
     assert "settings that differ" not in ended.out
 
 
-def test_a_setting_is_named_and_what_it_changed_is_paired(folder: Path, bench: Bench) -> None:
+def test_a_setting_is_named_and_changed_values_are_paired(folder: Path, bench: Bench) -> None:
     one = run(folder, bench, "one")
     longer = run(folder, bench, "longer", "models.mean.scale=3.0")
     ended = bench("compare", one, longer, "--csv", folder / "cells.csv")
@@ -58,7 +58,7 @@ def test_a_setting_is_named_and_what_it_changed_is_paired(folder: Path, bench: B
     assert "models.mean.scale 1.0 3.0" in out
     assert "not identical: " in out
     cells = pd.read_csv(folder / "cells.csv", keep_default_na=False)
-    # Nothing of linear interpolation hangs on the mean, and no prediction from the true past.
+    # Neither linear interpolation nor predictions from the true past depend on the mean.
     assert set(cells["model"]) == {"mean"}
     mse = cells[(cells["metric"] == "mse") & (cells["level"] == "10%") & (cells["seed"] == 0)]
     values = [
@@ -72,12 +72,12 @@ def test_a_setting_is_named_and_what_it_changed_is_paired(folder: Path, bench: B
     assert float(mse["difference"].iloc[0]) == pytest.approx(second - first)
     assert float(mse["low"].iloc[0]) <= second - first <= float(mse["high"].iloc[0])
     assert int(mse["n"].iloc[0]) == 12
-    # Every window errs by more, so the interval of paired differences leaves nought out.
+    # The error of every window is larger, so the interval of paired differences excludes zero.
     assert (values[1].to_numpy() > values[0].to_numpy()).all()
     assert float(mse["low"].iloc[0]) > 0
 
 
-def test_what_only_one_run_has_is_counted(folder: Path, bench: Bench) -> None:
+def test_values_of_only_one_run_are_counted(folder: Path, bench: Bench) -> None:
     one = run(folder, bench, "one")
     fewer = run(folder, bench, "fewer", "seeds=[0]")
     out = flat(bench("compare", one, fewer).out)
@@ -87,7 +87,7 @@ def test_what_only_one_run_has_is_counted(folder: Path, bench: Bench) -> None:
     assert ", 0 not;" in out
 
 
-def test_a_model_is_named_once_and_what_hangs_on_no_value_makes_no_difference(
+def test_a_model_is_named_once_and_settings_without_effect_are_no_difference(
     folder: Path, bench: Bench
 ) -> None:
     one = run(folder, bench, "one")
@@ -95,8 +95,8 @@ def test_a_model_is_named_once_and_what_hangs_on_no_value_makes_no_difference(
     out = flat(bench("compare", one, more).out)
     assert "models.three not there there" in out
     assert "models.three." not in out
-    told = run(folder, bench, "told", "description=Again", "resources.cells_per_trial=3")
-    ended = bench("compare", one, told)
+    other = run(folder, bench, "described", "description=Again", "resources.cells_per_trial=3")
+    ended = bench("compare", one, other)
     assert ended.code == 0
     assert "resources.cells_per_trial 16 3" in flat(ended.out)
     assert "\nidentical: " in ended.out
@@ -118,11 +118,11 @@ def test_cells_that_failed_are_counted(folder: Path, tmp_path: Path, bench: Benc
     ended = bench("compare", one, broken)
     assert ended.code == 1
     assert "; 2 cells failed or were skipped in the second" in ended.out
-    # Alike in what is there, and in what is not.
+    # Equal in values, and in the cells that failed.
     assert bench("compare", broken, broken).code == 0
 
 
-def test_other_data_are_told_by_their_fingerprint(folder: Path, bench: Bench) -> None:
+def test_other_data_are_recognised_by_their_fingerprint(folder: Path, bench: Bench) -> None:
     one = run(folder, bench, "one")
     others = run(folder, bench, "others", "dataset.seed=1")
     out = flat(bench("compare", one, others).out)
@@ -130,7 +130,7 @@ def test_other_data_are_told_by_their_fingerprint(folder: Path, bench: Bench) ->
     assert "data fingerprint" in out
 
 
-def test_what_is_no_run_is_refused(folder: Path, tmp_path: Path, bench: Bench) -> None:
+def test_a_folder_that_is_no_run_is_refused(folder: Path, tmp_path: Path, bench: Bench) -> None:
     ended = bench("compare", run(folder, bench, "one"), tmp_path)
     assert ended.code == 2
     assert "not the folder of a run" in ended.err

@@ -1,4 +1,4 @@
-"""Runs made apart, joined as a user does it."""
+"""Separate runs, joined on the command line."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ PROTOCOL: dict[str, Any] = {
         "mean": {},
         "linear": {},
         "vae": {"hidden": [8], "latent": 2, "epochs": 1, "batch_size": 8},
-        "told": {
+        "conditional": {
             "model": "conditional_hgvae",
             "latents": [[1, 4], [2, 2]],
             "width": 4,
@@ -40,9 +40,9 @@ PROTOCOL: dict[str, Any] = {
     "scale": {"train": 24, "valid": 8, "test": 8, "samples": 4},
 }
 FIRST = ("--only", "mean,linear,zero_velocity")
-SECOND = ("--only", "vae,told,zero_velocity")
+SECOND = ("--only", "vae,conditional,zero_velocity")
 Runs = Callable[..., Path]
-"""Makes a run on a machine of that name, once, and returns its folder."""
+"""Makes a run in results of the given name, once, and returns its folder."""
 
 
 @pytest.fixture(scope="module")
@@ -63,16 +63,17 @@ def runs(folder: Path, bench: Bench) -> Runs:
 
 
 def same_files(one: Path, other: Path, *others: str) -> None:
-    """Assert that two runs' folders have the same tables, alike but for when and how fast.
+    """Assert that two runs' folders have the same tables, apart from times.
 
     Args:
         one: a run's folder.
         other: another's.
-        others: suffixes of other files that must be the same.
+        others: suffixes of further files that must be the same.
     """
-    alike = (".parquet", ".csv", ".md", ".tex", ".yaml", *others)
+    suffixes = (".parquet", ".csv", ".md", ".tex", ".yaml", *others)
     names, theirs = (
-        {path.name for path in run.iterdir() if path.name.endswith(alike)} for run in (one, other)
+        {path.name for path in run.iterdir() if path.name.endswith(suffixes)}
+        for run in (one, other)
     )
     assert names == theirs
     timed = ("times", "jobs", "models", "prediction")
@@ -84,7 +85,7 @@ def same_files(one: Path, other: Path, *others: str) -> None:
 
 
 def untimed(path: Path) -> pd.DataFrame:
-    """Return a table without how long fits took."""
+    """Return a table without the times of fits."""
     table = pd.read_csv(path, keep_default_na=False)
     if path.name == "prediction.csv":
         return table.drop(columns="fit_seconds")
@@ -94,7 +95,7 @@ def untimed(path: Path) -> pd.DataFrame:
 def test_a_run_split_by_models_is_joined_to_the_run_of_the_whole(
     folder: Path, runs: Runs, bench: Bench
 ) -> None:
-    """On three machines, none of which has what another one computed."""
+    """With three stores, none of which has results of another."""
     whole, first, second = runs("whole"), runs("first", *FIRST), runs("second", *SECOND)
     ended = bench("merge", first, second, "--results", folder / "joined")
     assert ended.code == 0, ended.err
@@ -117,7 +118,7 @@ def test_a_run_split_by_models_is_joined_to_the_run_of_the_whole(
 
 @pytest.mark.usefixtures("undrawn")
 def test_seeds_and_levels_are_joined(folder: Path, runs: Runs, bench: Bench) -> None:
-    """In the order of the protocol that the runs are said to be parts of."""
+    """In the order of the protocol that is given with ``--protocol``."""
     simple = (*FIRST, "--set", "show=[]")
     whole = runs("simple", *simple)
     one = runs("seed 1", *simple, "--set", "seeds=[1]")
@@ -127,9 +128,9 @@ def test_seeds_and_levels_are_joined(folder: Path, runs: Runs, bench: Bench) -> 
     assert ended.code == 1
     assert "none of the merged runs has it" in ended.out
     records = pd.read_parquet(folder / "two" / "small" / "latest" / "records.parquet")
-    lacking = records[records["status"] == "skipped"]
-    assert set(lacking["level"]) == {"10%"}
-    assert set(lacking["seed"]) == {0}
+    skipped = records[records["status"] == "skipped"]
+    assert set(skipped["level"]) == {"10%"}
+    assert set(skipped["seed"]) == {0}
     assert len(records[(records["status"] == "done") & (records["level"] == "10%")])
     options = ("--results", folder / "three", "--protocol", whole / "protocol.yaml")
     ended = bench("merge", one, other, rest, *options)
@@ -163,12 +164,12 @@ def test_other_versions_are_refused_unless_allowed_and_then_recorded(
     facts = json.loads((results / "small" / "latest" / "provenance.json").read_text())
     assert "versions.torch is 9" in facts["differences"][0]
     assert [versions["torch"] for versions in facts["versions"]][1] == "9"
-    # Machines may be of any kind; the report has what is known of them.
+    # Hardware may differ; the report lists it.
     assert "cores: 500" in (results / "small" / "latest" / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_cells_that_are_not_alike_are_named(tmp_path: Path, runs: Runs, bench: Bench) -> None:
+def test_cells_with_different_values_are_named(tmp_path: Path, runs: Runs, bench: Bench) -> None:
     first, second = runs("first", *FIRST), runs("second", *SECOND)
     other = copied(second, tmp_path / "other")
     values = pd.read_parquet(other / "windows.parquet")
@@ -177,23 +178,23 @@ def test_cells_that_are_not_alike_are_named(tmp_path: Path, runs: Runs, bench: B
     values.to_parquet(other / "windows.parquet", index=False)
     ended = bench("merge", first, other, "--results", tmp_path / "results")
     assert ended.code == 2
-    assert f"{other}: not alike in {first}: zero_velocity forecast seed 1;" in ended.err
+    assert f"{other}: values differ from {first}: zero_velocity forecast seed 1;" in ended.err
     ended = bench("merge", first, other, "--results", tmp_path / "results", "--allow-differences")
     assert ended.code == 0, ended.err
     merged = pd.read_parquet(tmp_path / "results" / "small" / "latest" / "windows.parquet")
     kept = pd.read_parquet(first / "windows.parquet")
-    told = [
+    shared = [
         table[table["predictor"].eq("zero_velocity") & table["model"].eq("")]["value"].tolist()
         for table in (merged, kept)
     ]
-    assert told[0] == told[1]
+    assert shared[0] == shared[1]
 
 
 @pytest.mark.usefixtures("undrawn")
 def test_what_failed_in_one_run_may_be_done_in_another(
     tmp_path: Path, runs: Runs, bench: Bench
 ) -> None:
-    """And what failed in all has its traceback in the joined run."""
+    """And jobs that failed in all of them have their traceback in the joined run."""
     first, second = runs("first", *FIRST), runs("second", *SECOND)
     failed = {"status": "failed", "error": "ValueError: no", "since": 1.0}
 
@@ -209,36 +210,36 @@ def test_what_failed_in_one_run_may_be_done_in_another(
         values.to_parquet(to / "windows.parquet", index=False)
         facts = json.loads((to / "provenance.json").read_text())
         facts["failures"] = [
-            {"key": key, "title": title, **failed, "trace": "Traceback: so it went"}
+            {"key": key, "title": title, **failed, "trace": "Traceback: first line"}
             for key, title in jobs.loc[lost, ["key", "title"]].itertuples(index=False)
         ]
         (to / "provenance.json").write_text(json.dumps(facts))
         return to
 
     broken = fail(first, tmp_path / "broken", {"mean", "linear"})
-    ended = bench("merge", broken, first, "--results", tmp_path / "mended")
+    ended = bench("merge", broken, first, "--results", tmp_path / "complete")
     assert ended.code == 0, ended.out
-    same_files(first, tmp_path / "mended" / "small" / "latest")
-    ended = bench("merge", broken, second, "--results", tmp_path / "still")
+    same_files(first, tmp_path / "complete" / "small" / "latest")
+    ended = bench("merge", broken, second, "--results", tmp_path / "incomplete")
     assert ended.code == 1
-    run = tmp_path / "still" / "small" / "latest"
-    assert "so it went" in (run / "failures.txt").read_text()
+    run = tmp_path / "incomplete" / "small" / "latest"
+    assert "Traceback: first line" in (run / "failures.txt").read_text()
     records = pd.read_parquet(run / "records.parquet")
     assert set(records.loc[records["status"] == "failed", "model"]) == {"mean", "linear"}
 
 
-OTHERWISE = {
+DIFFERENT = {
     "a setting": (("--set", "models.mean.scale=2.0"), "models.mean.scale is 2.0, but 1.0 in"),
     "a limit": (("--limit", "4"), "is 4, but"),
 }
 
 
 @pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("what", OTHERWISE)
-def test_what_is_set_otherwise_is_named(
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_different_settings_are_named(
     what: str, tmp_path: Path, folder: Path, runs: Runs, bench: Bench
 ) -> None:
-    options, says = OTHERWISE[what]
+    options, says = DIFFERENT[what]
     first = runs("first", *FIRST)
     machine = folder / what
     if not machine.exists():

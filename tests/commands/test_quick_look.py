@@ -1,4 +1,4 @@
-"""Quick looks: cut down as they say, stamped everywhere, never in the place of a whole run."""
+"""Quick looks: reduced as requested, marked as such everywhere, apart from whole runs."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def test_a_limit_caps_windows_draws_and_epochs() -> None:
     whole, quick = resolve(TINY), resolve(TINY | {"limit": 5})
     assert (quick.scale.train, quick.scale.valid, quick.scale.test) == (5, 5, 5)
     assert quick.scale.samples == 5
-    assert resolve(TINY | {"limit": 10}).scale.valid == 8  # no more than there were
+    assert resolve(TINY | {"limit": 10}).scale.valid == 8  # no more than the protocol has
     unlimited = resolve(TINY | {"scale": {}, "limit": 7})
     assert (unlimited.scale.train, unlimited.scale.samples) == (7, 7)
     entries = {**whole.learners}
@@ -63,14 +63,14 @@ def test_a_limit_caps_windows_draws_and_epochs() -> None:
 @pytest.mark.parametrize(
     "file", sorted((PROJECT / "protocols").glob("*.yaml")), ids=lambda p: p.stem
 )
-def test_every_protocol_can_be_looked_at_quickly_and_says_so_again(file: Path) -> None:
+def test_every_protocol_resolves_with_a_limit(file: Path) -> None:
     quick = resolving.load(file, ["limit=20"])
     assert resolve(quick.to_dict()) == quick
     assert quick.scale.test is not None
     assert quick.scale.test <= 20
 
 
-def test_every_output_of_a_quick_look_says_what_it_is(
+def test_every_output_of_a_quick_look_is_marked(
     results: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[tuple[str, str]] = []
@@ -91,7 +91,7 @@ def test_every_output_of_a_quick_look_says_what_it_is(
     assert not (folder / "small").exists()
     flat = " ".join(out.split())
     titles = flat.count(STAMP)
-    # The plan's line, and every table with its windows, recordings and seeds.
+    # The line of the plan, and every table with its windows, recordings and seeds.
     assert titles > 7
     counted = re.findall(rf"\({STAMP}\); \d windows of \d recordings?, 2 seeds", flat)
     assert len(counted) == titles - 1
@@ -124,7 +124,7 @@ def test_every_output_of_a_quick_look_says_what_it_is(
     assert yaml.safe_load((latest / "protocol.yaml").read_text())["limit"] == 4
     verdicts = pd.read_csv(latest / "claims.csv")["verdict"]
     assert set(verdicts) <= {"withheld", "not tested"}
-    # Made again from its folder, the verdicts stay withheld.
+    # Recomputed from its folder, the verdicts stay withheld.
     again = bench("claims", latest)
     assert STAMP in " ".join(again.out.split())
     pd.testing.assert_series_equal(pd.read_csv(latest / "claims.csv")["verdict"], verdicts)
@@ -138,17 +138,15 @@ def test_a_quick_look_is_never_taken_for_a_whole_run(
     whole, _ = run(results, bench, "--dry-run")
     assert "smoke" not in whole
     assert "windows train 30, valid 8, test 12" in whole
-    assert ", 0 cells already there" in whole
-    # Nor the other way round: its own fits and cells, all of them, are there.
+    assert ", 0 cells already done" in whole
+    # The quick look's own fits and cells are all done.
     again, _ = run(results, bench, "--limit", "4", "--dry-run")
     assert "windows train 4, valid 4, test 4" in again
     assert "0 fits and 0 cells to do" in again
 
 
 @pytest.mark.parametrize("limit", ["0", "-3", "many"])
-def test_a_limit_that_is_none_is_refused(
-    limit: str, tiny: Path, tmp_path: Path, bench: Bench
-) -> None:
+def test_an_invalid_limit_is_refused(limit: str, tiny: Path, tmp_path: Path, bench: Bench) -> None:
     ended = bench("run", tiny, "--results", tmp_path / "results", "--limit", limit)
     assert ended.code == 2
     assert not (tmp_path / "results").exists()

@@ -206,7 +206,7 @@ def test_a_users_own_data_set_is_in_the_tables(small: Path, tmp_path: Path, benc
         "run", small, "--results", tmp_path, *LOCAL, "--plugin", path, "--dry-run",
         "--set", "dataset={name: waves, height: 30, stride: 10}",
     )  # fmt: skip
-    assert "0 cells already there" in again.out
+    assert "0 cells already done" in again.out
 
 
 def test_several_files_at_once_and_one_file_twice(

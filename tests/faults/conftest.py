@@ -1,4 +1,4 @@
-"""A small sweep that takes its time, run as a user runs it, and what to do to it."""
+"""A small, slow sweep on the command line, and helpers to disturb it."""
 
 import atexit
 import json
@@ -47,21 +47,21 @@ SMALL: dict[str, Any] = {
 EXECUTORS = ("local", "ray")
 PATIENCE = 120.0
 TIMED = ("times", "jobs")
-"""Tables of how long things took."""
+"""Tables of times."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here is a fault test."""
+    """Mark every test in this folder as a fault test."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.faults)
 
 
 class Driver:
-    """A process that is ``python -m bench``, forked from one that has imported it.
+    """A process of ``python -m bench``, forked from one that has imported the modules.
 
-    It has the part of ``subprocess.Popen`` that is needed here. To import all anew would take
-    longer than most of what is done to it.
+    It has the part of the interface of ``subprocess.Popen`` that is used here. Importing the
+    modules again would take longer than most tests.
     """
 
     processes = multiprocessing.get_context("forkserver")
@@ -71,9 +71,9 @@ class Driver:
         with mock.patch.dict(os.environ, {"OMP_NUM_THREADS": "1", **SETTINGS}):
             forkserver.ensure_running()
         self.place = tempfile.TemporaryDirectory()
-        self.told = [Path(self.place.name, name) for name in ("out", "err")]
+        self.outputs = [Path(self.place.name, name) for name in ("out", "err")]
         self.process = self.processes.Process(
-            target=_be_bench, args=(arguments, folder, environment, self.told)
+            target=_be_bench, args=(arguments, folder, environment, self.outputs)
         )
         self.process.start()
         assert self.process.pid
@@ -81,40 +81,40 @@ class Driver:
 
     @property
     def returncode(self) -> int | None:
-        """How it ended, None while it has not."""
+        """The exit code; None while it runs."""
         return self.process.exitcode
 
     def poll(self) -> int | None:
-        """Return how it ended, None while it has not."""
+        """Return the exit code; None while it runs."""
         return self.process.exitcode
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         self.process.kill()
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        """Wait for the end; return what it wrote to output and to error."""
+        """Wait for the end; return standard output and standard error."""
         self.process.join(timeout)
         if self.poll() is None:
             raise subprocess.TimeoutExpired("bench", timeout or 0)
-        out, err = (path.read_text() for path in self.told)
+        out, err = (path.read_text() for path in self.outputs)
         return out, err
 
 
 def _be_bench(
-    arguments: list[str], folder: Path, environment: dict[str, str], told: list[Path]
+    arguments: list[str], folder: Path, environment: dict[str, str], outputs: list[Path]
 ) -> None:
-    """Run the command line as a process of its own session, without figures."""
+    """Run the command line in a new session, without figures."""
     from bench.cli import main
     from bench.report import figures
 
-    # Drawing takes longer than all the rest of so small a run.
+    # Drawing takes longer than the rest of such a small run.
     figures.write_all = lambda *_: []
     os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for stream, name in enumerate(told, 1):
+    for stream, name in enumerate(outputs, 1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     sys.argv = ["bench", *arguments]
     try:
@@ -125,13 +125,13 @@ def _be_bench(
 
 @dataclass
 class Running:
-    """A ``bench run`` in processes of its own, on one folder of results."""
+    """A ``bench run`` in separate processes, with its folder of results."""
 
     process: Driver
     results: Path
 
     def statuses(self) -> list[Status]:
-        """Return how its jobs stand, as the store says."""
+        """Return the statuses of its jobs from the store."""
         found = []
         for path in (self.results / ".store" / "status").glob("[!.]*.json"):
             try:
@@ -141,7 +141,7 @@ class Running:
         return found
 
     def wait_for(self, title: str, other_than: Status | None = None) -> Status:
-        """Return how a job of a title stands, as soon as it runs, or another process does it."""
+        """Wait until a job of a title runs, in a process other than that of a status; return it."""
         pid = other_than.pid if other_than else 0
         found = self.until(
             f"'{title}' runs", lambda: [one for one in self.running(title) if one.pid != pid]
@@ -149,32 +149,32 @@ class Running:
         return found[0]
 
     def running(self, title: str = "") -> list[Status]:
-        """Return the jobs of a title that are running."""
+        """Return the statuses of running jobs with a text in their title."""
         return [one for one in self.statuses() if one.status == "running" and title in one.title]
 
     def until(self, what: str, found: Callable[[], list[Any]]) -> list[Any]:
-        """Return what is found as soon as there is something."""
+        """Call ``found`` until it returns a list that is not empty; return that."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and self.process.poll() is None:
-            if there := found():
-                return there
+            if result := found():
+                return result
             time.sleep(0.01)
         self.process.kill()
         out, err = self.process.communicate(timeout=PATIENCE)
-        pytest.fail(f"it never came about that {what}\n{out}\n{err}")
+        pytest.fail(f"timed out waiting until {what}\n{out}\n{err}")
 
     def ctrl_c(self) -> None:
-        """Do what a terminal does: interrupt every process of the foreground."""
+        """Interrupt every process of the session, as a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def end(self, code: int = 0) -> Ended:
-        """Wait for the end, which has this exit code."""
+        """Wait for the end, and assert the exit code."""
         out, err = self.process.communicate(timeout=3 * PATIENCE)
         assert self.process.returncode == code, out + err
         return Ended(code, out, err)
 
     def finished(self) -> dict[Path, int]:
-        """Return when each file of a finished fit or cell was written."""
+        """Return the modification time of the file of each finished fit and cell."""
         store = self.results / ".store"
         files = [*store.glob("cells/[!.]*.parquet"), *store.glob("fits/*/fit.json")]
         return {path: path.stat().st_mtime_ns for path in files}
@@ -182,7 +182,7 @@ class Running:
 
 @dataclass
 class Sweeps:
-    """Starts runs of one protocol, and ends those that are left."""
+    """Starts runs of one protocol, and kills those that still run at the end."""
 
     protocol: Path
     running: list[Running] = field(default_factory=list)
@@ -208,14 +208,14 @@ class Sweeps:
         return self.running[-1]
 
     def start_both(self, folder: Path, *arguments: object, **environment: str) -> list[Running]:
-        """Start one run on each executor at once, on results of its own below a folder."""
+        """Start one run per executor at the same time, with separate results in a folder."""
         return [
             self.start(folder / name, "--executor", name, *arguments, **environment)
             for name in EXECUTORS
         ]
 
     def run(self, results: Path, *arguments: object, code: int = 0, **environment: str) -> Ended:
-        """Run ``bench run`` to its end, which has this exit code."""
+        """Run ``bench run`` to its end, and assert the exit code."""
         return self.start(results, *arguments, **environment).end(code)
 
 
@@ -227,8 +227,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of the small protocol."""
     path = tmp_path_factory.mktemp("protocol") / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL, sort_keys=False))
-    # It is where runs are started, and no process of theirs may look there for modules.
-    (path.parent / "torch.py").write_text("raise ImportError('a stranger wrote this')\n")
+    # Runs start in this folder, and none of their processes may import modules from it.
+    (path.parent / "torch.py").write_text("raise ImportError('imported from here')\n")
     return path
 
 
@@ -241,7 +241,7 @@ def sweeps(small: Path) -> Iterator[Sweeps]:
 
 @pytest.fixture(scope="session")
 def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the small protocol that nothing happened to."""
+    """A run of the small protocol without disturbance."""
     results = tmp_path_factory.mktemp("undisturbed")
     with Sweeps(small) as sweeps:
         sweeps.run(results, *LOCAL)
@@ -249,34 +249,36 @@ def undisturbed(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def latest(results: Path) -> Path:
-    """Return the folder of the last run, of the one protocol in a folder of results."""
+    """Return the folder of the last run in the results of a single protocol."""
     (link,) = results.glob("*/latest")
     return link.resolve()
 
 
 def tables(run: Path) -> dict[str, pd.DataFrame]:
-    """Return the tables of values of a run, without how long things took."""
+    """Return the tables of a run, without times."""
     records = {path.name: pd.read_parquet(path) for path in run.glob("*.parquet")}
-    told = {path.name: pd.read_csv(path) for path in run.glob("*.csv") if path.stem not in TIMED}
-    return records | {name: timeless(table) for name, table in told.items()}
+    texts = {path.name: pd.read_csv(path) for path in run.glob("*.csv") if path.stem not in TIMED}
+    return records | {name: timeless(table) for name, table in texts.items()}
 
 
 def timeless(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without how long fits took."""
+    """Return a table without the times of fits."""
     table = table.drop(columns="fit_seconds", errors="ignore")
     return table[table["metric"] != "fit_seconds"] if "metric" in table else table
 
 
 def assert_same_tables(run: Path, undisturbed: Path) -> None:
-    """Assert that two runs say the same, bit for bit."""
-    here, there = tables(run), tables(undisturbed)
-    assert here.keys() == there.keys() >= {"records.parquet", "windows.parquet", "imputation.csv"}
-    for name, table in here.items():
-        pd.testing.assert_frame_equal(table, there[name], check_exact=True, obj=name)
+    """Assert that the tables of two runs are equal, bit for bit."""
+    found, expected = tables(run), tables(undisturbed)
+    assert (
+        found.keys() == expected.keys() >= {"records.parquet", "windows.parquet", "imputation.csv"}
+    )
+    for name, table in found.items():
+        pd.testing.assert_frame_equal(table, expected[name], check_exact=True, obj=name)
 
 
 def assert_nothing_half_written(results: Path) -> None:
-    """Assert that no draft is left, and that whatever is there can be read."""
+    """Assert that no temporary file is left, and that all files can be read."""
     assert not [path for path in results.rglob("*") if path.name.startswith(TEMPORARY_PREFIXES)]
     for path in results.rglob("*.parquet"):
         pd.read_parquet(path)

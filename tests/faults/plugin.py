@@ -1,7 +1,7 @@
-"""Models that take their time or go wrong, given with ``--plugin``.
+"""Slow and faulty models, given with ``--plugin``.
 
-Two variables of the environment stand for what is outside a model, and in no key: ``HOLD`` names a
-file while which is there ``slow`` comes to no end, and with ``MENDED`` nothing goes wrong.
+Two environment variables control them from outside, without being in a cache key: while the file
+that ``HOLD`` names exists, ``slow`` waits, and with ``FIXED`` nothing goes wrong.
 """
 
 import os
@@ -24,12 +24,12 @@ Fault = Literal["none", "raises", "hangs", "not a number", "eats memory", "dies"
 
 
 class Slow(Imputer):
-    """The train mean, after a while; where much is hidden, what ``fault`` says happens."""
+    """Fills with the train mean after a delay; where much is hidden, ``fault`` happens."""
 
     name = "slow"
 
     class Settings(Settings):
-        """How slow, and what goes wrong."""
+        """The delay in seconds, and the fault."""
 
         seconds: float = Field(0.0, ge=0)
         fault: Fault = "none"
@@ -47,12 +47,12 @@ class Slow(Imputer):
 
 
 class SlowVAE(VAE):
-    """A VAE whose every batch takes a while, or goes wrong."""
+    """A VAE with a delay or a fault in every batch."""
 
     name = "slow_vae"
 
     class Settings(VAE.Settings):
-        """How slow, and what goes wrong."""
+        """The delay in seconds, and the fault."""
 
         seconds: float = Field(0.0, ge=0)
         fault: Fault = "none"
@@ -60,7 +60,7 @@ class SlowVAE(VAE):
     settings: Settings
 
     def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
-        """Return the VAE's losses, after a while."""
+        """Return the VAE's losses, after a delay."""
         if self.training:
             time.sleep(self.settings.seconds)
             motion = go_wrong(self.settings.fault, motion)
@@ -68,13 +68,13 @@ class SlowVAE(VAE):
 
 
 def go_wrong(fault: Fault, motion: Tensor) -> Tensor:
-    """Do what is not done, or give the motion back."""
-    if "MENDED" in os.environ:
+    """Cause a fault, or return the motion."""
+    if "FIXED" in os.environ:
         return motion
     if fault == "raises":
         raise ValueError("no motion today")
     if fault == "hangs":
-        # The matcher never lets the interpreter have a turn.
+        # The matcher never releases the interpreter lock.
         re.match(r"(a+)+$", "a" * 64 + "b")
     if fault == "eats memory":
         eaten = []

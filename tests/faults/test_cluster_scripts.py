@@ -1,4 +1,4 @@
-"""The scripts in ``cluster/`` start Ray on two machines, which are this one, twice."""
+"""The scripts in ``cluster/`` start Ray on two machines, both of which are this one."""
 
 import os
 import socket
@@ -25,10 +25,10 @@ from tests.faults.conftest import (
 )
 
 CLUSTER = PROJECT / "cluster"
-# What is at stake is whether two machines share a sweep, not the sweep.
+# The test is about sharing a sweep between machines, so the sweep is small.
 QUICK = SMALL | {"models": {"linear": {}, "vae": {"hidden": [8], "latent": 2, "epochs": 1}}}
-# What SLURM does, as far as the script asks for it: sbatch runs a copy of the script and tells it
-# what was granted, srun runs a command on a machine, until one of them is ended.
+# The part of SLURM that the script uses: sbatch runs a copy of the script, with variables for the
+# allocation, and srun runs a command on a machine until one of them is ended.
 PROGRAMS = {
     "sbatch": """
         while [[ $1 == --* ]]; do shift; done
@@ -68,7 +68,7 @@ def on_one_machine(quick: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Programs of SLURM before all others, and no process left of what was started with them."""
+    """Variables with the programs of SLURM first in the path; kills what was started with them."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name, script in PROGRAMS.items():
@@ -88,7 +88,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def started(mark: dict[str, str]) -> list[psutil.Process]:
-    """Return the processes whose environment has a mark."""
+    """Return the processes that have a variable in their environment."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -124,7 +124,7 @@ def free_port() -> str:
 
 @pytest.fixture
 def home(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """A home where the setup commands of the YAML were run, as far as they need no network."""
+    """A home folder set up as by the commands of the YAML that need no network."""
     place = tmp_path / "home"
     (place / "bench-env" / "bin").mkdir(parents=True)
     environment["HOME"] = str(place)
@@ -135,14 +135,14 @@ def home(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 def shell(command: str, environment: dict[str, str]) -> str:
-    """Run a command as ``ray up`` does, whose commands' daemons outlive it."""
-    with tempfile.TemporaryFile("w+") as told:
+    """Run a command as ``ray up`` does; daemons that it starts outlive it."""
+    with tempfile.TemporaryFile("w+") as output:
         ended = subprocess.run(
             ["bash", "-c", command],
-            cwd=PROJECT, env=environment, stdout=told, stderr=told, timeout=200,
+            cwd=PROJECT, env=environment, stdout=output, stderr=output, timeout=200,
         )  # fmt: skip
-        told.seek(0)
-        out = told.read()
+        output.seek(0)
+        out = output.read()
     assert ended.returncode == 0, out
     return out
 
@@ -160,7 +160,7 @@ def test_ray_up(quick: Path, on_one_machine: Path, home: dict[str, str], tmp_pat
     port = free_port()
     for part in ("head", "worker"):
         stop, start = config[f"{part}_start_ray_commands"]
-        # It would end whatever Ray the user of this machine has.
+        # It would end any other Ray on this machine.
         assert stop.endswith("&& ray stop")
         shell(start.replace("6379", port), {**home, "RAY_HEAD_IP": "localhost"})
     results = tmp_path / "results"

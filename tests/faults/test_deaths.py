@@ -1,4 +1,4 @@
-"""Processes that die in the middle of a sweep cost nothing that had finished."""
+"""Processes that die in the middle of a sweep lose no finished result."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def test_workers_killed_in_a_fit_and_in_an_evaluation(
         one = running.wait_for(title)
         os.kill(one.pid, signal.SIGKILL)
         again = running.wait_for(one.title, other_than=one)
-    assert again.attempt == 2  # the fit may have kept an epoch, which makes it a first one again
+    assert again.attempt == 2  # a fit with a checkpoint counts as a first attempt again
     hold.unlink()
     running.end()
     assert_same_tables(latest(running.results), undisturbed)

@@ -25,11 +25,11 @@ class Disk:
 
     @property
     def filler(self) -> Path:
-        """What takes the room."""
+        """The file that takes up the space."""
         return self.folder / "filler"
 
     def fill(self) -> None:
-        """Leave no room."""
+        """Fill the disk."""
         with self.filler.open("ab", buffering=0) as file:
             for size in (1 << 16, 1 << 8, 1):
                 try:
@@ -39,7 +39,7 @@ class Disk:
                     continue
 
     def make_read_only(self) -> None:
-        """Take no more changes."""
+        """Remount the disk read-only."""
         subprocess.run(["mount", "-o", "remount,ro", str(self.folder)], check=True)
 
 
@@ -59,18 +59,18 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 def assert_refused(ended: Ended, *words: str) -> None:
-    """Assert that a run ended with one line that has these words, and exit code 2."""
+    """Assert that a run ended with one line that has these texts, and exit code 2."""
     assert ended.code == 2, ended.out + ended.err
-    told = (ended.out + ended.err).splitlines()
-    # Python may say that a worker which Ray ended was in the middle of something.
-    assert not [line for line in told if "Traceback" in line and "(trial pid=" not in line]
-    assert not [line for line in told if "Errno" in line]
+    lines = (ended.out + ended.err).splitlines()
+    # Python may print a traceback of a worker that Ray ended.
+    assert not [line for line in lines if "Traceback" in line and "(trial pid=" not in line]
+    assert not [line for line in lines if "Errno" in line]
     (line,) = [line for line in ended.err.splitlines() if line.startswith("bench: ")]
     assert all(word in line for word in words), line
 
 
 @pytest.mark.ray
-def test_a_disk_that_is_full_from_the_middle_on(
+def test_a_disk_that_becomes_full(
     disk: Disk, sweeps: Sweeps, undisturbed: Path, tmp_path: Path
 ) -> None:
     hold = tmp_path / "hold"
@@ -123,9 +123,9 @@ def test_two_runs_at_once_share_the_work(sweeps: Sweeps, undisturbed: Path, tmp_
     both = [sweeps.start(tmp_path, *LOCAL) for _ in range(2)]
     for one in both:
         one.end()
-    stands = both[0].statuses()
-    assert {one.status for one in stands} == {"done"}
-    assert {one.pid for one in stands} == {one.process.pid for one in both}
+    statuses = both[0].statuses()
+    assert {one.status for one in statuses} == {"done"}
+    assert {one.pid for one in statuses} == {one.process.pid for one in both}
     runs = [path for path in (tmp_path / "small").glob("2*") if path.is_dir()]
     assert len(runs) == 2
     for run in runs:

@@ -1,4 +1,4 @@
-"""Ctrl-C once lets what is running come to an end, twice does not; both can be gone on from."""
+"""Ctrl-C once lets running jobs finish, twice ends them; both runs can be continued."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.faults.conftest import (
     latest,
 )
 
-HOW_TO_GO_ON = "interrupted; what had finished is kept, the same command goes on from there"
+HOW_TO_CONTINUE = "interrupted; what had finished is kept, the same command goes on from there"
 
 
 @pytest.mark.ray
@@ -29,11 +29,11 @@ def test_runs_interrupted_once_and_twice(
     for running, fit in zip(both, fits, strict=True):
         assert_interrupted(running)
         left = {path.name for path in (running.results / ".store" / "fits" / fit.key).iterdir()}
-        assert "checkpoint.safetensors" in left  # of the epoch that it came to the end of
+        assert "checkpoint.safetensors" in left  # of the epoch that it finished
         assert "fit.json" not in left
         assert not running.running()
-        told = bench("status", running.results / "small").out
-        assert "interrupted; to go on: bench run" in told
+        text = bench("status", running.results / "small").out
+        assert "interrupted; to continue: bench run" in text
 
     hold = tmp_path / "hold"
     hold.touch()
@@ -44,9 +44,9 @@ def test_runs_interrupted_once_and_twice(
     hold.unlink()
     for running, cell in zip(both, cells, strict=True):
         assert_interrupted(running)
-        stands = {one.key: one.status for one in running.statuses()}
-        assert stands[cell.key] == "done"
-        assert set(stands.values()) == {"done"}
+        states = {one.key: one.status for one in running.statuses()}
+        assert states[cell.key] == "done"
+        assert set(states.values()) == {"done"}
     kept = both[0].finished() | both[1].finished()
 
     hold.touch()
@@ -68,21 +68,21 @@ def test_runs_interrupted_once_and_twice(
 
 
 def interrupt(running: Running, title: str) -> Status:
-    """Press Ctrl-C while a job of a title is running; return how that stood."""
+    """Press Ctrl-C while a job of a title is running; return its status."""
     one = running.wait_for(title)
     running.ctrl_c()
     return one
 
 
 def wait_for_stop(running: Running) -> None:
-    """Return once workers that are held up know that they are to stop."""
+    """Return once waiting workers can see that they are to stop."""
     store = running.results / ".store"
     running.until("it is to stop", lambda: list(store.glob(".stop-*")))
 
 
 def assert_interrupted(running: Running) -> None:
-    """Assert that a run ends saying how to go on, without tables."""
+    """Assert that a run ends with the message how to continue, and without tables."""
     ended = running.end(code=130)
     assert "finishing what is running; Ctrl-C again stops now" in ended.err
-    assert ended.err.splitlines()[-1] == f"bench: {HOW_TO_GO_ON}"
+    assert ended.err.splitlines()[-1] == f"bench: {HOW_TO_CONTINUE}"
     assert not list(running.results.glob("*/latest"))

@@ -56,8 +56,8 @@ def test_a_thousand_cells_and_ten_killed_workers(tmp_path: Path) -> None:
                     killed.add(victim)
         running.end()
         undisturbed.end()
-    stands = [one for one in running.statuses() if "features" in one.title]
-    assert len(stands) == CELLS
-    assert {one.status for one in stands} == {"done"}
+    statuses = [one for one in running.statuses() if "features" in one.title]
+    assert len(statuses) == CELLS
+    assert {one.status for one in statuses} == {"done"}
     assert_same_tables(latest(tmp_path / "results"), latest(tmp_path / "undisturbed"))
     assert_nothing_half_written(tmp_path / "results")

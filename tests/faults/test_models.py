@@ -1,4 +1,4 @@
-"""Models that go wrong cost their own cells alone, and those can be asked for again."""
+"""Models that go wrong fail only their own cells, and those can be retried."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ REASONS = {
     "greedy": "MemoryError",
     "dying": f"its worker died {WORKER_DEATHS} times",
 }
-"""Why cells fail that have much hidden, by model."""
+"""Why cells with much hidden fail, by model."""
 STUCK = f"stuck (seed 0): timed out after {TIMEOUT} s"
 SICK: dict[str, Any] = {
     "name": "sick",
@@ -72,11 +72,11 @@ def sweeps(protocol: Path) -> Iterator[Sweeps]:
 
 @pytest.fixture(scope="module")
 def healthy(protocol: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the same models on a day on which nothing goes wrong."""
+    """A run of the same models without faults."""
     results = tmp_path_factory.mktemp("healthy")
     with Sweeps(protocol) as sweeps:
-        # Within no limits it takes no processes of its own.
-        sweeps.run(results, *LOCAL, "--set", "resources={}", MENDED="1")
+        # Without limits it needs no separate process.
+        sweeps.run(results, *LOCAL, "--set", "resources={}", FIXED="1")
     return latest(results)
 
 
@@ -89,23 +89,23 @@ def test_models_that_go_wrong(sweeps: Sweeps, healthy: Path, tmp_path: Path, ben
         assert_failed_alone(latest(running.results), healthy)
         assert_nothing_half_written(running.results)
         kept |= running.finished()
-        told = bench("status", running.results / "sick").out
+        text = bench("status", running.results / "sick").out
         for model, reason in REASONS.items():
-            assert f"failed {model} features 50% seed 0: {reason}" in told
-        assert f"failed {STUCK}" in told
+            assert f"failed {model} features 50% seed 0: {reason}" in text
+        assert f"failed {STUCK}" in text
 
-    both = sweeps.start_both(tmp_path, "--retry-failed", MENDED="1")
+    both = sweeps.start_both(tmp_path, "--retry-failed", FIXED="1")
     for running in both:
         ended = running.end()
-        assert "1 fits and 18 cells to do, 19 cells already there" in ended.out
+        assert "1 fits and 18 cells to do, 19 cells already done" in ended.out
         assert_same_tables(latest(running.results), healthy)
         assert_nothing_half_written(running.results)
     assert kept.items() <= (both[0].finished() | both[1].finished()).items()
 
 
 def assert_failed_alone(run: Path, healthy: Path) -> None:
-    """Assert that failed cells are rows that say so, and all others what they should be."""
-    records, all_well = (pd.read_parquet(one / "records.parquet") for one in (run, healthy))
+    """Assert that failed cells have rows that mark them, and that all others are unaffected."""
+    records, expected = (pd.read_parquet(one / "records.parquet") for one in (run, healthy))
     assert not records.duplicated([*CELL, "horizon_ms", "metric"]).any()
     failed = records[records["status"] == "failed"]
     assert set(failed["model"]) == set(REASONS)
@@ -116,9 +116,9 @@ def assert_failed_alone(run: Path, healthy: Path) -> None:
     assert len(failed) + len(skipped) == len(records[records["metric"] == ""])
 
     done = records[records["status"] == "done"]
-    rows = done.merge(all_well, how="left", indicator=True)
+    rows = done.merge(expected, how="left", indicator=True)
     assert (rows["_merge"] == "both").all()
-    assert set(done["model"]) == set(all_well["model"]) - {"stuck"}
+    assert set(done["model"]) == set(expected["model"]) - {"stuck"}
 
     jobs = pd.read_csv(run / "jobs.csv", keep_default_na=False).set_index("title")
     for model, reason in REASONS.items():
@@ -129,4 +129,4 @@ def assert_failed_alone(run: Path, healthy: Path) -> None:
         assert forecast["error"] == f"its past was not completed by {model}"
     traces = (run / "failures.txt").read_text()
     assert STUCK in traces
-    assert traces.count("in go_wrong") == 4  # a model that dies has no time to say where
+    assert traces.count("in go_wrong") == 4  # a killed process leaves no traceback

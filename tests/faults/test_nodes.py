@@ -1,4 +1,4 @@
-"""A cluster of several Ray nodes, on this machine: one is lost, one is not like the others."""
+"""A cluster of several Ray nodes on this machine: one is lost, one differs from the others."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.ray
 
 @pytest.fixture(scope="module")
 def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that holds up slow cells, on all nodes, while it is there."""
+    """A file that makes slow cells wait, on all nodes, while it exists."""
     return tmp_path_factory.mktemp("hold") / "hold"
 
 
@@ -48,25 +48,25 @@ def cluster(hold: Path) -> Iterator[Any]:
 
 
 def raylet(node: Any) -> int:
-    """Return the process that a node's workers are children of."""
+    """Return the id of the parent process of a node's workers."""
     (found,) = node.all_processes["raylet"]
     pid: int = found.process.pid
     return pid
 
 
 def workers(running: Running, raylet: int) -> list[Status]:
-    """Return the cells that a node is held up at."""
+    """Return the statuses of slow cells that a node runs."""
 
-    def is_there(pid: int) -> bool:
+    def is_on_node(pid: int) -> bool:
         try:
             return psutil.Process(pid).ppid() == raylet
         except psutil.NoSuchProcess:
             return False
 
-    return [one for one in running.running("slow features") if is_there(one.pid)]
+    return [one for one in running.running("slow features") if is_on_node(one.pid)]
 
 
-def test_shares_of_a_gpu_let_so_many_trials_run_at_once(
+def test_shares_of_a_gpu_limit_how_many_trials_run_at_once(
     cluster: Any, hold: Path, sweeps: Sweeps, tmp_path: Path
 ) -> None:
     hold.touch()
@@ -79,7 +79,7 @@ def test_shares_of_a_gpu_let_so_many_trials_run_at_once(
         "--set", "resources={evaluate: {cpus: 0.25, gpus: 0.5}, cells_per_trial: 4}",
     )  # fmt: skip
     running.until("two run at once", lambda: pids() if len(pids()) == 2 else [])
-    # All that Ray has room for are held up: a third would come within the time that two took.
+    # All trials that fit are waiting: a third would have started within this time.
     time.sleep(3)
     at_once = {len(pids())}
     hold.unlink()
@@ -89,17 +89,17 @@ def test_shares_of_a_gpu_let_so_many_trials_run_at_once(
     ended = running.end()
     assert "1 GPUs, 1 machines" in ended.out
     assert max(at_once) == 2
-    stands = [one for one in running.statuses() if "features" in one.title]
-    assert len(stands) == 16
-    assert {one.status for one in stands} == {"done"}
-    assert {one.attempt for one in stands} == {1}
+    statuses = [one for one in running.statuses() if "features" in one.title]
+    assert len(statuses) == 16
+    assert {one.status for one in statuses} == {"done"}
+    assert {one.attempt for one in statuses} == {1}
 
 
 def test_a_node_is_lost_in_the_middle(
     cluster: Any, hold: Path, sweeps: Sweeps, undisturbed: Path, tmp_path: Path
 ) -> None:
     hold.touch()
-    # Each node has room for one trial, and two of slow cells are held up.
+    # Each node has room for one trial, and two trials of slow cells wait.
     node = cluster.add_node(num_cpus=1, env_vars={"HOLD": str(hold)})
     try:
         running = sweeps.start(
@@ -109,20 +109,20 @@ def test_a_node_is_lost_in_the_middle(
     finally:
         cluster.remove_node(node, allow_graceful=False)
     for one in lost:
-        # It would come to its end if it were let go before it hears that its node is gone.
+        # It would finish if it were released before it knows that its node is lost.
         with suppress(psutil.NoSuchProcess):
             psutil.Process(one.pid).wait(PATIENCE)
     hold.unlink()
     ended = running.end()
     assert "2 machines" in ended.out
-    stands = {one.key: one for one in running.statuses()}
-    assert any(stands[one.key].pid != one.pid for one in lost)
+    statuses = {one.key: one for one in running.statuses()}
+    assert any(statuses[one.key].pid != one.pid for one in lost)
     assert_same_tables(latest(tmp_path), undisturbed)
     assert_nothing_half_written(tmp_path)
 
 
 def other_code(folder: Path) -> str:
-    """Put the project in a folder, one line of it changed; return what a refusal names."""
+    """Copy the project to a folder, with one line changed; return the expected message."""
     for name in SOURCES:
         shutil.copytree(PROJECT / name, folder / name)
     with (folder / "models" / "vae.py").open("a") as file:
@@ -131,10 +131,10 @@ def other_code(folder: Path) -> str:
 
 
 def other_packages(folder: Path) -> str:
-    """Put what tells a package's version in a folder; return what a refusal names."""
-    told = folder / "scipy-0.1.dist-info" / "METADATA"
-    told.parent.mkdir(parents=True)
-    told.write_text("Metadata-Version: 2.1\nName: scipy\nVersion: 0.1\n")
+    """Write the metadata of another version of a package; return the expected message."""
+    metadata = folder / "scipy-0.1.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: scipy\nVersion: 0.1\n")
     return "has other packages: scipy 0.1, here "
 
 

@@ -1,6 +1,6 @@
-"""Bad protocols, files and arguments: one line that says what, where and how to mend it.
+"""Invalid protocols, files and arguments: one line that says what, where and how to fix it.
 
-Whatever a user got wrong, the exit code is 2, there is no traceback, and nothing was touched.
+The exit code is 2, there is no traceback, and no file is changed.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.conftest import TINY, Bench, Ended, changed
 from tests.core.test_plugins import MODEL, TAKEN, unload
 
 Content = str | bytes | Callable[[Path], object]
-"""What is in a file, or what makes something else of it."""
+"""The content of a file, or a function that creates something else at its path."""
 RUN = "--executor local --results results"
 
 
@@ -31,13 +31,13 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def state(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return what is in a folder, how large it is and when it was changed."""
+    """Return the size and the modification time of everything in a folder, by path."""
     found = {path: path.lstat() for path in sorted(folder.rglob("*"))}
     return {str(path): (one.st_size, one.st_mtime_ns) for path, one in found.items()}
 
 
 def refused(bench: Bench, command: str, *says: str) -> Ended:
-    """Assert that a command is refused in one line that says so much, and has touched nothing."""
+    """Assert that a command is refused in one line with some texts, and changes no file."""
     before = state(Path())
     ended = bench(*shlex.split(command))
     assert ended.code == 2, ended
@@ -75,23 +75,23 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "comments alone": ("# later\n", "a protocol is a mapping of keys"),
     "words": ("just words", "a protocol is a mapping of keys"),
     "a list": ("- dataset\n- models\n", "a protocol is a mapping of keys"),
-    "binary": (bytes(range(256)), "not valid YAML: no UTF-8 text at position 128"),
-    "a nul": ("name: a\0b\n", "not valid YAML: no UTF-8 text at position 7"),
-    "latin-1": ("name: caf\xe9\n".encode("latin-1"), "not valid YAML: no UTF-8 text at position 9"),
+    "binary": (bytes(range(256)), "not valid YAML: not UTF-8 text at position 128"),
+    "a nul": ("name: a\0b\n", "not valid YAML: not UTF-8 text at position 7"),
+    "latin-1": ("name: caf\xe9\n".encode("latin-1"), "valid YAML: not UTF-8 text at position 9"),
     "tabs": ("models:\n\tmean: {}\n", "line 2: while scanning for the next token found character"),
     "cut short": ("models: [", "not valid YAML: line 1: while parsing a flow node expected"),
     "two documents": ("a: 1\n---\nb: 2\n", "line 2: expected a single document"),
-    "a key twice": (WHOLE + "models: {}\n", "the key 'models' is there twice, first in line"),
+    "a key twice": (WHOLE + "models: {}\n", "the key 'models' occurs twice, first in line"),
     "a label twice": (
         "dataset: {name: synthetic}\nmodels:\n  mean: {}\n  zero: {}\n  mean: {}\n",
-        "line 5: the key 'mean' is there twice, first in line 3",
+        "line 5: the key 'mean' occurs twice, first in line 3",
     ),
-    "a key in quotes twice": ("{name: a, 'name': b}", "the key 'name' is there twice"),
-    "billion laughs": (LAUGHS, "more than 100,000 values with its aliases written out"),
-    "merged laughs": (MERGES, "more than 100,000 values with its aliases written out"),
-    "an alias of itself": ("a: &a [*a]\n", "more than 100,000 values with its aliases written out"),
+    "a key in quotes twice": ("{name: a, 'name': b}", "the key 'name' occurs twice"),
+    "billion laughs": (LAUGHS, "more than 100,000 values with aliases expanded"),
+    "merged laughs": (MERGES, "more than 100,000 values with aliases expanded"),
+    "an alias of itself": ("a: &a [*a]\n", "more than 100,000 values with aliases expanded"),
     "an alias of nothing": ("a: *nobody\n", "line 1: found undefined alias 'nobody'"),
-    "deep": ("a: " + "[" * 3000 + "]" * 3000, "too many levels within each other"),
+    "deep": ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
     "an object": (
         "a: !!python/object/apply:os.system ['touch evil']",
         "line 1: could not determine a constructor for the tag",
@@ -105,12 +105,12 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "an endless number": ("name: " + "9" * 5000, "not valid YAML: Exceeds the limit"),
     "a date": (WHOLE.replace("tiny", "2024-01-01"), "name: give text, in quotes if it reads as"),
     "a switch as label": (WHOLE.replace("  zero: {}", "  off: {model: zero}"), "models: give text"),
-    "far too large": ("# " + "x" * 2**20, "larger than 1 MiB, so no file of settings"),
+    "far too large": ("# " + "x" * 2**20, "larger than 1 MiB, too large for a settings file"),
     "no models": (
         "{dataset: {name: synthetic}, occlusion: {features: {levels: [3]}}}",
         "models: missing; name a model, or a predictor under predictors",
     ),
-    "no name from its own": (WHOLE.replace("name: tiny", "name: ''"), "name: give letters, digits"),
+    "an empty name": (WHOLE.replace("name: tiny", "name: ''"), "name: give letters, digits"),
 }
 
 
@@ -118,12 +118,12 @@ FILES: dict[str, tuple[str | bytes, str]] = {
 def test_a_file_that_is_no_protocol(what: str, bench: Bench) -> None:
     content, says = FILES[what]
     write({"bad.yaml": content})
-    told = refused(bench, f"run bad.yaml {RUN}", "bad.yaml: ", says)
-    assert refused(bench, "validate bad.yaml").err == told.err
+    ended = refused(bench, f"run bad.yaml {RUN}", "bad.yaml: ", says)
+    assert refused(bench, "validate bad.yaml").err == ended.err
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbf" + WHOLE.encode(), WHOLE.replace("\n", "\r\n")])
-def test_what_editors_on_windows_write_is_read(content: str | bytes, bench: Bench) -> None:
+def test_files_of_windows_editors_are_read(content: str | bytes, bench: Bench) -> None:
     write({"other.yaml": content})
     ended = bench("validate", "other.yaml")
     assert ended.code == 0
@@ -146,7 +146,7 @@ BAD = [
     ("model", {}, "did you mean 'models'?"),
     ("dataset", ..., "dataset: missing"),
     ("dataset/name", "synthetik", "unknown data set 'synthetik' (did you mean 'synthetic'?)"),
-    ("dataset/name", ..., "dataset.name: say which"),
+    ("dataset/name", ..., "dataset.name: name one"),
     ("dataset/stridee", 5, "dataset.stridee: unknown key 'stridee' (did you mean 'stride'?)"),
     ("dataset/stride", 0, "dataset.stride: input should be greater than or equal to 1"),
     ("dataset/stride", "five", "dataset.stride"),
@@ -164,11 +164,11 @@ BAD = [
     ("models/hgvae/latents", [[1]], "models.hgvae.latents"),
     ("models/hgvae/residual", "skip", "models.hgvae.residual"),
     ("models/mean", {"like": "nobody"}, "models.mean.like: no model 'nobody'"),
-    ("models/hgvae", {"like": "untrained"}, "in a circle"),
+    ("models/hgvae", {"like": "untrained"}, "in a cycle"),
     ("models/mean", {"x": 1}, "models.mean.x: unknown key 'x'"),
     ("models/mean", {"model": 3}, "unknown model '3'"),
     ("inference", {"mpa": {}}, "unknown inference 'mpa' (did you mean 'map'?)"),
-    ("inference", {"mean": {"inference": "map"}}, "inference.mean: this label is the degraded"),
+    ("inference", {"mean": {"inference": "map"}}, "inference.mean: this label is reserved"),
     ("inference/map/steps", 0, "inference.map.steps"),
     ("inference/map/rate", 0, "inference.map.rate"),
     ("occlusion", {}, "occlusion"),
@@ -240,14 +240,14 @@ BAD = [
     (
         "corruption/features",
         {"corruption": "noise", "levels": [5]},
-        "features: a label of occlusion, corruption or foreign is one of them only",
+        "features: occlusion, corruption and foreign must not share a label",
     ),
-    ("foreign/features", {"name": "synthetic"}, "features: a label of occlusion, corruption or"),
-    ("foreign/noise", {"name": "synthetic"}, "noise: a label of occlusion, corruption or foreign"),
+    ("foreign/features", {"name": "synthetic"}, "features: occlusion, corruption and foreign"),
+    ("foreign/noise", {"name": "synthetic"}, "noise: occlusion, corruption and foreign must"),
     ("foreign/others/name", ..., "foreign.others.name: unknown data set 'others'"),
     ("foreign/others/name", "synthetik", "(did you mean 'synthetic'?)"),
-    ("foreign/others/frames", 40, "foreign.others: its windows must have the 50 frames"),
-    ("foreign/others/fps", 30, "foreign.others: its windows must have the 50 frames and the rate"),
+    ("foreign/others/frames", 40, "foreign.others: its windows must have 50 frames"),
+    ("foreign/others/fps", 30, "foreign.others: its windows must have 50 frames and 25 fps"),
     ("foreign/others/levels", [3], "foreign.others.levels: unknown key 'levels'"),
     ("foreign/others/subjects", 1, "foreign.others.subjects"),
     ("references", ["meen"], "references: no entry 'meen' (did you mean 'mean'?)"),
@@ -275,7 +275,7 @@ BAD = [
     ("predictors/ltd/epocs", 5, "predictors.ltd.epocs: unknown key 'epocs' (did you mean"),
     ("predictors/ltd/batch_size", 1, "predictors.ltd.batch_size: input should be greater than"),
     ("predictors/ltd/past", 0, "predictors.ltd.past"),
-    ("predictors/ltd/past", 51, "predictors.ltd: past: 51 frames asked for, windows have 50"),
+    ("predictors/ltd/past", 51, "predictors.ltd: past: 51 frames requested, windows have 50"),
     ("predictors/ltd/step", 0, "predictors.ltd.step"),
     ("predictors/ltd/dropout", 1, "predictors.ltd.dropout"),
     ("predictors/ltd/train_on", ["walk"], "predictors.ltd.train_on: unknown key 'train_on'"),
@@ -283,7 +283,7 @@ BAD = [
     ("predictors/ltd/preset", "nobody", "predictors.ltd.preset: no preset 'nobody'"),
     ("predictors/ltd_degraded/like", "lstm", "predictors.ltd_degraded.like: no predictor 'lstm'"),
     ("predictors/ltd_degraded/like", "hgvae", "predictors.ltd_degraded.like: no predictor"),
-    ("predictors/ltd", {"like": "ltd_degraded"}, "in a circle"),
+    ("predictors/ltd", {"like": "ltd_degraded"}, "in a cycle"),
     ("predictors/zero_velocity/past", 10, "predictors.zero_velocity.past: unknown key 'past'"),
     (
         "predictors/ltd_degraded/degraded",
@@ -295,12 +295,12 @@ BAD = [
     ("predictors/ltd_degraded/degraded", [["features"]], "predictors.ltd_degraded.degraded"),
     ("predictors/ltd_degraded/degraded", ["features", "features"], "names the same one twice"),
     ("predictors/zero_velocity/degraded", ["features"], "zero_velocity is not fitted, so"),
-    ("predictors/mean", {"predictor": "ltd"}, "mean: a label of models or predictors is one of"),
+    ("predictors/mean", {"predictor": "ltd"}, "mean: models and predictors must not share"),
     ("predictors/", {"predictor": "ltd"}, "predictors"),
     (
         "predictors/hisrep",
         {"past": 30},
-        "predictors.hisrep: kernel and step are 35 frames, and its past has 30",
+        "predictors.hisrep: kernel and step are 35 frames together, but past has only 30",
     ),
     ("forecast", [], "forecast"),
     ("forecast", {"horizon": [80]}, "unknown key 'horizon' (did you mean 'horizons_ms'?)"),
@@ -347,7 +347,7 @@ BAD = [
             {"predictor": "ltd", "source": "me", "mm": {"average": [1] * 8}},
             {"predictor": "ltd", "windows": "all", "source": "you", "mm": {"average": [2] * 8}},
         ],
-        "published.1: there is a table of ltd and these windows",
+        "published.1: another table has ltd and these windows",
     ),
     (
         "published",
@@ -355,28 +355,28 @@ BAD = [
         "published.0.mm.walk.0",
     ),
     ("dataset/future", 0, "dataset.future: input should be greater than or equal to 1"),
-    # Numbers that are none, or that no machine can do with.
-    ("models/hgvae/epochs", True, "models.hgvae.epochs: true or false cannot stand here, not True"),
+    # Values that are no numbers, or too large for any machine.
+    ("models/hgvae/epochs", True, "hgvae.epochs: true or false is not allowed here, not True"),
     ("models/hgvae/epochs", 2.5, "models.hgvae.epochs: input should be a valid integer"),
     ("models/hgvae/epochs", 1e12, "models.hgvae.epochs: input should be less than or equal to"),
     ("models/hgvae/epochs", 10**30, "models.hgvae.epochs: a whole number is at most"),
     ("models/hgvae/epochs", None, "models.hgvae.epochs: input should be a valid integer"),
     ("models/hgvae/learning_rate", float("inf"), "learning_rate: input should be a finite number"),
-    ("models/hgvae/width", 10**9, "models.hgvae: 8.0e+18 parameters fit nowhere; lower its"),
+    ("models/hgvae/width", 10**9, "models.hgvae: 8.0e+18 parameters exceed the limit of 1e+10"),
     ("models/hgvae/width", 10**15, "models.hgvae: RuntimeError"),
-    ("models/vae/hidden", [10**7, 10**7], "models.vae: 2.0e+14 parameters fit nowhere"),
+    ("models/vae/hidden", [10**7, 10**7], "models.vae: 2.0e+14 parameters exceed"),
     ("seeds", [-1], "seeds.0: input should be greater than or equal to 0, not -1"),
     ("seeds", [1.5], "seeds.0: input should be a valid integer"),
-    ("seeds", [True], "seeds: true or false cannot stand here"),
+    ("seeds", [True], "seeds: true or false is not allowed here"),
     ("seeds", [10**30], "seeds: a whole number is at most"),
     ("seeds", 3, "seeds: input should be a valid list, not 3"),
     ("seeds", [[1]], "seeds.0: input should be a valid integer, not [1]"),
     ("seeds", [1, 1.0], "seeds: 1, 1 names the same one twice"),
-    ("scale/train", True, "scale.train: true or false cannot stand here"),
+    ("scale/train", True, "scale.train: true or false is not allowed here"),
     ("scale/train", 10**30, "scale.train: a whole number is at most"),
     ("scale/samples", 10**9, "scale.samples: input should be less than or equal to 100000"),
     ("scale", [], "scale: give a mapping of keys, not []"),
-    ("inference/map/steps", True, "inference.map.steps: true or false cannot stand here"),
+    ("inference/map/steps", True, "inference.map.steps: true or false is not allowed here"),
     ("resources", {"fit": {"cpus": float("inf")}}, "resources.fit.cpus: input should be a finite"),
     ("resources", {"fit": {"gpus": -1}}, "resources.fit.gpus: input should be greater than or"),
     (
@@ -393,7 +393,7 @@ BAD = [
     ("dataset/subjects", 10**9, "dataset.subjects: input should be less than or equal to"),
     ("dataset/orientation", "upside down", "dataset.orientation: input should be 'removed'"),
     ("dataset", "synthetic", "dataset: give a mapping of keys, not 'synthetic'"),
-    ("dataset/name", ["synthetic"], "dataset.name: say which"),
+    ("dataset/name", ["synthetic"], "dataset.name: name one"),
     ("occlusion/features/levels", ["10%", 270], "levels: 10% and 270 hide the same; keep one"),
     ("occlusion/features/levels", [0.1, 0.10000001], "levels: 10% and 10.000001% hide the same"),
     ("occlusion/features/levels", [True], "level True is neither a count like 270 nor a share"),
@@ -417,23 +417,27 @@ BAD = [
     ("models", {"../x": {"model": "mean"}}, "models: a label is printable text"),
     ("models", {"x" * 300: {"model": "mean"}}, "models: string should have at most 100 characters"),
     ("models", {False: {"model": "mean"}}, "models: give text, in quotes if it reads as"),
-    ("models/Mean", {"model": "mean"}, "Mean, mean: labels differ in capitals alone; rename one"),
-    ("predictors/MEAN", {"predictor": "ltd"}, "mean, MEAN: labels differ in capitals alone"),
+    ("models/Mean", {"model": "mean"}, "Mean, mean: labels differ in case only; rename one"),
+    ("predictors/MEAN", {"predictor": "ltd"}, "mean, MEAN: labels differ in case only"),
     ("corruption/Features", {"corruption": "noise", "levels": [5]}, "features, Features: labels"),
     ("models/hgvae", [], "models.hgvae: give a mapping of keys, not []"),
     ("models/HGVAE2", {"model": "HGVAE"}, "unknown model 'HGVAE' (did you mean 'hgvae'?)"),
-    # What is of something that is not there, or cannot be.
-    ("comparisons/zeros/against", "zero", "comparisons.zeros: zero is held against itself"),
-    ("comparisons/zeros/model", "pca_error", "comparisons.zeros: pca_error completes nothing"),
+    # References to entries that do not exist or do not fit.
+    ("comparisons/zeros/against", "zero", "comparisons.zeros: zero is compared with itself"),
+    ("comparisons/zeros/model", "pca_error", "comparisons.zeros: pca_error completes no windows"),
     (
         "comparisons/zeros/inference",
         "map",
-        "comparisons.zeros: zero is completed with no inference",
+        "comparisons.zeros: zero completes windows with no inference",
     ),
-    ("comparisons/zeros/against", "vae", "comparisons.zeros: vae is completed with inference: map"),
+    (
+        "comparisons/zeros/against",
+        "vae",
+        "comparisons.zeros: vae completes windows with inference: map",
+    ),
     ("references", ["nobody"], "references: no entry 'nobody'"),
     ("references", ["mean", "mean"], "references: mean, mean names the same one twice"),
-    ("references", ["pca_error"], "references: pca_error completes nothing"),
+    ("references", ["pca_error"], "references: pca_error completes no windows"),
     ("show", [{"model": "hgvae"}], "show.0.mechanism: missing (and 1 more)"),
     (
         "show",
@@ -444,7 +448,7 @@ BAD = [
     (
         "show",
         [{"model": "vae", "mechanism": "features", "level": 3}],
-        "show.0: vae is completed wi",
+        "show.0: vae completes windows",
     ),
     ("actions", ["walk", "walk"], "actions: walk, walk names the same one twice"),
     ("actions", "walk", "actions: input should be a valid list"),
@@ -456,17 +460,17 @@ BAD = [
 @pytest.mark.parametrize(("path", "value", "message"), BAD)
 def test_a_bad_setting(path: str, value: Any, message: str, bench: Bench) -> None:
     write({"bad.yaml": yaml.safe_dump(changed(path, value))})
-    told = refused(bench, f"run bad.yaml {RUN}", "bad.yaml: ", message)
-    assert refused(bench, "validate bad.yaml").err == told.err
+    ended = refused(bench, f"run bad.yaml {RUN}", "bad.yaml: ", message)
+    assert refused(bench, "validate bad.yaml").err == ended.err
 
 
-def test_several_faults_at_once_are_one_line(bench: Bench) -> None:
+def test_several_errors_are_reported_in_one_line(bench: Bench) -> None:
     write({"bad.yaml": "{epochs: 3, seeds: [a, b], scale: {tests: 1}}"})
     refused(bench, f"run bad.yaml {RUN}", "bad.yaml: dataset: missing (and 4 more)")
 
 
 COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
-    # Words that make no command.
+    # Invalid commands.
     ("nope", ("No such command 'nope'", "see bench --help"), {}),
     ("data nope", ("No such command 'nope'", "see bench data --help"), {}),
     ("run", ("Missing argument 'PROTOCOL'", "see bench run --help"), {}),
@@ -483,7 +487,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("list ''", ("WHAT: it is empty; say what, or leave it out",), {}),
     ("compare a b --most 0", ("--most", "greater than or equal to 1", "bench compare"), {}),
     ("compare a b --most few", ("--most", "should be a valid integer"), {}),
-    # The same option twice, and what an unset variable leaves of one.
+    # The same option twice, and empty values, as from unset variables.
     (f"run tiny.yaml {RUN} --results b", ("--results: it is given twice; leave one out",), {}),
     (f"run tiny.yaml {RUN} --only mean --only zero", ("--only: it is given twice",), {}),
     (f"run tiny.yaml {RUN} --only ''", ("--only: it is empty; say what, or leave it out",), {}),
@@ -495,7 +499,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("data get cmu --url ''", ("--url: it is empty",), {}),
     ("data check ''", ("PATH: it is empty",), {}),
     ("data describe ''", ("DATASETS: it is empty",), {}),
-    # Which models.
+    # Selection of models.
     (f"run tiny.yaml {RUN} --only ,", ("--only: no model or predictor ''",), {}),
     (f"run tiny.yaml {RUN} --only mean,,zero", ("--only: no model or predictor ''",), {}),
     (f"run tiny.yaml {RUN} --only hgvea", ("'hgvea' (did you mean 'hgvae'?)",), {}),
@@ -506,15 +510,15 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     *(
         (f"validate tiny.yaml --set {shlex.quote(override)}", (f"--set {override}", says), {})
         for override, says in {
-            "x": "write it as models.hgvae.epochs=5",
-            "=3": "write it as models.hgvae.epochs=5",
+            "x": "write it as KEY.PATH=VALUE, such as models.hgvae.epochs=5",
+            "=3": "write it as KEY.PATH=VALUE, such as models.hgvae.epochs=5",
             "models.=1": "write it as",
             ".a=1": "write it as",
             "models..x=1": "write it as",
             "seeds.0=1": "'seeds' has no keys of its own",
             "name.x=1": "'name' has no keys of its own",
             "seeds=[": "the value is not valid YAML: line 1: ",
-            "seeds={1: 2, 1: 3}": "the key '1' is there twice",
+            "seeds={1: 2, 1: 3}": "the key '1' occurs twice",
             "seeds=!!python/object:os.x {}": "could not determine a constructor",
             "seeds=&a [*a]": "more than 100,000 values",
             "name=2024-99-99": "month must be in 1..12",
@@ -522,7 +526,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ),
     ("validate tiny.yaml --set models.mean=3", ("tiny.yaml: models.mean: give a mapping",), {}),
     ("validate tiny.yaml --set seeds=", ("tiny.yaml: seeds: input should be a valid list",), {}),
-    # Protocols that are none.
+    # Files that cannot be read as protocols.
     (f"run missing.yaml {RUN}", ("missing.yaml: cannot be read (No such file",), {}),
     (f"run . {RUN}", (".: cannot be read (not a regular file)",), {}),
     (f"run /dev/zero {RUN}", ("/dev/zero: cannot be read (not a regular file)",), {}),
@@ -531,7 +535,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     (f"run loop {RUN}", ("loop: cannot be read (Too many",), {"loop": lambda p: p.symlink_to(p)}),
     (f"run {'x' * 300} {RUN}", ("cannot be read (File name too long)",), {}),
     (f"run 'a\nb.yaml' {RUN}", (r"a\nb.yaml: cannot be read",), {}),
-    # Where results go.
+    # Folders of results.
     ("run tiny.yaml --executor local --results file", ("file is no folder",), {"file": ""}),
     ("run tiny.yaml --executor local --results file/x/y", ("file is no folder",), {"file": ""}),
     (
@@ -541,24 +545,24 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ),
     ("run tiny.yaml --executor local --results /dev/null", ("/dev/null is no folder",), {}),
     ("data describe synthetic --results tiny.yaml", ("--results tiny.yaml: tiny.yaml is no",), {}),
-    # Where data lie.
+    # Folders of data.
     (f"run tiny.yaml {RUN} --data-root nowhere", ("--data-root nowhere: it is no folder",), {}),
     (f"run tiny.yaml {RUN} --data-root tiny.yaml", ("--data-root tiny.yaml: it is no",), {}),
     ("data list --data-root nowhere", ("--data-root nowhere: it is no folder; check it",), {}),
     (f"run tiny.yaml {RUN} --set 'dataset={{name: cmu}}'", ("cmu", "--data-root DIR"), {}),
-    # On what.
+    # Executors and Ray addresses.
     (f"run tiny.yaml {RUN} --address auto", ("--address is of a Ray cluster; leave it out",), {}),
     *(
         (f"run tiny.yaml --results results --address {address}", (f"{address}", says), {})
         for address, says in {
-            "nonsense": "give auto or HOST:PORT, as 10.0.0.1:6379",
+            "nonsense": "give auto or HOST:PORT, such as 10.0.0.1:6379",
             "host:port": "give auto or HOST:PORT",
             "http://host": "give auto or HOST:PORT",
             "127.0.0.1:99999": "give auto or HOST:PORT",
             "127.0.0.1:1": "start one there with: ray start --head --port=1",
         }.items()
     ),
-    # A quick look.
+    # Quick looks.
     (f"run tiny.yaml {RUN} --limit 0", ("limit: input should be greater than or equal to 1",), {}),
     (f"run tiny.yaml {RUN} --limit few", ("--limit", "should be a valid integer"), {}),
     (f"run tiny.yaml {RUN} --limit {10**20}", ("limit: a whole number is at most",), {}),
@@ -590,19 +594,19 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("list models --plugin own.py", ("No module named 'no_such'",), {"own.py": "import no_such"}),
     ("list models --plugin own.py", ("RecursionError",), {"own.py": "def f(): f()\nf()"}),
     ("list models --plugin own.py", ("own.py: SyntaxError",), {"own.py": b"\xe9 = 1"}),
-    ("list models --plugin own.py", ("has no class with a name",), {"own.py": "x = 1"}),
-    ("list models --plugin own.py", ("there is a model 'mean' already",), {"own.py": TAKEN}),
+    ("list models --plugin own.py", ("defines no class with a name",), {"own.py": "x = 1"}),
+    ("list models --plugin own.py", ("a model 'mean' already exists",), {"own.py": TAKEN}),
     (
         "list models --plugin a/own.py --plugin b/own.py",
         ("b/own.py: another plugin file has the same name; rename one",),
         {"a/own.py": MODEL, "b/own.py": MODEL.replace("middle", "other")},
     ),
-    # Runs that are none.
+    # Folders that are no runs.
     ("claims nowhere", ("nowhere: not the folder of a run, such as results/",), {}),
     ("claims tiny.yaml", ("tiny.yaml: not the folder of a run",), {}),
     ("compare nowhere nowhere", ("nowhere: not the folder of a run",), {}),
     ("merge", ("Missing argument 'RUN...'", "see bench merge --help"), {}),
-    ("merge nowhere", ("merge: one run is whole as it is; name two or more",), {}),
+    ("merge nowhere", ("merge: name two or more runs",), {}),
     ("merge a b", ("a: not the folder of a run, such as results/",), {}),
     ("merge a ./a", ("a: the same run as a; name each once",), {}),
     ("merge a b --results tiny.yaml", ("--results tiny.yaml: tiny.yaml is no folder",), {}),
@@ -624,7 +628,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("data get", ("Missing argument 'NAME'",), {}),
     ("data get nobody", ("get: no data set 'nobody'",), {}),
     ("data get ../x", ("get: no data set '../x'",), {}),
-    ("data get synthetic", ("get: nobody publishes synthetic",), {}),
+    ("data get synthetic", ("get: synthetic is not published",), {}),
     ("data get h36m", ("get: h36m cannot be fetched for you; published at",), {}),
     ("data get cmu --sha256 xyz", ("--sha256 xyz: a SHA-256 is 64 hexadecimal digits",), {}),
     ("data get cmu --url file:///etc/passwd", ("must begin with http:// or https://",), {}),
@@ -645,15 +649,15 @@ def test_a_bad_command(
     refused(bench, command, *says)
 
 
-def test_a_data_root_of_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_root_from_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_DATA", "/nowhere")
     refused(bench, f"run tiny.yaml {RUN}", "--data-root /nowhere: it is no folder", "BENCH_DATA")
 
 
-def test_a_gpu_that_is_not_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_available(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     command = f"run tiny.yaml {RUN} --set resources.device=cuda"
-    refused(bench, command, "resources.device: cuda asked for, but torch sees no GPU; use auto")
+    refused(bench, command, "resources.device: cuda requested, but torch sees no GPU; use auto")
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
@@ -673,7 +677,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
 }
 
 
-def test_a_run_that_is_damaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.report.figures.write_all", lambda *_: [])
     more = ("--only", "mean,zero", "--set", "seeds=[0]")
     assert bench("run", "tiny.yaml", *shlex.split(RUN), *more).code == 0
@@ -681,19 +685,19 @@ def test_a_run_that_is_damaged(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
     for what, (name, harm, says) in DAMAGES.items():
         shutil.copytree(whole, "run")
         harm(Path("run") / name)
-        told = "run: not the folder of a run, such as results/occlusion/latest ("
+        message = "run: not the folder of a run, such as results/occlusion/latest ("
         pairs = (f"compare {whole} run", f"compare run {whole}", f"merge {whole} run")
         for command in ("claims run", "rescore run", *pairs):
-            assert refused(bench, command, told, says), what
+            assert refused(bench, command, message, says), what
         shutil.rmtree("run")
     shutil.copytree(whole, "run")
     for what in ("", "kind,key\n", Path("run/jobs.csv").read_text().replace(",done,", ",gone,", 1)):
         Path("run/jobs.csv").write_text(what)
         for command in ("rescore run", f"merge {whole} run"):
-            refused(bench, command, "run/jobs.csv: does not tell what the run's jobs were")
+            refused(bench, command, "run/jobs.csv: not a valid table of jobs")
 
 
-def test_no_command_at_all_is_told_what_there_is(bench: Bench) -> None:
+def test_without_a_command_the_available_ones_are_printed(bench: Bench) -> None:
     for words, name in (((), "compare"), (("data",), "describe")):
         ended = bench(*words)
         assert ended.code == 2

@@ -1,4 +1,4 @@
-"""Protocol files: what they mean, and one clear line for everything they may get wrong."""
+"""Protocol files: how they resolve, and one clear line for each error in them."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,9 +31,9 @@ def test_overrides_reach_everything(tiny: Path) -> None:
 
 def test_a_resolved_protocol_states_everything_and_resolves_to_itself(tiny: Path) -> None:
     protocol = load(tiny)
-    plain = protocol.to_dict()
-    assert plain["models"]["hgvae"]["gradient_clip"] == 100
-    assert yaml.safe_load(yaml.safe_dump(plain)) == resolve(plain).to_dict() == plain
+    raw = protocol.to_dict()
+    assert raw["models"]["hgvae"]["gradient_clip"] == 100
+    assert yaml.safe_load(yaml.safe_dump(raw)) == resolve(raw).to_dict() == raw
 
 
 def test_only_chooses_models(tiny: Path, bench: Bench) -> None:
@@ -85,7 +85,7 @@ def test_a_foreign_data_set_must_have_as_many_joints(
 
 
 def test_a_foreign_data_set_must_have_the_same_joints(tmp_path: Path, bench: Bench) -> None:
-    """As many will not do: those of the exponential maps have hands where others have collars."""
+    """The same number is not enough: exponential maps have hands where others have collars."""
     file = tmp_path / "bad.yaml"
     file.write_text(yaml.safe_dump(changed("foreign", {"cmu_expmap": {}})))
     ended = bench("run", file, "--results", tmp_path / "results", "--executor", "local")
@@ -109,20 +109,20 @@ def settings_of(entries: dict[str, Any], label: str) -> dict[str, Any]:
     return resolve(raw | {"comparisons": {}}).models[label].settings.model_dump()
 
 
-def test_own_keys_go_before_the_own_preset_and_that_before_like() -> None:
+def test_own_keys_override_the_preset_which_overrides_like() -> None:
     other = {"model": "hgvae", "width": 8, "sigma_floor": 5.0, "weight_decay": 0.3, "epochs": 3}
     entry = {"weight_decay": 0.5, "preset": "published_code", "like": "other", "model": "hgvae"}
-    told = settings_of({"other": other, "mine": entry}, "mine")
-    assert told["weight_decay"] == 0.5  # its own, over 1e-4 of the preset and 0.3 of the other
-    assert told["sigma_floor"] == 0.0  # of the preset, over 5 of the other
-    assert told["layout"] == "scrambled"  # of the preset alone
-    assert (told["width"], told["epochs"]) == (8, 3)  # of the other alone
-    assert told["batch_size"] == MODELS.get("hgvae").Settings().batch_size
+    settings = settings_of({"other": other, "mine": entry}, "mine")
+    assert settings["weight_decay"] == 0.5  # its own; the preset has 1e-4, the other entry 0.3
+    assert settings["sigma_floor"] == 0.0  # of the preset; the other entry has 5
+    assert settings["layout"] == "scrambled"  # of the preset alone
+    assert (settings["width"], settings["epochs"]) == (8, 3)  # of the other entry alone
+    assert settings["batch_size"] == MODELS.get("hgvae").Settings().batch_size
     backwards = dict(reversed(entry.items()))
-    assert settings_of({"mine": backwards, "other": other}, "mine") == told
+    assert settings_of({"mine": backwards, "other": other}, "mine") == settings
 
 
-def test_a_preset_of_the_entry_that_another_is_like_is_inherited() -> None:
+def test_the_preset_of_the_like_entry_is_inherited() -> None:
     entries = {
         "first": {"model": "hgvae", "preset": "published_code", "residual": "input"},
         "second": {"model": "untrained", "like": "first"},
@@ -132,7 +132,7 @@ def test_a_preset_of_the_entry_that_another_is_like_is_inherited() -> None:
     assert first == second
     assert first["residual"] == "input"
     assert first["dct"] == "inverse"
-    assert third == {**first, "dct": "forward"}  # the rest of that preset is in the other's too
+    assert third == {**first, "dct": "forward"}  # the other entry has the rest of that preset too
     raw = resolve(changed("models", entries) | {"comparisons": {}})
     assert raw.models["second"].model == "untrained"
 
@@ -146,7 +146,9 @@ def test_a_preset_of_the_entry_that_another_is_like_is_inherited() -> None:
         ("corruption", CORRUPTIONS, "corruption"),
     ],
 )
-def test_every_preset_is_settings_that_its_class_has(section: str, registry: Any, key: str) -> None:
+def test_every_preset_consists_of_settings_of_its_class(
+    section: str, registry: Any, key: str
+) -> None:
     tried = 0
     for name, cls in registry.all().items():
         for preset, stated in getattr(cls, "presets", {}).items():
@@ -154,14 +156,14 @@ def test_every_preset_is_settings_that_its_class_has(section: str, registry: Any
             if section == "occlusion":
                 entry["levels"] = [3]
             raw = changed(section, {"mine": entry}) | {"comparisons": {}, "predictors": {}}
-            told = resolve(raw).to_dict()[section]["mine"]
-            assert {label: told[label] for label in stated} == stated
-            assert "preset" not in told
+            resolved = resolve(raw).to_dict()[section]["mine"]
+            assert {name: resolved[name] for name in stated} == stated
+            assert "preset" not in resolved
             tried += 1
     assert tried or section == "corruption"
 
 
-def test_own_keys_of_inferences_and_mechanisms_go_before_their_presets() -> None:
+def test_own_keys_of_inferences_and_mechanisms_override_their_presets() -> None:
     raw = changed(
         "inference",
         {
@@ -179,10 +181,13 @@ def test_own_keys_of_inferences_and_mechanisms_go_before_their_presets() -> None
             "levels": [3],
         },
     }
-    told = resolve(raw).to_dict()
-    ways = {label: (way["start"], way["accumulate"]) for label, way in told["inference"].items()}
-    assert ways == {"all": ("normal", True), "most": ("normal", False)}
-    assert {label: entry["shared"] for label, entry in told["occlusion"].items()} == {
+    resolved = resolve(raw).to_dict()
+    inferences = {
+        label: (entry["start"], entry["accumulate"])
+        for label, entry in resolved["inference"].items()
+    }
+    assert inferences == {"all": ("normal", True), "most": ("normal", False)}
+    assert {label: entry["shared"] for label, entry in resolved["occlusion"].items()} == {
         "one": True,
         "each": False,
     }
@@ -195,7 +200,7 @@ def test_a_wrong_mean_is_a_preset_of_the_mean(tiny: Path) -> None:
 
 
 def everything() -> dict[str, Any]:
-    """Return the tiny protocol with some of all that a protocol can say."""
+    """Return the tiny protocol with an example of every section."""
     raw = changed("models/vae/inference", ["far"])
     raw["models"]["published"] = {"model": "hgvae", "like": "hgvae", "preset": "published_code"}
     raw["inference"]["far"] = {"inference": "map", "preset": "published_code", "rate": 10}
@@ -220,9 +225,9 @@ def everything() -> dict[str, Any]:
 
 def test_a_protocol_of_everything_resolves_to_itself() -> None:
     protocol = resolve(everything())
-    plain = yaml.safe_load(yaml.safe_dump(protocol.to_dict()))
-    again = resolve(plain)
-    assert again.to_dict() == plain == protocol.to_dict()
+    raw = yaml.safe_load(yaml.safe_dump(protocol.to_dict()))
+    again = resolve(raw)
+    assert again.to_dict() == raw == protocol.to_dict()
     parts = ("models", "inference", "occlusion", "corruption", "foreign", "comparisons")
     for part in (*parts, "predictors", "forecast", "published"):
         assert getattr(again, part) == getattr(protocol, part)
@@ -230,11 +235,11 @@ def test_a_protocol_of_everything_resolves_to_itself() -> None:
     assert again.models["walking"].train_on == ("walk",)
     assert again.models["vae"].inference == ("far",)
     assert again.models["hgvae"].inference is None
-    assert plain["corruption"]["markers"]["levels"] == [3, "10%", "50%"]
-    assert "levels" not in plain["corruption"]["time_reversal"]
+    assert raw["corruption"]["markers"]["levels"] == [3, "10%", "50%"]
+    assert "levels" not in raw["corruption"]["time_reversal"]
 
 
-def test_validate_prints_a_protocol_that_is_the_same(tmp_path: Path, bench: Bench) -> None:
+def test_validate_prints_an_equal_protocol(tmp_path: Path, bench: Bench) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text(yaml.safe_dump(everything()))
     printed = bench("validate", first)
@@ -243,14 +248,14 @@ def test_validate_prints_a_protocol_that_is_the_same(tmp_path: Path, bench: Benc
     assert bench("validate", second).out == printed.out
 
 
-def test_references_are_mean_and_linear_unless_told_otherwise(tiny: Path) -> None:
+def test_references_are_mean_and_linear_by_default(tiny: Path) -> None:
     assert load(tiny).references == ("mean", "linear")
     assert load(tiny, ["references=[zero]"]).references == ("zero",)
     assert load(tiny, ["references=[]"]).references == ()
     assert load(tiny).only(["zero", "mean"]).references == ("mean",)
 
 
-def test_only_keeps_the_comparisons_that_it_has_both_sides_of() -> None:
+def test_only_keeps_comparisons_whose_two_models_are_kept() -> None:
     protocol = resolve(everything())
     assert set(protocol.comparisons) == {"zeros", "far"}
     assert set(protocol.only(["zero", "wrong_mean", "mean"]).comparisons) == {"zeros"}
@@ -268,8 +273,10 @@ def test_only_keeps_the_comparisons_that_it_has_both_sides_of() -> None:
         ("joint_swap", [3, "10%", "10.5%", 5]),
     ],
 )
-def test_levels_that_differ_are_told_apart_or_refused(label: str, levels: list[Any]) -> None:
-    """Two levels of one label would be one cell in every table."""
+def test_different_levels_have_different_labels_or_are_refused(
+    label: str, levels: list[Any]
+) -> None:
+    """Two levels with one label would be one cell in every table."""
     try:
         entry = resolve(changed("corruption", {label: {"levels": levels}})).corruption[label]
     except InputError:
@@ -277,7 +284,7 @@ def test_levels_that_differ_are_told_apart_or_refused(label: str, levels: list[A
     assert len({entry.label(level) for level in entry.levels}) == len(levels)
 
 
-def test_a_predictor_may_be_like_another_and_stays_itself() -> None:
+def test_a_predictor_may_take_settings_of_another_with_like() -> None:
     protocol = resolve(everything())
     degraded = protocol.predictors["ltd_degraded"]
     assert degraded.settings == protocol.predictors["ltd"].settings
@@ -286,22 +293,22 @@ def test_a_predictor_may_be_like_another_and_stays_itself() -> None:
     assert protocol.predictors["both"].degraded == ("one_mask", "features")
     steps = protocol.predictors["steps"]
     assert (steps.settings.step, steps.settings.width) == (10, 8)
-    assert steps.degraded == ("features",)  # that too is a key of the entry that it is like
+    assert steps.degraded == ("features",)  # inherited from the like entry as well
 
 
-def test_a_predictor_may_take_up_a_preset_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_predictor_may_use_a_preset_of_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
     cls = PREDICTORS.get("ltd")
     monkeypatch.setattr(cls, "presets", {"small": {"width": 4, "blocks": 2}})
     entries = {
         "first": {"predictor": "ltd", "preset": "small", "blocks": 3},
         "second": {"predictor": "ltd", "like": "first", "width": 5},
     }
-    told = resolve(changed("predictors", entries)).predictors
-    assert [(e.settings.width, e.settings.blocks) for e in told.values()] == [(4, 3), (5, 3)]
+    predictors = resolve(changed("predictors", entries)).predictors
+    assert [(e.settings.width, e.settings.blocks) for e in predictors.values()] == [(4, 3), (5, 3)]
 
 
 def horizons(**dataset: Any) -> dict[int, int]:
-    """Return the usual horizons of a data set, and the frame of each."""
+    """Return the default horizons of a data set, and the frame of each."""
     entries = {"dataset": {"name": "synthetic", **dataset}, "predictors": {"zero_velocity": {}}}
     protocol = resolve({"name": "alone", **entries})
     assert protocol.forecast.horizons_ms == tuple(protocol.horizons)
@@ -309,18 +316,18 @@ def horizons(**dataset: Any) -> dict[int, int]:
     return protocol.horizons
 
 
-def test_horizons_are_the_usual_ones_that_windows_have_a_frame_of() -> None:
-    usual = {80: 1, 160: 3, 320: 7, 400: 9, 560: 13, 720: 17, 880: 21, 1000: 24}
-    assert horizons() == usual
+def test_horizons_default_to_those_that_fall_on_a_frame() -> None:
+    default = {80: 1, 160: 3, 320: 7, 400: 9, 560: 13, 720: 17, 880: 21, 1000: 24}
+    assert horizons() == default
     assert horizons(future=10) == {80: 1, 160: 3, 320: 7, 400: 9}
     assert horizons(future=9) == {80: 1, 160: 3, 320: 7}
-    assert horizons(fps=50, future=50) == {ms: 2 * frame + 1 for ms, frame in usual.items()}
-    # A frame every 33 ms: of the usual ones only these two fall on one.
+    assert horizons(fps=50, future=50) == {ms: 2 * frame + 1 for ms, frame in default.items()}
+    # A frame every 33 ms: of the default horizons only these two fall on one.
     assert horizons(fps=30, future=30) == {400: 11, 1000: 29}
     assert horizons(future=1) == {}
 
 
-def test_horizons_are_judged_in_the_order_asked_for() -> None:
+def test_horizons_keep_the_requested_order() -> None:
     protocol = resolve(everything())
     assert list(protocol.horizons.items()) == [(400, 9), (80, 1), (1000, 24)]
     raw = changed("forecast", {"horizons_ms": [40, 1000]})
@@ -342,7 +349,7 @@ def test_only_chooses_predictors_too(tiny: Path, bench: Bench) -> None:
     assert kept.forecast.imputers == ("linear",)
     assert [table.predictor for table in kept.published] == ["ltd"]
     assert resolve(kept.to_dict()).to_dict() == kept.to_dict()
-    # What a predictor was like need not run.
+    # The entry that a predictor takes its settings from need not run.
     other = protocol.only(["ltd_degraded", "vae"])
     assert other.predictors["ltd_degraded"] == protocol.predictors["ltd_degraded"]
     assert (other.published, other.forecast.imputers) == ((), ("vae",))
@@ -358,7 +365,7 @@ def test_only_chooses_predictors_too(tiny: Path, bench: Bench) -> None:
 
 
 def fed(**forecast: Any) -> set[tuple[str, str, str]]:
-    """Return whose completions predictors are fed: model, inference, and level."""
+    """Return the completions that predictors are given: model, inference and level."""
     protocol = resolve(changed("forecast", forecast))
     cells = plan.make(protocol, "key", {"others": "key"}).cells
     pasts = [cell for cell in cells if cell.past]
@@ -373,12 +380,12 @@ def fed(**forecast: Any) -> set[tuple[str, str, str]]:
     return {(cell.model, cell.inference, cell.level) for cell in pasts}
 
 
-def test_predictors_are_fed_what_every_imputer_or_those_that_are_named_complete() -> None:
+def test_predictors_are_given_the_completions_of_all_or_of_the_named_imputers() -> None:
     levels = ("3", "10%", "50%")
-    plain = {(label, "") for label in ("mean", "linear", "zero", "wrong_mean")}
-    drawn = {(label, "map") for label in ("hgvae", "untrained", "vae")}
-    # A degraded window as it is, the inference called mean, is what the model mean completes.
-    assert fed() == {(*imputer, level) for imputer in plain | drawn for level in levels}
+    simple = {(label, "") for label in ("mean", "linear", "zero", "wrong_mean")}
+    generative = {(label, "map") for label in ("hgvae", "untrained", "vae")}
+    # Degraded windows, the inference "mean", equal the completions of the model "mean".
+    assert fed() == {(*imputer, level) for imputer in simple | generative for level in levels}
     chosen = fed(imputers=["linear", "vae"])
     assert chosen == {
         (*imputer, level) for imputer in (("linear", ""), ("vae", "map")) for level in levels

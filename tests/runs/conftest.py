@@ -1,4 +1,4 @@
-"""A small run that all of these tests look at, and how to read and make others."""
+"""A small run that all of these tests read, and helpers to read and start others."""
 
 import os
 import shutil
@@ -18,14 +18,14 @@ CELLS = 248
 
 
 def texts(run: Path) -> dict[str, str]:
-    """Return what a run's tables say, by file."""
+    """Return the text of a run's tables, by file name."""
     suffixes = {".csv", ".md", ".tex"}
     tables = (path for path in run.iterdir() if path.suffix in suffixes and path.stem != "jobs")
     return {path.name: path.read_text() for path in tables}
 
 
 def latest(results: Path, table: str, name: str = "tiny") -> pd.DataFrame:
-    """Return a table of the last run; what is empty in it is an empty string or nan."""
+    """Return a table of the last run."""
     file = results / name / "latest" / table
     return pd.read_parquet(file) if table.endswith("parquet") else pd.read_csv(file)
 
@@ -34,7 +34,7 @@ def subprocess_bench(*arguments: object, **environment: str) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *map(str, arguments)],
         cwd=PROJECT,
-        # Threads are of no use to models as small as these, and fight where cores are few.
+        # Several threads slow down models as small as these.
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -61,7 +61,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same_errors(some: pd.DataFrame, all_of_them: pd.DataFrame) -> None:
-    """Assert that values by window are those of a larger table, bit for bit."""
+    """Assert that per-window values equal those of a larger table, bit for bit."""
     keys = ["model", "inference", "mechanism", "level", "seed", "metric", "window"]
     one, other = (
         table[table["predictor"] == ""].set_index(keys)["value"].sort_index()
@@ -73,13 +73,13 @@ def same_errors(some: pd.DataFrame, all_of_them: pd.DataFrame) -> None:
 
 
 def fits_alone(results: Path, folder: Path) -> Path:
-    """Return a copy of results that has windows and fits, but no cells."""
+    """Return a copy of results with windows and fits, but without cells."""
     ignore = shutil.ignore_patterns("cells", "tiny", ".draft*")
     return Path(shutil.copytree(results, folder, ignore=ignore))
 
 
 def scored(values: pd.DataFrame, metric: str, **labels: object) -> "pd.Series[float]":
-    """Return the values of one metric by window, of the cell that the labels tell."""
+    """Return the values of one metric by window, of the cell with these labels."""
     chosen = values[values["metric"] == metric]
     for name, label in labels.items():
         chosen = chosen[chosen[name] == label]
@@ -88,5 +88,5 @@ def scored(values: pd.DataFrame, metric: str, **labels: object) -> "pd.Series[fl
 
 
 def as_stored(results: Path) -> bytes:
-    """Return the file of a run's records, byte by byte."""
+    """Return the bytes of the last run's records."""
     return (results / "tiny" / "latest" / "records.parquet").read_bytes()

@@ -1,4 +1,4 @@
-"""Runs whose models fail, and runs that are killed."""
+"""Runs with models that fail, and runs that are killed."""
 
 import signal
 import time
@@ -26,7 +26,7 @@ from tests.runs.conftest import (
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_one_level_that_fails_costs_no_other_of_its_batch(
+def test_a_level_that_fails_does_not_affect_other_levels(
     finished: Path, tiny: Path, tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost_at_half(self: Linear, motion: torch.Tensor, occluded: torch.Tensor) -> torch.Tensor:
@@ -49,9 +49,9 @@ def test_one_level_that_fails_costs_no_other_of_its_batch(
         assert status[condition] == ["done"]
     facts = yaml.safe_load((tmp_path / "tiny" / "latest" / "provenance.json").read_text())
     assert len(facts["failures"]) == 2
-    mended = bench("run", tiny, "--results", tmp_path, *LOCAL, *only, "--retry-failed")
-    assert mended.code == 0
-    assert "0 fits and 2 cells to do, 10 cells already there" in mended.out
+    retried = bench("run", tiny, "--results", tmp_path, *LOCAL, *only, "--retry-failed")
+    assert retried.code == 0
+    assert "0 fits and 2 cells to do, 10 cells already done" in retried.out
     same_errors(latest(tmp_path, "windows.parquet"), latest(finished, "windows.parquet"))
 
 
@@ -75,13 +75,16 @@ def test_one_broken_model_does_not_stop_the_others(
     run = ("run", tiny, "--results", tmp_path, *LOCAL, "--only", "mean,linear")
     alone = bench(*run)
     assert alone.code == 1
-    assert "0 fits and 0 cells to do, 6 cells already there" in alone.out
-    assert "0 fits and 6 cells failed before and are left alone" in alone.out
+    assert "0 fits and 0 cells to do, 6 cells already done" in alone.out
+    assert (
+        "0 fits and 6 cells failed before and are not retried, nor are 0 cells that depend"
+        in alone.out
+    )
     again = pd.read_parquet(tmp_path / "tiny" / "latest" / "records.parquet")
     pd.testing.assert_frame_equal(again, records)
-    mended = bench(*run, "--retry-failed")
-    assert mended.code == 0
-    assert "0 fits and 6 cells to do, 6 cells already there" in mended.out
+    retried = bench(*run, "--retry-failed")
+    assert retried.code == 0
+    assert "0 fits and 6 cells to do, 6 cells already done" in retried.out
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -114,7 +117,7 @@ def test_a_fit_that_diverges_skips_its_cells(tiny: Path, tmp_path: Path, bench: 
 
 
 @pytest.mark.ray
-def test_a_killed_worker_costs_nothing(finished: Path, tiny: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_changes_no_result(finished: Path, tiny: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     slow = ("--set", "inference.map.steps=40", "--set", "seeds=[0]")
     process = subprocess_bench("run", tiny, "--results", results, *slow)
@@ -146,7 +149,7 @@ def test_a_killed_worker_costs_nothing(finished: Path, tiny: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_what_had_finished_survives_a_kill(
+def test_finished_cells_survive_a_kill(
     how: int, finished: Path, tiny: Path, tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
@@ -167,13 +170,13 @@ def test_what_had_finished_survives_a_kill(
     again = subprocess_bench("run", tiny, "--results", results, *LOCAL)
     out, err = again.communicate(timeout=200)
     assert again.returncode == 0, err
-    assert f"{len(kept)} cells already there" in out
+    assert f"{len(kept)} cells already done" in out
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert as_stored(results) == as_stored(finished)
 
 
 @pytest.mark.parametrize("actions", ["[wlak]", "[walk, jumpp]", "[3]", "[[walk]]", "['']"])
-def test_an_action_that_nobody_does_gets_one_line(
+def test_an_unknown_action_gets_one_line(
     actions: str, finished: Path, tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
     results = fits_alone(finished, tmp_path / "results")
@@ -186,9 +189,7 @@ def test_an_action_that_nobody_does_gets_one_line(
     assert not (results / "tiny").exists()
 
 
-def test_an_action_that_is_nearly_one_is_suggested(
-    finished: Path, tiny: Path, bench: Bench
-) -> None:
+def test_a_similar_action_is_suggested(finished: Path, tiny: Path, bench: Bench) -> None:
     ended = bench(
         "run", tiny, "--results", finished, *LOCAL, "--set", "models.walking.train_on=[wlak]"
     )
@@ -196,7 +197,7 @@ def test_an_action_that_is_nearly_one_is_suggested(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_action_that_a_small_scale_leaves_out_fails_its_fit_alone(
+def test_an_action_missing_at_a_small_scale_fails_only_its_fit(
     tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
     ended = bench(

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: lists, help, real motion, no Ray."""
+"""The command line: lists, help, real motion, and a machine without Ray."""
 
 import json
 from pathlib import Path
@@ -29,10 +29,10 @@ def test_it_runs_where_ray_cannot_be_imported(tiny: Path, tmp_path: Path) -> Non
     assert err.count("\n") == 1
 
 
-def test_foreign_motion_that_is_not_there_is_left_out_by_name(
+def test_missing_foreign_motion_is_left_out_by_name(
     tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
-    """The rest runs, the provenance says what is lacking, and claims can be judged again."""
+    """The rest runs, the provenance names what is missing, and claims can be judged again."""
     ended = bench(
         "run", tiny, "--results", tmp_path / "results", *LOCAL, "--only", "mean,pca_error",
         "--set", "foreign={hdm05: {}, others: {name: synthetic, seed: 7, subjects: 4}}",
@@ -49,10 +49,10 @@ def test_foreign_motion_that_is_not_there_is_left_out_by_name(
     assert bench("claims", run).code == 0
 
 
-def test_what_is_fetched_is_enough_for_the_cmu_protocol(
+def test_the_downloaded_archive_is_enough_for_the_cmu_protocol(
     real_data: Path, tmp_path: Path, bench: Bench
 ) -> None:
-    """CMU's archive alone: no index of actions beside it, no HDM05 to be foreign."""
+    """CMU's archive alone: without an index of actions, and without HDM05 as foreign motion."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "allasfamc.zip").symlink_to(real_data / "cmu_asfamc.zip")
     run = (

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder, and what can be made of that again."""
+"""The files in a run's folder, and what can be recomputed from them."""
 
 import shutil
 from pathlib import Path
@@ -36,7 +36,7 @@ FIGURES = (
 )
 
 
-def test_a_run_leaves_all_it_promises(finished: Path) -> None:
+def test_a_run_writes_all_of_its_files(finished: Path) -> None:
     run = finished / "tiny" / "latest"
     assert {path.name for path in run.iterdir()} == {
         "protocol.yaml",
@@ -89,7 +89,7 @@ def test_records_are_tidy_and_complete(finished: Path) -> None:
     assert set(records.loc[records["metric"] == "distance", "model"]) == {"pca_error", "walking"}
 
 
-def test_claims_are_made_again_from_a_runs_folder(
+def test_claims_are_recomputed_from_a_runs_folder(
     finished: Path, tmp_path: Path, bench: Bench
 ) -> None:
     run = tmp_path / "run"
@@ -112,7 +112,7 @@ def test_claims_are_made_again_from_a_runs_folder(
     assert set(table["dataset"]) == {"synthetic (synthetic motion)"}
 
 
-def test_a_run_of_before_there_were_predictors_can_still_be_read(
+def test_a_run_of_a_version_without_predictors_can_still_be_read(
     finished: Path, tmp_path: Path, bench: Bench
 ) -> None:
     run, old = finished / "tiny" / "latest", tmp_path / "run"
@@ -124,21 +124,21 @@ def test_a_run_of_before_there_were_predictors_can_still_be_read(
     values = latest(finished, "windows.parquet").query("predictor == ''")
     values.drop(columns="action").to_parquet(old / "windows.parquet", index=False)
     assert bench("claims", old).code == 0
-    told, whole = (pd.read_csv(folder / "claims.csv") for folder in (old, run))
+    claims, whole = (pd.read_csv(folder / "claims.csv") for folder in (old, run))
     others = whole["claim"] != "e"
-    pd.testing.assert_frame_equal(told[others], whole[others])
-    assert set(told.loc[~others, "verdict"]) == {"not tested"}
+    pd.testing.assert_frame_equal(claims[others], whole[others])
+    assert set(claims.loc[~others, "verdict"]) == {"not tested"}
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        "nothing there", "an empty folder", "a file", "no values", "no protocol", "no provenance",
+        "no folder", "an empty folder", "a file", "no values", "no protocol", "no provenance",
         "half of the values", "a protocol of another version", "a protocol of words",
         "provenance of another kind",
     ],
 )  # fmt: skip
-def test_claims_of_what_is_no_run_get_one_line(
+def test_claims_of_a_folder_that_is_no_run_get_one_line(
     damage: str, finished: Path, tmp_path: Path, bench: Bench
 ) -> None:
     run = tmp_path / "run"
@@ -146,7 +146,7 @@ def test_claims_of_what_is_no_run_get_one_line(
         run.write_text("words")
     elif damage == "an empty folder":
         run.mkdir()
-    elif damage != "nothing there":
+    elif damage != "no folder":
         kept = ("windows.parquet", "protocol.yaml", "provenance.json")
         run.mkdir()
         for name in kept:

@@ -1,4 +1,4 @@
-"""What is done alone is what is done with all else, and nothing is done twice."""
+"""Results do not depend on which other jobs run, and no job runs twice."""
 
 import json
 from pathlib import Path
@@ -25,29 +25,29 @@ from tests.runs.conftest import (
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_second_run_does_nothing_and_says_the_same(
+def test_a_second_run_computes_nothing_and_writes_the_same(
     finished: Path, tiny: Path, bench: Bench
 ) -> None:
     before = texts(finished / "tiny" / "latest")
     cells = {path: path.stat().st_mtime_ns for path in finished.rglob(".store/**/*.parquet")}
     ended = bench("run", tiny, "--results", finished, *LOCAL)
     assert ended.code == 0
-    assert f"0 fits and 0 cells to do, {CELLS} cells already there" in ended.out
+    assert f"0 fits and 0 cells to do, {CELLS} cells already done" in ended.out
     assert texts(finished / "tiny" / "latest") == before
     assert {p: p.stat().st_mtime_ns for p in finished.rglob(".store/**/*.parquet")} == cells
 
 
-def test_a_new_level_runs_alone(finished: Path, tiny: Path, bench: Bench) -> None:
+def test_only_a_new_level_runs(finished: Path, tiny: Path, bench: Bench) -> None:
     ended = bench(
         "run", tiny, "--results", finished, *LOCAL, "--dry-run",
         "--set", "occlusion.features.levels=[3, 10%, 50%, 90%]",
     )  # fmt: skip
     # Four imputers and a detector once, three models with and without inference. Two predictors
-    # are told of seven new pasts; one that is fitted on every level of them is so anew, and tells
-    # of the true past and of seven at four levels. Two seeds.
+    # get seven new pasts; one that is fitted on all levels is fitted again and predicts from the
+    # true past and from seven at four levels. Two seeds.
     new = 2 * (4 + 1 + 3 * 2) + 2 * 2 * 7 + 2 * (1 + 7 * 4)
-    there = CELLS - 2 * (1 + 7 * 3)
-    assert f"2 fits and {new} cells to do, {there} cells already there" in ended.out
+    done = CELLS - 2 * (1 + 7 * 3)
+    assert f"2 fits and {new} cells to do, {done} cells already done" in ended.out
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_a_new_level_runs_alone(finished: Path, tiny: Path, bench: Bench) -> Non
         ("references=[zero]", 0),
     ],
 )
-def test_what_is_added_runs_alone(
+def test_only_added_entries_run(
     override: str, cells: int, finished: Path, tiny: Path, bench: Bench
 ) -> None:
     ended = bench("run", tiny, "--results", finished, *LOCAL, "--dry-run", "--set", override)
     fits = 2 if override.startswith("models") else 0
-    there = CELLS - (6 if "samples" in override else 0)
-    assert f"{fits} fits and {cells} cells to do, {there} cells already there" in ended.out
+    done = CELLS - (6 if "samples" in override else 0)
+    assert f"{fits} fits and {cells} cells to do, {done} cells already done" in ended.out
 
 
 def test_a_dry_run_leaves_no_run(tiny: Path, tmp_path: Path, bench: Bench) -> None:
@@ -86,7 +86,7 @@ def test_only_runs_a_part(tiny: Path, tmp_path: Path, bench: Bench) -> None:
     assert ended.code == 0
     written = latest(tmp_path, "imputation.csv")
     assert set(written["model"]) == {"mean", "zero"}
-    # Nobody scores, and neither the comparison's other side nor linear are there.
+    # No model scores, and neither the comparison's other model nor linear takes part.
     run = tmp_path / "tiny" / "latest"
     for name in ("fig4_posterior.png", "auroc.png", "ood.csv", "models.csv", "comparisons.csv"):
         assert not (run / name).exists()
@@ -97,7 +97,7 @@ def test_only_runs_a_part(tiny: Path, tmp_path: Path, bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_only_keeps_a_comparison_of_what_is_there(
+def test_only_keeps_comparisons_of_the_chosen_models(
     finished: Path, tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
     ended = bench("run", tiny, "--results", tmp_path, *LOCAL, "--only", "zero,wrong_mean")
@@ -113,7 +113,7 @@ def test_only_keeps_a_comparison_of_what_is_there(
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("level", ["3", "10%", "50%"])
-def test_a_level_done_alone_has_the_errors_of_one_done_with_others(
+def test_a_level_alone_has_the_same_errors_as_with_others(
     level: str, finished: Path, tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
     results = fits_alone(finished, tmp_path / "results")
@@ -130,10 +130,10 @@ def test_a_level_done_alone_has_the_errors_of_one_done_with_others(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_random_start_does_not_hang_on_what_else_is_done(
+def test_a_random_start_does_not_depend_on_other_cells(
     finished: Path, tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
-    """What a cell's key does not state must not decide its values."""
+    """Values must depend on nothing that is not in a cell's key."""
     results = [fits_alone(finished, tmp_path / name) for name in ("together", "alone")]
     random = "inference={far: {inference: map, steps: 2, start: normal}}"
     common = (*LOCAL, "--only", "untrained", "--set", random, "--set", "seeds=[0]")
@@ -145,7 +145,7 @@ def test_a_random_start_does_not_hang_on_what_else_is_done(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_one_fit_under_two_labels_is_told_of_under_both(
+def test_one_fit_under_two_labels_is_reported_under_both(
     finished: Path, tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
     results = fits_alone(finished, tmp_path / "results")
@@ -166,17 +166,17 @@ def test_detectors_alone_make_a_run(tiny: Path, tmp_path: Path, bench: Bench) ->
     run = tmp_path / "tiny" / "latest"
     assert latest(tmp_path, "imputation.csv").empty
     assert set(latest(tmp_path, "ood.csv")["model"]) == {"pca_error", "walking"}
-    # The note under a table tells of its own windows.
+    # The note under a table counts its own windows.
     for name in ("ood.md", "ood.tex", "models.md"):
         assert "no cell was finished" not in (run / name).read_text()
     assert "12 windows of 12 recordings, 2 seeds" in (run / "ood.md").read_text()
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_where_no_test_window_is_of_an_action_a_repetition_says_the_same(
+def test_a_repetition_without_test_windows_of_an_action_has_the_same_records(
     tiny: Path, tmp_path: Path, bench: Bench
 ) -> None:
-    told = []
+    outcomes = []
     for _ in range(2):
         ended = bench(
             "run", tiny, "--results", tmp_path, *LOCAL, "--only", "walking", "--set", "seeds=[0]",
@@ -184,14 +184,15 @@ def test_where_no_test_window_is_of_an_action_a_repetition_says_the_same(
             "--set", "scale={train: 40, valid: 40, test: 3}",
         )  # fmt: skip
         records = latest(tmp_path, "records.parquet")
-        told.append((ended.code, records[["mechanism", "metric", "n", "status"]]))
-    assert set(told[0][1]["mechanism"]) == {"", "unseen actions"}
-    assert told[0][0] == told[1][0]
-    pd.testing.assert_frame_equal(told[0][1], told[1][1])
+        outcomes.append((ended.code, records[["mechanism", "metric", "n", "status"]]))
+    (code, records), (other_code, others) = outcomes
+    assert set(records["mechanism"]) == {"", "unseen actions"}
+    assert code == other_code
+    pd.testing.assert_frame_equal(records, others)
 
 
 @pytest.mark.ray
-def test_two_workers_find_bit_for_bit_what_one_process_does(
+def test_two_workers_have_bit_for_bit_the_results_of_one_process(
     finished: Path, tiny: Path, tmp_path: Path
 ) -> None:
     process = subprocess_bench("run", tiny, "--results", tmp_path / "results")
@@ -199,12 +200,12 @@ def test_two_workers_find_bit_for_bit_what_one_process_does(
     assert process.returncode == 0, err
     assert "Ray: " in out
     assert as_stored(tmp_path / "results") == as_stored(finished)
-    # Fits, cells and forecasts have a process for each CPU, however many they are.
+    # Fits, cells and forecasts use at most one process per CPU each.
     assert latest(tmp_path / "results", "jobs.csv")["pid"].nunique() <= 3 * available_cpus()
     facts = json.loads((tmp_path / "results" / "tiny" / "latest" / "provenance.json").read_text())
-    spent = Overhead(**facts["overhead"])
-    assert spent.cells == len(list((tmp_path / "results" / ".store" / "cells").glob("*")))
-    assert out.endswith(f"{spent}\n")
+    overhead = Overhead(**facts["overhead"])
+    assert overhead.cells == len(list((tmp_path / "results" / ".store" / "cells").glob("*")))
+    assert out.endswith(f"{overhead}\n")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -219,11 +220,11 @@ def test_the_order_of_models_and_the_number_of_threads_elsewhere_change_no_bit(
     ended = bench("run", tmp_path / "tiny.yaml", "--results", tmp_path, *LOCAL)
     assert ended.code == 0
     keys = ["model", "inference", "mechanism", "level", "split", "metric"]
-    told, whole = (latest(folder, "records.parquet") for folder in (tmp_path, finished))
-    assert list(told["model"].unique()) == list(names)
-    alike = whole["model"].isin(names) & (whole["seed"] == 1) & (whole["predictor"] == "")
+    some, whole = (latest(folder, "records.parquet") for folder in (tmp_path, finished))
+    assert list(some["model"].unique()) == list(names)
+    chosen = whole["model"].isin(names) & (whole["seed"] == 1) & (whole["predictor"] == "")
     pd.testing.assert_frame_equal(
-        told.set_index(keys).sort_index(),
-        whole[alike & (whole["metric"] != "change_vs_linear")].set_index(keys).sort_index(),
+        some.set_index(keys).sort_index(),
+        whole[chosen & (whole["metric"] != "change_vs_linear")].set_index(keys).sort_index(),
         check_exact=True,
     )

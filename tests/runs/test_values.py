@@ -1,4 +1,4 @@
-"""What a run records, beside an independent computation of the same."""
+"""The values of a run, compared with independent computations."""
 
 from pathlib import Path
 
@@ -64,24 +64,24 @@ def scored_all(values: pd.DataFrame, metric: str, model: str) -> "pd.Series[floa
 
 def test_a_recorded_auroc_is_sklearns_of_the_windows(finished: Path) -> None:
     values, table = latest(finished, "windows.parquet"), latest(finished, "ood.csv")
-    asked = table[(table["metric"] == "auroc") & ~table["score"].str.startswith("nlp_z")]
-    assert len(asked) == 3 * 2 * 7 + 7 + 1  # by mechanism and level: densities, pca_error, walking
-    for row in asked.fillna({"level": ""}).itertuples():
+    rows = table[(table["metric"] == "auroc") & ~table["score"].str.startswith("nlp_z")]
+    assert len(rows) == 3 * 2 * 7 + 7 + 1  # by mechanism and level: densities, pca_error, walking
+    for row in rows.fillna({"level": ""}).itertuples():
         sign = -1 if row.score == "negative_elbo" else 1
         metric = "elbo" if row.score == "negative_elbo" else str(row.score)
         by_seed = []
         for seed in (0, 1):
             mine = {"model": row.model, "seed": seed}
             clean = scored(values, metric, mechanism="", inference="", **mine)
-            way = "mean" if row.mechanism == "features" else ""
-            odd = {"mechanism": row.mechanism, "level": row.level, "inference": way}
-            degraded = scored(values, metric, **odd, **mine)
+            inference = "mean" if row.mechanism == "features" else ""
+            labels = {"mechanism": row.mechanism, "level": row.level, "inference": inference}
+            degraded = scored(values, metric, **labels, **mine)
             truth = np.repeat([0, 1], [len(clean), len(degraded)])
             by_seed.append(roc_auc_score(truth, sign * np.concatenate([clean, degraded])))
         assert row.value == pytest.approx(np.mean(by_seed))
 
 
-def test_a_comparison_is_that_of_the_windows(finished: Path) -> None:
+def test_a_comparison_is_computed_from_the_windows(finished: Path) -> None:
     values, table = latest(finished, "windows.parquet"), latest(finished, "comparisons.csv")
     assert list(table["level"]) == ["3", "10%", "50%"]
     errors = values[values["metric"] == "mse"].groupby(["model", "level"])["value"].mean()
@@ -92,8 +92,8 @@ def test_a_comparison_is_that_of_the_windows(finished: Path) -> None:
         assert (row.comparison, row.model, row.against) == ("zeros", "zero", "wrong_mean")
 
 
-class Rebuilt:
-    """What principal components say of windows, from the data and the kept weights alone."""
+class Recomputed:
+    """Principal-component errors, recomputed from the data and the stored weights alone."""
 
     def __init__(self, results: Path) -> None:
         self.protocol = resolve(TINY)
@@ -116,7 +116,7 @@ class Rebuilt:
         return {name: value.astype(np.float64) for name, value in kept.items()}
 
     def residual(self, model: str, seed: int, motion: ArrayLike) -> NDArray[np.float64]:
-        """Return the mean squared error of windows rebuilt from a fit's components."""
+        """Return the mean squared error of windows reconstructed from a fit's components."""
         kept = self.weights(model, seed)
         around = flat(motion) - kept["principal.origin"]
         components = kept["principal.components"]
@@ -128,20 +128,20 @@ def flat(motion: ArrayLike) -> NDArray[np.float64]:
     return windows.reshape(len(windows), -1)
 
 
-def test_clean_corrupted_and_foreign_windows_are_scored_as_what_they_are(finished: Path) -> None:
-    values, again = latest(finished, "windows.parquet"), Rebuilt(finished)
+def test_clean_corrupted_and_foreign_windows_have_their_scores(finished: Path) -> None:
+    values, again = latest(finished, "windows.parquet"), Recomputed(finished)
     clean, foreign = np.asarray(again.test.motion), again.foreign()
     strangers = [f"others/{name}" for name in foreign.names]
     assert not set(strangers) & set(again.test.names)
     for seed in (0, 1):
-        told: dict[tuple[str, str], tuple[list[str], ArrayLike]] = {
+        conditions: dict[tuple[str, str], tuple[list[str], ArrayLike]] = {
             ("", "0"): (again.test.names, clean),
             ("noise", "5 mm"): (again.test.names, Noise(level=5, seed=seed).apply(again.test)),
             ("noise", "50 mm"): (again.test.names, Noise(level=50, seed=seed).apply(again.test)),
             ("time_reversal", ""): (again.test.names, clean[:, ::-1]),
             ("others", ""): (strangers, np.asarray(foreign.motion)),
         }
-        for (mechanism, level), (names, motion) in told.items():
+        for (mechanism, level), (names, motion) in conditions.items():
             labels = {"mechanism": mechanism, "level": level, "inference": "", "seed": seed}
             recorded = scored(values, "distance", model="pca_error", **labels)
             assert list(recorded.index) == names
@@ -169,7 +169,7 @@ def test_noise_changes_every_window_for_every_model_and_seed(finished: Path) -> 
 def test_a_model_of_one_action_scores_windows_of_it_as_clean_and_others_as_unseen(
     finished: Path,
 ) -> None:
-    values, again = latest(finished, "windows.parquet"), Rebuilt(finished)
+    values, again = latest(finished, "windows.parquet"), Recomputed(finished)
     walking = values[values["model"] == "walking"]
     assert set(walking["metric"]) == {"distance"}
     assert set(walking["mechanism"]) == {"", "unseen actions"}
@@ -190,11 +190,11 @@ def test_a_model_of_one_action_scores_windows_of_it_as_clean_and_others_as_unsee
         expected = again.residual("walking", seed, again.test.motion)
         for mechanism, rows in names.items():
             recorded = scored(values, "distance", model="walking", mechanism=mechanism, seed=seed)
-            told = expected[[place[name] for name in rows]]
-            np.testing.assert_allclose(recorded, told, rtol=1e-4)
+            chosen = expected[[place[name] for name in rows]]
+            np.testing.assert_allclose(recorded, chosen, rtol=1e-4)
 
 
-def test_samples_are_records_of_a_split_of_their_own(finished: Path) -> None:
+def test_samples_have_records_in_a_separate_split(finished: Path) -> None:
     records, values = latest(finished, "records.parquet"), latest(finished, "windows.parquet")
     samples = records[records["split"] == "sample"]
     assert set(records["split"]) == {"test", "sample"}
@@ -209,25 +209,25 @@ def test_samples_are_records_of_a_split_of_their_own(finished: Path) -> None:
     share = drawn.loc[drawn["metric"] == "bones_in_range", "value"]
     excess = drawn.loc[drawn["metric"] == "bone_excess", "value"]
     assert share.between(0, 1).all()
-    assert (excess > 0).all()  # nothing so little trained draws bones of the right length
+    assert (excess > 0).all()  # models trained so little draw bones of wrong lengths
     # Another seed draws other samples.
     seeds = drawn[(drawn["model"] == "vae") & (drawn["metric"] == "bone_excess")]
     first, second = (seeds.loc[seeds["seed"] == seed, "value"].to_numpy() for seed in (0, 1))
     assert (first != second).all()
 
 
-def test_quality_is_told_of_every_generative_model(finished: Path) -> None:
+def test_quality_is_reported_for_every_generative_model(finished: Path) -> None:
     table = latest(finished, "models.csv").set_index(["model", "metric"])
     values = latest(finished, "windows.parquet")
     for model in ("hgvae", "untrained", "vae"):
         elbo = scored_all(values, "elbo", model)
         squared = scored_all(values, "reconstruction_mse", model)
-        told = table.loc[model]["value"]
-        assert told["elbo_per_dimension"] == pytest.approx(elbo.mean() / 2700)
-        assert told["reconstruction_rmse"] == pytest.approx(squared.mean() ** 0.5)
-        assert told["parameters"] > 1000
-        assert told["fit_seconds"] > 0
-    # A detector with latents is asked for actions alone.
+        quality = table.loc[model]["value"]
+        assert quality["elbo_per_dimension"] == pytest.approx(elbo.mean() / 2700)
+        assert quality["reconstruction_rmse"] == pytest.approx(squared.mean() ** 0.5)
+        assert quality["parameters"] > 1000
+        assert quality["fit_seconds"] > 0
+    # Of a detector with latents, only the accuracy of actions is computed.
     assert set(table.loc["pca_error"].index) >= {"action_accuracy"}
     assert "elbo_per_dimension" not in table.loc["pca_error"].index
     assert "walking" not in table.index.get_level_values("model")

@@ -1,4 +1,4 @@
-"""What ``bench status`` tells of a run that is not over."""
+"""What ``bench status`` prints of a run that is in progress."""
 
 import os
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ CELLS = [
 
 @dataclass(frozen=True)
 class Begun:
-    """An execution that this process is in the middle of."""
+    """An execution in progress, run by this process."""
 
     folder: Path
     store: Store
     bench: Bench
 
-    def stands(self, job: Fit | Cell, state: State, seconds: float = 0.0, error: str = "") -> None:
-        """Let a job stand so, done by this process where one did it."""
+    def set(self, job: Fit | Cell, state: State, seconds: float = 0.0, error: str = "") -> None:
+        """Set a job's state, as if this process ran it."""
         if state == "done" and isinstance(job, Fit):
             self.store.save_fit(job.key, nn.Linear(1, 1), {})
         if state == "done" and isinstance(job, Cell):
@@ -43,8 +43,8 @@ class Begun:
             )
         )
 
-    def told(self) -> str:
-        """Return what is printed of it."""
+    def printed(self) -> str:
+        """Return the output of ``bench status``."""
         return self.bench("status", self.folder).out
 
 
@@ -57,30 +57,30 @@ def begun(tmp_path: Path, bench: Bench) -> Begun:
 
 
 def test_it_says_what_is_done_running_failed_and_waiting(begun: Begun) -> None:
-    begun.stands(FITS[0], "done", 1.0)
-    begun.stands(FITS[1], "done", 60.0)
-    begun.stands(FITS[2], "running")
-    begun.stands(CELLS[0], "failed", 1.0, "ValueError: no motion today")
-    told = begun.told()
-    assert f"process {os.getpid()}), still runs" in told
-    assert [line.split("│")[1:-1] for line in told.splitlines() if line.startswith("│")] == [
+    begun.set(FITS[0], "done", 1.0)
+    begun.set(FITS[1], "done", 60.0)
+    begun.set(FITS[2], "running")
+    begun.set(CELLS[0], "failed", 1.0, "ValueError: no motion today")
+    text = begun.printed()
+    assert f"process {os.getpid()}), still runs" in text
+    assert [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")] == [
         [" fits  ", " 2    ", " 1       ", " 0      ", " 0       ", " 0       "],
         [" cells ", " 0    ", " 0       ", " 1      ", " 0       ", " 3       "],
     ]
-    assert "running vae (seed 1): on " in told
-    assert "failed vae map features 1% seed 0: ValueError: no motion today" in told
+    assert "running vae (seed 1): on " in text
+    assert "failed vae map features 1% seed 0: ValueError: no motion today" in text
 
 
-def test_what_fits_took_is_no_estimate_of_cells(begun: Begun) -> None:
-    assert "left" not in begun.told()
-    begun.stands(FITS[0], "done", 1.0)
-    begun.stands(FITS[1], "done", 60.0)
-    begun.stands(FITS[2], "running")
-    nothing = "4 cells of which nothing tells yet how long they take"
-    assert f"about 0:01:00 left, and {nothing}" in begun.told()
+def test_the_time_of_fits_is_no_estimate_for_cells(begun: Begun) -> None:
+    assert "left" not in begun.printed()
+    begun.set(FITS[0], "done", 1.0)
+    begun.set(FITS[1], "done", 60.0)
+    begun.set(FITS[2], "running")
+    unknown = "4 cells of unknown duration"
+    assert f"about 0:01:00 left, and {unknown}" in begun.printed()
 
-    begun.stands(FITS[2], "done", 80.0)
-    begun.stands(CELLS[0], "done", 10.0)
-    told = begun.told()
-    assert "about 0:00:30 left" in told
-    assert "nothing tells" not in told
+    begun.set(FITS[2], "done", 80.0)
+    begun.set(CELLS[0], "done", 10.0)
+    text = begun.printed()
+    assert "about 0:00:30 left" in text
+    assert "unknown duration" not in text

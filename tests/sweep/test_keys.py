@@ -1,7 +1,7 @@
-"""Keys: another one when anything that matters changed, the same one when nothing did.
+"""Cache keys change if anything changes that results depend on, and only then.
 
-Both by mutation: of every value that a resolved protocol states, against a table that says whom it
-matters to, and of every module of the project, in a copy of it that is really edited.
+Both are tested by mutation: of every value of a resolved protocol, compared with a table of the
+jobs that depend on it, and of every module of the project, in a copy that is edited.
 """
 
 import copy
@@ -54,13 +54,13 @@ Keys = dict[Job, str]
 
 
 def base() -> dict[str, Any]:
-    """Return a protocol of some of everything, one seed, as plain values with all stated."""
+    """Return a protocol with an example of every section and one seed, as resolved plain values."""
     raw = changed("seeds", [0])
     raw["occlusion"]["features"]["levels"] = [3, "10%"]
     raw["corruption"] = {"noise": {"levels": [5]}, "joint_swap": {"levels": ["10%"]}}
     raw["actions"] = ["walk", "jump"]
     raw["models"]["action_classifier"] = {"epochs": 2}
-    raw["models"]["told"] = {"model": "conditional_hgvae", "like": "hgvae"}
+    raw["models"]["conditional"] = {"model": "conditional_hgvae", "like": "hgvae"}
     raw["models"]["vae"]["inference"] = ["map"]
     raw["inference"]["again"] = {"inference": "reconstruct", "steps": 3}
     raw["forecast"] = {"horizons_ms": [80, 400], "imputers": ["linear", "vae"]}
@@ -75,7 +75,7 @@ def fingerprint(dataset: Dataset, cache: Path) -> str:
 
 
 def keys(protocol: Protocol, cache: Path) -> Keys:
-    """Return the key of every fit and cell by what they are called."""
+    """Return the key of every fit and cell, by their labels."""
     data = fingerprint(protocol.dataset, cache)
     foreign = {label: fingerprint(other, cache) for label, other in protocol.foreign.items()}
     made = plan.make(protocol, data, foreign)
@@ -91,7 +91,7 @@ def keys(protocol: Protocol, cache: Path) -> Keys:
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the path of every value; a list is one, but for those of mappings."""
+    """Yield the path of every value; a list is one value, unless it is a list of mappings."""
     if isinstance(value, dict) and value:
         for key, part in value.items():
             yield from leaves(part, (*path, key))
@@ -104,38 +104,38 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
 
 ALL = "every fit and cell"
 CELLS = "every cell of test windows, no fit"
-OWN = "the fit of its entry and what is made with that, no fit of another"
-WAY = "cells that its inference completes, and forecasts from them"
-HIDDEN = "cells of its mechanism, and fits on pasts that have it"
-DEGRADED = "fits on pasts that have its mechanism"
+OWN = "the fit of its entry and what depends on that, no other fit"
+INFERENCE = "cells that its inference completes, and forecasts from them"
+HIDDEN = "cells of its mechanism, and fits on pasts degraded by it"
+DEGRADED = "fits on pasts degraded by its mechanism"
 ODD = "cells of its corruption or foreign data"
 FORECASTS = "forecasts"
-DRAWN = "drawn windows, and real ones judged beside them"
-TOLD = "what can be told an action, and drawn windows"
+DRAWN = "drawn windows, and real ones judged like them"
+ACTIONS = "what uses labels of actions, and drawn windows"
 NOTHING = "nothing"
 
-MATTERS = {
+DEPENDENTS = {
     "name": NOTHING,
     "description": NOTHING,
     "dataset.*": ALL,
-    "models.*.inference": NOTHING,  # which cells there are, not what comes of one
+    "models.*.inference": NOTHING,  # decides which cells exist, not their results
     "models.*": OWN,
     "predictors.*": OWN,
     "forecast.horizons_ms": FORECASTS,
     "forecast.imputers": NOTHING,
     "published.*": NOTHING,
     "inference.*.batch": NOTHING,  # float32 rounding
-    "inference.*": WAY,
+    "inference.*": INFERENCE,
     "occlusion.*.levels": DEGRADED,
     "occlusion.*": HIDDEN,
     "corruption.*.levels": NOTHING,
     "corruption.*": ODD,
     "foreign.*": ODD,
-    "actions": TOLD,
+    "actions": ACTIONS,
     "show.*": NOTHING,
     "references": NOTHING,
     "comparisons.*": NOTHING,
-    "seeds": NOTHING,  # another seed is other cells; see below
+    "seeds": NOTHING,  # another seed makes other cells; see below
     "scale.train": ALL,
     "scale.valid": ALL,
     "scale.test": CELLS,
@@ -143,13 +143,13 @@ MATTERS = {
     "limit": ALL,
     "resources.*": NOTHING,
 }
-"""Whom a value matters to, by its path; of several that fit, the first that is listed.
+"""What depends on a value, by a pattern of its path; the first matching pattern counts.
 
-What an entry of models, predictors, inference, occlusion, corruption or foreign sets matters by
-rule: a new setting of a class needs no line. A new part of protocols does, or a test here fails.
+Settings of entries of models, predictors, inference, occlusion, corruption and foreign are covered:
+a new setting of a class needs no line. A new section of protocols does, or a test here fails.
 """
 
-OTHERS: dict[str, Any] = {
+ALTERNATIVES: dict[str, Any] = {
     "name": "other",
     "dataset.name": "another",
     "foreign.*.name": "another",
@@ -175,7 +175,7 @@ OTHERS: dict[str, Any] = {
     "seeds": [0, 1],
     "limit": 5,
 }
-"""Other values, where a number's neighbour or another choice will not do."""
+"""Other values, where a neighbouring number or another choice is not valid."""
 CLASSES = {
     "models.*.model": MODELS,
     "predictors.*.predictor": PREDICTORS,
@@ -183,32 +183,32 @@ CLASSES = {
     "occlusion.*.mechanism": MECHANISMS,
     "corruption.*.corruption": CORRUPTIONS,
 }
-ALONE = (
-    *("foreign.others.frames", "foreign.others.fps"),  # those of the data set
-    *("show.0.inference", "show.0.mechanism", "comparisons.zeros.inference"),  # there is one
+UNCHANGEABLE = (
+    *("foreign.others.frames", "foreign.others.fps"),  # must equal those of the data set
+    *("show.0.inference", "show.0.mechanism", "comparisons.zeros.inference"),  # one choice
 )
-"""Values that can have no other one while all else stays."""
+"""Values that have no other valid value while all else stays the same."""
 
 
 def first(table: dict[str, Any], path: str) -> Any:
-    """Return what a table has for the first of its patterns that a path fits; None for nothing."""
-    return next((told for pattern, told in table.items() if fnmatch(path, pattern)), None)
+    """Return the value of a table's first pattern that matches a path; None if none does."""
+    return next((value for pattern, value in table.items() if fnmatch(path, pattern)), None)
 
 
 def choices() -> list[str]:
-    """Return every word that some setting of the project offers as a choice."""
+    """Return every text that some setting of the project has as a choice."""
     classes = [cls for registry in REGISTRIES for cls in registry.all().values()]
     settings = [Resources, *(getattr(cls, "Settings", cls) for cls in classes)]
     fields = [field for one in settings for field in one.model_fields.values()]
-    return sorted({w for field in fields for w in get_args(field.annotation) if isinstance(w, str)})
+    return sorted({c for field in fields for c in get_args(field.annotation) if isinstance(c, str)})
 
 
 def other_values(path: str, value: Any) -> list[Any]:
-    """Return values that a setting may have instead; some may be refused."""
-    if (told := first(OTHERS, path)) is not None:
-        return [told]
+    """Return candidates for another value of a setting; some may be refused."""
+    if (alternative := first(ALTERNATIVES, path)) is not None:
+        return [alternative]
     if (registry := first(CLASSES, path)) is not None:
-        # Another classifier would judge all that is drawn.
+        # Another classifier would become the judge of all drawn windows.
         return [name for name, cls in registry.all().items() if not issubclass(cls, Classifier)]
     if isinstance(value, bool):
         return [not value]
@@ -217,20 +217,20 @@ def other_values(path: str, value: Any) -> list[Any]:
     return [2, 0.5] if value is None else [*choices(), "other"]
 
 
-def at(plain: Any, path: tuple[str, ...]) -> Any:
+def at(raw: Any, path: tuple[str, ...]) -> Any:
     for part in path:
-        plain = plain[int(part) if isinstance(plain, list) else part]
-    return plain
+        raw = raw[int(part) if isinstance(raw, list) else part]
+    return raw
 
 
 def mutated(plain: dict[str, Any], path: tuple[str, ...]) -> Protocol | None:
-    """Return the protocol with one value changed; None if it can have no other one."""
+    """Return the protocol with one value changed; None if it has no other valid value."""
     *parents, last = path
     for value in other_values(".".join(path), at(plain, path)):
         for bare in (False, True):
             raw = copy.deepcopy(plain)
             place = at(raw, tuple(parents))
-            if bare:  # another class may have other settings
+            if bare:  # another class may not have the same settings
                 place.clear()
             place[last] = value
             if path in (("dataset", "frames"), ("dataset", "fps")):
@@ -243,13 +243,13 @@ def mutated(plain: dict[str, Any], path: tuple[str, ...]) -> Protocol | None:
 
 
 def due(effect: str, label: str, jobs: set[Job], degraded: set[str]) -> set[Job]:
-    """Return the jobs that an effect of ``MATTERS`` must be on.
+    """Return the jobs with keys that must change.
 
     Args:
-        effect: which.
+        effect: a value of ``DEPENDENTS``.
         label: of the entry that was changed, if any.
-        jobs: all there are.
-        degraded: predictors that are fitted on pasts with the label's mechanism.
+        jobs: all jobs.
+        degraded: predictors that are fitted on pasts degraded by the label's mechanism.
     """
     of_fit = {job: job[6] or job[1] if job[0] != "fit" else job[1] for job in jobs}
     drawn = {job for job in jobs if job[0] in ("sample", "real")}
@@ -263,20 +263,20 @@ def due(effect: str, label: str, jobs: set[Job], degraded: set[str]) -> set[Job]
         ALL: jobs,
         CELLS: cells,
         OWN: made_with(label) | judged,
-        WAY: {job for job in cells if job[3] == label},
+        INFERENCE: {job for job in cells if job[3] == label},
         HIDDEN: {job for job in cells if job[4] == label} | made_with(*degraded),
         DEGRADED: made_with(*degraded),
         ODD: {job for job in cells if job[4] == label},
         FORECASTS: {job for job in cells if job[0] == "forecast"},
         DRAWN: drawn,
-        TOLD: made_with("told", "action_classifier") | drawn,
+        ACTIONS: made_with("conditional", "action_classifier") | drawn,
         NOTHING: set(),
     }[effect]
 
 
 @pytest.fixture
 def _one_more_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another class of each kind of which there is no choice."""
+    """Register another class of each kind that has only one suitable class."""
     added = (
         (DATASETS, type("Another", (Synthetic,), {"name": "another", "__module__": __name__})),
         (MECHANISMS, type("Another", (Features,), {"name": "another", "__module__": __name__})),
@@ -288,18 +288,18 @@ def _one_more_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_one_more_of_each")
-def test_every_value_of_a_protocol_matters_to_whom_it_should(tmp_path: Path) -> None:
+def test_every_value_of_a_protocol_changes_the_keys_that_depend_on_it(tmp_path: Path) -> None:
     plain = base()
     before = keys(resolve(plain), tmp_path)
     wrong: list[str] = []
     for path in leaves(plain):
         name = ".".join(path)
-        effect = first(MATTERS, name)
+        effect = first(DEPENDENTS, name)
         other = mutated(plain, path)
         if other is None:
-            assert name in ALONE, f"{name}: no other value found; add one to OTHERS"
+            assert name in UNCHANGEABLE, f"{name}: no other value found; add one to ALTERNATIVES"
             continue
-        assert effect is not None, f"{name}: say in MATTERS whom it matters to"
+        assert effect is not None, f"{name}: add what depends on it to DEPENDENTS"
         after = keys(other, tmp_path)
         common = before.keys() & after.keys()
         changed = {job for job in common if before[job] != after[job]}
@@ -309,13 +309,13 @@ def test_every_value_of_a_protocol_matters_to_whom_it_should(tmp_path: Path) -> 
         )
         if changed != expected:
             wrong.append(
-                f"{name}: {effect}; but not {expected - changed}, and {changed - expected}"
+                f"{name}: {effect}; missing {expected - changed}, excess {changed - expected}"
             )
     assert not wrong, "\n".join(wrong)
 
 
-def test_predictors_are_fed_completions_alone_of_what_is_kept(tmp_path: Path) -> None:
-    """Windows that were drawn, or completed for a figure, are kept too, and are no pasts."""
+def test_predictors_are_given_only_completions_and_not_all_kept_motion(tmp_path: Path) -> None:
+    """Drawn windows, and those completed for a figure, are kept too, but not predicted from."""
     raw = base() | {"show": [{"model": "zero", "mechanism": "features", "level": 3}]}
     protocol = resolve(raw)
     cells = {cell.key: cell for cell in plan.make(protocol, "key", {"others": "key"}).cells}
@@ -342,22 +342,22 @@ def reversed_throughout(value: Any) -> Any:
 
 
 def unstated(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return the protocol as a user writes it, of which ``plain`` states every default."""
+    """Return the protocol as a user writes it, without the defaults that ``plain`` states."""
     raw = copy.deepcopy(TINY)
     for part in ("models", "occlusion", "corruption", "actions", "inference", "forecast", "seeds"):
         raw[part] = copy.deepcopy(plain[part])
     raw["models"]["hgvae"] = copy.deepcopy(TINY["models"]["hgvae"])
-    raw["models"]["told"] = {"model": "conditional_hgvae", "like": "hgvae"}
+    raw["models"]["conditional"] = {"model": "conditional_hgvae", "like": "hgvae"}
     raw["inference"] = {"map": {"steps": 2}, "again": {"inference": "reconstruct", "steps": 3}}
     return raw
 
 
-ALIKE: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+EQUIVALENT: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "the order of everything": reversed_throughout,
     "defaults that are not stated": unstated,
-    "a share of another spelling": lambda raw: with_levels(raw, [3, "10.0%"]),
+    "a share in another notation": lambda raw: with_levels(raw, [3, "10.0%"]),
     "a share as a fraction": lambda raw: with_levels(raw, ["3", 0.1]),
-    "a number of another spelling": lambda raw: yaml.safe_load(
+    "a number in another notation": lambda raw: yaml.safe_load(
         yaml.safe_dump(raw).replace("learning_rate: 0.0001", "learning_rate: '1e-4'")
     ),
     "resources": lambda raw: (
@@ -371,9 +371,9 @@ def with_levels(raw: dict[str, Any], levels: list[Any]) -> dict[str, Any]:
     return raw | {"occlusion": {"features": {"levels": levels}}}
 
 
-@pytest.mark.parametrize("what", ALIKE)
-def test_what_does_not_matter_changes_no_key(what: str, tmp_path: Path) -> None:
-    raw = ALIKE[what](base())
+@pytest.mark.parametrize("what", EQUIVALENT)
+def test_equivalent_protocols_have_equal_keys(what: str, tmp_path: Path) -> None:
+    raw = EQUIVALENT[what](base())
     assert raw != base() or what == "the order of everything"
     assert keys(resolve(raw), tmp_path) == keys(resolve(base()), tmp_path)
 
@@ -383,14 +383,14 @@ def test_comments_and_the_name_of_the_file_change_no_key(tmp_path: Path) -> None
     del raw["name"]
     text = yaml.safe_dump(raw)
     (tmp_path / "one.yaml").write_text(text)
-    (tmp_path / "other.yaml").write_text("# why\n" + text.replace("\n", "   # so\n"))
+    (tmp_path / "other.yaml").write_text("# why\n" + text.replace("\n", "   # thus\n"))
     one, other = (load(tmp_path / name) for name in ("one.yaml", "other.yaml"))
     assert one.name != other.name
     assert keys(one, tmp_path) == keys(other, tmp_path)
 
 
-def test_labels_mean_nothing(tmp_path: Path) -> None:
-    """What another entry is called is what a cell is called, not what it is."""
+def test_labels_change_no_key(tmp_path: Path) -> None:
+    """Labels name fits and cells, but no result depends on them."""
     names = {
         "vae": "mine", "map": "ascent", "features": "dots", "noise": "hiss", "others": "strangers",
         "ltd": "first", "hgvae": "deep", "linear": "line", "action_classifier": "judge",
@@ -420,7 +420,7 @@ def test_labels_mean_nothing(tmp_path: Path) -> None:
     assert found == expected
 
 
-def test_what_an_inference_draws_does_not_hang_on_its_label(
+def test_random_numbers_of_an_inference_do_not_depend_on_its_label(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def drawn(self: Map, model: object, motion: Tensor, occluded: Tensor) -> Tensor:
@@ -447,43 +447,43 @@ from pathlib import Path
 root = Path.cwd()
 from bench.core import code_versions as code
 from bench.protocol.resolving import resolve
-sys.path.append(sys.argv[1])  # for the tests' helpers alone; the code is the copy's
+sys.path.append(sys.argv[1])  # only for the helpers of the tests; the code is the copy's
 from tests.sweep.test_keys import keys
 
 assert code.__file__.startswith(str(root)), code.__file__
-plain, edits = json.load(open("edits.json"))
-protocol = resolve(plain)
+raw, edits = json.load(open("edits.json"))
+protocol = resolve(raw)
 
 def found():
     code._read.cache_clear()
     return {"|".join(job): key for job, key in keys(protocol, root / "cache").items()}
 
 before = found()
-told = {}
+changed = {}
 for name, files in edits.items():
     kept = {path: (root / path).read_text() for path in files}
     for path, text in files.items():
         (root / path).write_text(text)
     after = found()
-    told[name] = [job for job in before if before[job] != after[job]]
+    changed[name] = [job for job in before if before[job] != after[job]]
     for path, text in kept.items():
         (root / path).write_text(text)
 assert found() == before
-json.dump([list(before), told], open("told.json", "w"))
+json.dump([list(before), changed], open("changed.json", "w"))
 """
 
 
 @pytest.fixture(scope="module")
 def edited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[Job]]:
-    """Whose keys change with each edit of a copy of the project, by what was edited."""
+    """Return the jobs with keys that change with an edit of a copy of the project, by the edit."""
     root = tmp_path_factory.mktemp("copy")
     for package in ("bench", "models", "predictors"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(PROJECT / package, root / package, ignore=ignored)
     texts = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*.py")}
-    modules = (*EVERYBODY, *OTHERS_WORK, *FITTED_BY, *CELLS_OF)
+    modules = (*SHARED, *UNUSED, *FITTED_BY, *CELLS_OF)
     edits = {name: {name: f"{texts[name]}\n_EDITED = 1\n"} for name in modules}
-    edits["words"] = {name: reworded(text) for name, text in texts.items()}
+    edits["comments"] = {name: reworded(text) for name, text in texts.items()}
     (root / "edits.json").write_text(json.dumps([base(), edits]))
     ended = subprocess.run(
         [sys.executable, "-c", DRIVER, str(PROJECT)],
@@ -491,28 +491,28 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[Job]]:
         env={**os.environ, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    jobs, told = json.loads((root / "told.json").read_text())
-    by_edit = {name: {tuple(job.split("|")) for job in changed} for name, changed in told.items()}
+    jobs, changed = json.loads((root / "changed.json").read_text())
+    by_edit = {name: {tuple(job.split("|")) for job in some} for name, some in changed.items()}
     return by_edit | {"all": {tuple(job.split("|")) for job in jobs}}
 
 
 def reworded(text: str) -> str:
     """Return a module's text with other docstrings, comments and line ends, and the same code."""
-    text = re.sub(r'^( *""")(?=[A-Z``])', r"\1Otherwise: ", text, flags=re.MULTILINE)
-    return "# why\n" + text.replace("\n\n", "\n\n# so\n\n\n") + "\n\n# end\n"
+    text = re.sub(r'^( *""")(?=[A-Z``])', r"\1Reworded: ", text, flags=re.MULTILINE)
+    return "# why\n" + text.replace("\n\n", "\n\n# thus\n\n\n") + "\n\n# end\n"
 
 
-def test_words_and_the_looks_of_code_change_no_key(edited: dict[str, set[Job]]) -> None:
-    assert edited["words"] == set()
+def test_docstrings_comments_and_blank_lines_change_no_key(edited: dict[str, set[Job]]) -> None:
+    assert edited["comments"] == set()
 
 
-EVERYBODY = (
+SHARED = (
     *("bench/fitting/learner.py", "bench/fitting/training.py", "bench/core/settings.py"),
     *("bench/motion/windows.py", "bench/motion/seeds.py", "bench/motion/skeleton.py"),
     *("bench/datasets/base.py", "bench/datasets/synthetic.py", "bench/datasets/cut.py"),
 )
-"""Modules that everything is built on, data, fits and cells."""
-OTHERS_WORK = (
+"""Modules that data, fits and cells all depend on."""
+UNUSED = (
     *("bench/cli/run.py", "bench/commands/compare.py", "bench/commands/run.py"),
     *("bench/core/code_versions.py", "bench/core/registry.py"),
     *("bench/protocol/entries.py", "bench/protocol/resolving.py", "bench/protocol/schema.py"),
@@ -523,21 +523,21 @@ OTHERS_WORK = (
     "bench/report/run_folder.py",
     *("models/nearest.py", "models/hmvae.py", "predictors/simlpe.py", "bench/datasets/cmu.py"),
 )
-"""Modules that nothing of this protocol's values comes from."""
+"""Modules that no result of this protocol depends on."""
 FITTED_BY = {
     "models/vae.py": ["vae"],
     "models/linear.py": ["linear"],
     "models/principal.py": ["pca_error", "walking"],
-    "models/hgvae.py": ["hgvae", "told", "untrained"],
-    "models/graph.py": ["hgvae", "told", "untrained", "ltd", "ltd_degraded"],
-    "models/gaussian.py": ["hgvae", "told", "untrained", "vae"],
-    "models/conditional_hgvae.py": ["told"],
+    "models/hgvae.py": ["hgvae", "conditional", "untrained"],
+    "models/graph.py": ["hgvae", "conditional", "untrained", "ltd", "ltd_degraded"],
+    "models/gaussian.py": ["hgvae", "conditional", "untrained", "vae"],
+    "models/conditional_hgvae.py": ["conditional"],
     "models/action_classifier.py": ["action_classifier"],
     "models/base.py": [*base()["models"]],
     "predictors/ltd.py": ["ltd", "ltd_degraded"],
     "predictors/base.py": [*base()["predictors"]],
 }
-"""Whose fits a module is part of."""
+"""Labels of the fits that depend on a module."""
 CELLS_OF = {
     "bench/metrics/completion.py": lambda job: True,
     "bench/sweep/cells.py": lambda job: True,
@@ -548,27 +548,29 @@ CELLS_OF = {
     "bench/motion/corruptions/base.py": lambda job: job[0] == "corrupt",
     "bench/motion/mechanisms/base.py": lambda job: (
         job[0] == "impute"
-        or job[4] == "joint_swap"  # whose level is a share or a count
-        or bool(job[6])  # predictors are fitted on its masks
+        or job[4] == "joint_swap"  # its level is a share or a count
+        or bool(job[6])  # predictors are fitted on pasts with its masks
     ),
 }
-"""Whose cells a module is part of."""
+"""Whether a cell depends on a module."""
 
 
-@pytest.mark.parametrize("module", EVERYBODY)
-def test_code_that_all_is_built_on_changes_every_key(
+@pytest.mark.parametrize("module", SHARED)
+def test_code_that_all_depends_on_changes_every_key(
     module: str, edited: dict[str, set[Job]]
 ) -> None:
     assert edited[module] == edited["all"]
 
 
-@pytest.mark.parametrize("module", OTHERS_WORK)
-def test_code_that_makes_no_value_changes_no_key(module: str, edited: dict[str, set[Job]]) -> None:
+@pytest.mark.parametrize("module", UNUSED)
+def test_code_that_no_result_depends_on_changes_no_key(
+    module: str, edited: dict[str, set[Job]]
+) -> None:
     assert edited[module] == set()
 
 
 @pytest.mark.parametrize("module", FITTED_BY)
-def test_code_of_a_model_changes_its_fits_and_what_is_made_with_them(
+def test_code_of_a_model_changes_its_fits_and_what_depends_on_them(
     module: str, edited: dict[str, set[Job]]
 ) -> None:
     labels = FITTED_BY[module]
@@ -590,8 +592,8 @@ def test_code_that_judges_or_completes_changes_its_cells(
         assert edited[module] <= cells
 
 
-def test_content_of_a_file_of_data_matters_and_its_time_does_not(tmp_path: Path) -> None:
-    """The fingerprint of data, which every key has, is of bytes."""
+def test_the_content_of_a_data_file_changes_keys_and_its_time_does_not(tmp_path: Path) -> None:
+    """The fingerprint of data, which is in every key, is made from bytes."""
     file = tmp_path / "walk.npy"
     motion = np.zeros((60, 18, 3), np.float32)
     np.save(file, motion)
@@ -611,7 +613,7 @@ def test_content_of_a_file_of_data_matters_and_its_time_does_not(tmp_path: Path)
 
 
 class OneFile(Synthetic):
-    """Motion of one file."""
+    """Motion from one file."""
 
     path: ClassVar[Path]
 

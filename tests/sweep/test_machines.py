@@ -1,4 +1,4 @@
-"""What makes a machine of a cluster unfit to take part; tests/faults asks real ones."""
+"""Which differences exclude a machine from a cluster; tests/faults checks real machines."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.provenance import PACKAGES
-from bench.sweep.machines import Facts, differs, facts
+from bench.sweep.machines import Facts, difference, facts
 
 HERE = Facts(
     {"python": "3.12.1", "torch": "2.12.0"}, {"bench/sweep/cells.py": "a"}, {"/p.py": "b"}, "c"
@@ -23,19 +23,19 @@ HERE = Facts(
         ({"code": {"bench/sweep/cells.py": "z"}}, "has other code: bench/sweep/cells.py;"),
         ({"code": {}}, "has other code: bench/sweep/cells.py;"),
         ({"code": {**HERE.code, "models/more.py": "a"}}, "has other code: models/more.py;"),
-        ({"plugins": {"/p.py": ""}}, "has not the same plugins: /p.py;"),
+        ({"plugins": {"/p.py": ""}}, "has other plugins: /p.py;"),
         ({"note": ""}, "does not see the results folder;"),
         ({"code": {f"models/{name}.py": "" for name in "abcdef"}}, "models/b.py and 4 more;"),
     ],
 )
-def test_what_differs_is_named(change: dict[str, object], message: str) -> None:
-    assert differs(HERE, HERE) == ""
-    told = differs(HERE, replace(HERE, **change))  # type: ignore[arg-type]
-    assert message in told
-    assert "\n" not in told
+def test_differences_are_named(change: dict[str, object], message: str) -> None:
+    assert difference(HERE, HERE) == ""
+    text = difference(HERE, replace(HERE, **change))  # type: ignore[arg-type]
+    assert message in text
+    assert "\n" not in text
 
 
-def test_facts_are_of_every_source_file_plugin_and_package(tmp_path: Path) -> None:
+def test_facts_cover_every_source_file_plugin_and_package(tmp_path: Path) -> None:
     plugin, note = tmp_path / "mine.py", tmp_path / "note"
     plugin.write_text("A = 1\n")
     absent = facts([str(plugin)], str(note))
@@ -49,8 +49,8 @@ def test_facts_are_of_every_source_file_plugin_and_package(tmp_path: Path) -> No
     assert set(there.packages) == {"python", *PACKAGES}
 
 
-def test_a_machine_is_asked_without_importing_what_computes() -> None:
-    """That takes seconds, in a worker that Ray gives no trial afterwards."""
+def test_facts_need_no_slow_imports() -> None:
+    """Those take seconds, in a worker that Ray gives no trial afterwards."""
     heavy = "{'torch', 'pandas', 'scipy'} & sys.modules.keys()"
-    asked = f"import sys, bench.sweep.machines as m; m.facts([], ''); assert not {heavy}"
-    subprocess.run([sys.executable, "-c", asked], check=True)
+    code = f"import sys, bench.sweep.machines as m; m.facts([], ''); assert not {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""What a sweep costs beside what its cells compute."""
+"""The time that a sweep takes in addition to computing its cells."""
 
 from dataclasses import asdict
 
@@ -15,13 +15,13 @@ def cell(since: float, seconds: float, pid: int = 1, status: str = "done") -> St
     return Status(key, key, status, BEGAN + since, "here", pid, seconds=seconds)  # type: ignore[arg-type]
 
 
-def test_one_worker_that_never_rests_costs_nothing() -> None:
+def test_a_worker_without_idle_time_has_no_overhead() -> None:
     found = overhead([cell(0, 2), cell(2, 3), cell(5, 1)], BEGAN)
     assert found is not None
     assert asdict(found) == {"cells": 3, "workers": 1, "computing": 2.0, "harness": 0.0}
 
 
-def test_whatever_a_worker_does_beside_computing_is_the_harness() -> None:
+def test_all_time_of_a_worker_but_computing_is_overhead() -> None:
     two = [cell(0, 2), cell(2.5, 3.5), cell(0, 1, pid=2), cell(3, 2, pid=2)]
     found = overhead(two, BEGAN)
     assert found is not None
@@ -29,11 +29,11 @@ def test_whatever_a_worker_does_beside_computing_is_the_harness() -> None:
     assert (found.workers, found.computing) == (2, pytest.approx(8.5 / 4))
     assert found.harness == pytest.approx((12 - 8.5) / 4)
     assert str(found) == (
-        "harness: 875 ms a cell beside 2125 ms of computing, 29 % of the time (2 workers)"
+        "harness: 875 ms per cell in addition to 2125 ms of computing, 29 % of the time (2 workers)"
     )
 
 
-def test_only_what_an_execution_did_itself_counts() -> None:
+def test_only_cells_of_the_execution_count() -> None:
     before, failed = cell(-5, 4), cell(1, 1, status="failed")
     assert overhead([before, failed], BEGAN) is None
     assert overhead([before, failed, cell(2, 1)], BEGAN) == overhead([cell(2, 1)], BEGAN)

@@ -1,4 +1,4 @@
-"""In which order Ray is given trials, and jobs are taken that others may be doing."""
+"""The order of trials on Ray, and of jobs that other processes may be running."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,46 +35,46 @@ FIRST, SECOND = cell("first", "one"), cell("second", "other")
 FORECAST = cell("forecast", "one", past="second")
 
 
-class Clerk:
-    """Says which jobs have ended, as a workspace does."""
+class FakeWorkspace:
+    """A workspace that only knows which jobs have ended."""
 
     def __init__(self) -> None:
-        self.over: set[str] = set()
+        self.done: set[str] = set()
 
     def ended(self, job: Fit | Cell) -> bool:
-        return job.key in self.over
+        return job.key in self.done
 
 
 def trials(*parts: Sequence[Fit | Cell]) -> list[Trial]:
     return [Trial([job_to_dict(job) for job in jobs], Share()) for jobs in parts]
 
 
-def test_a_trial_is_given_as_soon_as_what_it_needs_has_ended_and_no_sooner() -> None:
+def test_a_trial_is_suggested_as_soon_as_its_dependencies_have_ended() -> None:
     from bench.sweep.tune_hooks import DependencyOrder
 
-    clerk: Any = Clerk()
+    workspace: Any = FakeWorkspace()
     parts = trials([FITS["one"]], [FITS["other"]], [FIRST], [SECOND], [FORECAST])
-    order = DependencyOrder(clerk, parts)
+    order = DependencyOrder(workspace, parts)
     assert order.suggest("a") == {"trial": 0}
     assert order.suggest("b") == {"trial": 1}
     assert order.suggest("c") is None
-    clerk.over.add(FITS["other"].key)
+    workspace.done.add(FITS["other"].key)
     order.on_trial_complete("b")
-    assert order.suggest("c") == {"trial": 3}  # its fit has ended, the first one's has not
-    clerk.over.add("second")
+    assert order.suggest("c") == {"trial": 3}  # its fit has ended, that of trial 2 has not
+    workspace.done.add("second")
     order.on_trial_complete("c")
-    assert order.suggest("d") is None  # a forecast needs its predictor as well as its past
-    clerk.over.add(FITS["one"].key)
+    assert order.suggest("d") is None  # a forecast depends on its predictor as well as its past
+    workspace.done.add(FITS["one"].key)
     order.on_trial_complete("a")
     assert order.suggest("d") == {"trial": 2}
     assert order.suggest("e") == {"trial": 4}
 
 
-def test_where_nothing_runs_and_nothing_is_ready_it_is_over() -> None:
+def test_the_search_finishes_when_nothing_runs_and_nothing_is_ready() -> None:
     from bench.sweep.tune_hooks import DependencyOrder
 
-    clerk: Any = Clerk()
-    order = DependencyOrder(clerk, trials([FITS["one"]], [FIRST]))
+    workspace: Any = FakeWorkspace()
+    order = DependencyOrder(workspace, trials([FITS["one"]], [FIRST]))
     assert order.suggest("a") == {"trial": 0}
     order.on_trial_complete("a", error=True)
     assert order.suggest("b") == DependencyOrder.FINISHED
@@ -83,18 +83,18 @@ def test_where_nothing_runs_and_nothing_is_ready_it_is_over() -> None:
 def test_jobs_of_one_trial_do_not_wait_for_each_other() -> None:
     from bench.sweep.tune_hooks import DependencyOrder
 
-    clerk: Any = Clerk()
-    order = DependencyOrder(clerk, trials([FITS["one"], FIRST]))
+    workspace: Any = FakeWorkspace()
+    order = DependencyOrder(workspace, trials([FITS["one"], FIRST]))
     assert order.suggest("a") == {"trial": 0}
 
 
-def test_what_others_do_and_what_needs_it_come_last(tmp_path: Path) -> None:
+def test_jobs_of_other_processes_and_their_dependents_come_last(tmp_path: Path) -> None:
     workspace = Workspace(resolve(TINY).to_dict(), str(tmp_path), data="", code={})
     jobs = [job_to_dict(job) for job in (FITS["one"], FIRST, FORECAST, FITS["other"])]
     statuses = workspace.store.statuses
-    with statuses.if_free(FITS["one"].key) as mine:
-        assert mine
-        held = Worker(workspace, lambda *_: None)._holding(jobs)
-        assert next(held).key == FITS["other"].key
-    # It is let go, and can be had now.
-    assert [job.key for job in held] == [FITS["one"].key, "first", "forecast"]
+    with statuses.try_lock(FITS["one"].key) as locked:
+        assert locked
+        taken = Worker(workspace, lambda *_: None)._locked(jobs)
+        assert next(taken).key == FITS["other"].key
+    # Its lock is released now.
+    assert [job.key for job in taken] == [FITS["one"].key, "first", "forecast"]
