@@ -1,4 +1,4 @@
-"""What a data set is, beside others: how much of what, bones, speeds, and how hard to fill."""
+"""Data sets side by side: contents, bones, speeds, and how hard they are to impute."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,13 +28,13 @@ VARIANCES = (50, 80, 90, 95, 99)
 LEVELS = ("1%", "10%", "50%", "90%")
 TRIVIAL = ("mean", "zero", "linear")
 WINDOWS = 1000
-"""Windows of a split that are looked at, evenly spaced over it."""
+"""Most windows of a split that are examined, evenly spaced."""
 SAMPLES = 8
-"""Windows of a recording that its bones are measured in, evenly spaced over it."""
+"""Most windows of a recording in which bones are measured, evenly spaced."""
 TOP = 8
-"""Actions that are named."""
+"""Most actions that are listed by name."""
 SHEET = 8
-"""Recordings of a contact sheet."""
+"""Most recordings on a contact sheet."""
 
 
 def find(
@@ -44,17 +44,20 @@ def find(
     cache: Path,
     console: Console | None = None,
 ) -> tuple[list[Data], list[str]]:
-    """Return some data sets, or all that can be had, and why others cannot.
+    """Load the named data sets, or all that are available.
 
     Args:
-        names: which; none for all.
-        overrides: settings of each of them, as ``fps=50``.
-        root: where real data lie.
-        cache: where built windows lie.
+        names: of the data sets; none for all.
+        overrides: settings for each of them, such as ``fps=50``.
+        root: folder of real data.
+        cache: folder of built windows.
         console: where to show progress; None shows nothing.
 
+    Returns:
+        The data sets, and for the others why they are not available.
+
     Raises:
-        InputError: a data set that was named cannot be had, or none can.
+        InputError: a named data set is not available, or none is.
     """
     found: list[Data] = []
     left_out: list[str] = []
@@ -71,10 +74,10 @@ def find(
 
 
 def tables(found: Sequence[Data]) -> list[Table]:
-    """Return what there is of some data sets, their bones, and how hard they are."""
+    """Return tables of the contents of data sets, their bones, windows and trivial imputers."""
     bones = [bone_lengths(data) for data in found]
     columns = [_contents(*both) for both in zip(found, bones, strict=True)]
-    contents = _side_by_side("what there is", found, columns)
+    contents = _side_by_side("contents", found, columns)
     title = "bones: mean length, s.d. within, s.d. between recordings, mm"
     return [
         contents,
@@ -85,7 +88,7 @@ def tables(found: Sequence[Data]) -> list[Table]:
 
 
 def _side_by_side(title: str, found: Sequence[Data], columns: Sequence[dict[str, str]]) -> Table:
-    """Return a table with a column for each data set, of the rows that any of them has."""
+    """Return a table with a column per data set and every row that any of them has."""
     table = Table("", *(escape(data.label) for data in found), title=title)
     for row in dict.fromkeys(row for column in columns for row in column):
         table.add_row(escape(row), *(escape(column.get(row, "")) for column in columns))
@@ -93,7 +96,7 @@ def _side_by_side(title: str, found: Sequence[Data], columns: Sequence[dict[str,
 
 
 def _contents(data: Data, bones: pd.DataFrame) -> dict[str, str]:
-    """Return how much of what there is in a data set, by row title."""
+    """Return the contents of a data set, by row title."""
     recordings = data.recordings
     minutes = recordings["frames"] / data.splits["train"].fps / 60
     by_split = recordings.assign(minutes=minutes).groupby("split")["minutes"]
@@ -125,12 +128,12 @@ def _each_split(values: Iterable[object]) -> str:
 
 
 def _distinct(names: pd.Series) -> str:
-    """Return how many names there are, where any is known."""
+    """Return the number of distinct names, or ``unknown`` if all are empty."""
     return str(names[names != ""].nunique() or "unknown")
 
 
 def _minutes_by(actions: pd.Series, minutes: pd.Series) -> str:
-    """Return the minutes of the actions with the most, one a line."""
+    """Return the minutes of the most frequent actions, one per line."""
     totals = minutes.groupby(actions.replace("", "unknown")).sum()
     totals = totals.sort_values(ascending=False, kind="stable")
     lines = [f"{action} {total:.1f}" for action, total in totals.head(TOP).items()]
@@ -140,11 +143,12 @@ def _minutes_by(actions: pd.Series, minutes: pd.Series) -> str:
 
 
 def bone_lengths(data: Data) -> pd.DataFrame:
-    """Return the mean length of each bone and how it varies, mm, by its ends.
+    """Return the mean length of each bone and its variation, mm, indexed by ``start to end``.
 
     Returns:
-        ``length``; ``within``, the root mean square over recordings of its standard deviation over
-        the frames of one; ``between``, the standard deviation over recordings of its mean in each.
+        Columns ``length``; ``within``, the root mean square over recordings of the standard
+        deviation over a recording's frames; ``between``, the standard deviation over recordings of
+        a recording's mean.
     """
     skeleton = data.splits["train"].skeleton
     parents, children = np.array(skeleton.bones, dtype=np.int64).reshape(-1, 2).T
@@ -182,8 +186,8 @@ def _worst(bones: pd.DataFrame, column: str) -> str:
 def draw(data: Data, folder: Path) -> Path:
     """Draw some recordings of a data set into ``<name>.png`` and return its path.
 
-    Of as many actions as there is room for, spread evenly over all of them, a window from the
-    middle of a recording.
+    One row per recording, with the window in its middle; at most ``SHEET`` recordings, of actions
+    spread evenly over all of them.
     """
     windows = {
         name: (split, rows)
@@ -206,7 +210,7 @@ def draw(data: Data, folder: Path) -> Path:
 
 
 def _spread(recordings: pd.DataFrame) -> pd.DataFrame:
-    """Return at most ``SHEET`` recordings, of as different actions and subjects as can be."""
+    """Return at most ``SHEET`` recordings, with actions and subjects as diverse as possible."""
     by_action = [
         group.iloc[np.roll(np.arange(len(group)), -number)]
         for number, (_, group) in enumerate(recordings.sort_values("source").groupby("action"))
@@ -220,7 +224,7 @@ def _spread(recordings: pd.DataFrame) -> pd.DataFrame:
 
 
 def _measures(data: Data) -> dict[str, str]:
-    """Return what is printed of a data set's windows, by row title."""
+    """Return statistics of a data set's windows, by row title."""
     train = data.splits["train"].thin(WINDOWS)
     motion = np.asarray(train.motion, dtype=np.float64)
     around_mean = (motion - motion.mean(axis=0)).reshape(len(motion), motion.shape[1], -1)
@@ -241,7 +245,10 @@ def _measures(data: Data) -> dict[str, str]:
 
 
 def dct_energy(windows: Windows) -> np.ndarray:
-    """Return the share of energy about the mean in the first 1, 2, ... DCT coefficients."""
+    """Return ``(frame,)`` share of energy about the mean window in the first k DCT coefficients.
+
+    Entry k - 1 is the cumulative share of the lowest k frequencies, over all joints and windows.
+    """
     motion = np.asarray(windows.motion, dtype=np.float64)
     motion = motion - motion.mean(axis=0)
     coefficients = np.einsum("kt,ntjc->nkjc", dct_matrix(motion.shape[1]), motion)
@@ -250,7 +257,7 @@ def dct_energy(windows: Windows) -> np.ndarray:
 
 
 def _rank(rows: np.ndarray) -> list[int]:
-    """Return how many principal components hold each share of ``VARIANCES``."""
+    """Return how many principal components explain each percentage in ``VARIANCES``."""
     cumulative = np.cumsum(PCA().fit(rows).explained_variance_ratio_)
     return [int(np.searchsorted(cumulative, share / 100) + 1) for share in VARIANCES]
 

@@ -1,8 +1,8 @@
-"""Public archives of motion: fetched with resume, checked, and unpacked into one folder.
+"""Public archives of motion: downloaded with resume, verified, and unpacked into one folder.
 
-A download lies as ``NAME.part`` beside its target until it is whole, with a note of what the server
-said of it, so that the same command goes on where it was cut off, and starts over if the file has
-changed there. Of an archive nothing is written before every name in it is known to be harmless.
+An incomplete download is ``NAME.part`` in the target's folder, with a note of the server's
+validator (ETag or Last-Modified), so that the same command resumes it, or starts over if the file
+has changed on the server. Nothing is unpacked before every name in the archive is checked.
 """
 
 import hashlib
@@ -35,20 +35,20 @@ from bench.core.files import atomic_file
 from bench.core.registry import DATASETS
 
 CHUNK = 2**14
-"""Bytes read at a time; what came of one is lost when a connection drops."""
+"""Bytes read at a time; an incomplete chunk is lost when a connection drops."""
 LARGEST_DOWNLOAD = 2**33
-"""Bytes that are fetched at most."""
+"""Most bytes that are downloaded."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip archive that anybody may fetch.
+    """A zip archive that is public.
 
     Attributes:
         url: where its owner publishes it.
-        sha256: of the whole file.
-        folder: the one folder that all its members lie in.
-        suffixes: of the members that are unpacked, in small letters; others are left out.
+        sha256: hash of the whole file, 64 hexadecimal digits.
+        folder: the top-level folder of all its members.
+        suffixes: suffixes of the members to unpack, in lower case; others are left out.
     """
 
     url: str
@@ -60,33 +60,34 @@ class Archive:
 ARCHIVES = {
     "cmu": Archive(
         url="http://mocap.cs.cmu.edu/allasfamc.zip",
-        # Second-hand: the owner publishes no hash. This one is from the catalogue of one public
-        # repository, so a mismatch may as well mean a new archive; hence --sha256.
+        # The owner publishes no hash. This one is from the catalogue of another public repository,
+        # so a mismatch may also mean a new archive; hence --sha256.
         sha256="4b0fc3a7ba3cbb2aa23948b4cefe7efa45edf864b2b5e00713659a4f2144a591",
         folder="all_asfamc",
         suffixes=frozenset({"", ".asf", ".amc", ".txt", ".md", ".html"}),
     )
 }
-"""What ``bench data get`` fetches, by the data set that reads it."""
+"""The archives that ``bench data get`` downloads, by data set."""
 
 
 def get(
     name: str, folder: Path, url: str | None, sha256: str | None, console: Console | None
 ) -> tuple[Path, int]:
-    """Fetch and unpack the archive of a data set, unless it is there.
+    """Download and unpack the archive of a data set, unless its folder exists.
 
     Args:
         name: of the data set.
-        folder: the data root; the archive's own folder is made in it.
-        url: another place that has the archive.
-        sha256: another hash that it must have, 64 hexadecimal digits.
+        folder: the data root, in which the archive's folder is created.
+        url: address to use instead of the owner's.
+        sha256: hash to expect instead of the known one, 64 hexadecimal digits.
         console: where to show progress; None shows nothing.
 
     Returns:
-        The archive's folder, and how many members were left out, being neither motion nor text.
+        The archive's folder, and how many members were left out as neither motion nor text.
 
     Raises:
-        InputError: no public archive of that name, or it cannot be had, or is not what is due.
+        InputError: there is no public archive for ``name``, the download fails, or the archive does
+            not have the expected hash or content.
     """
     archive = _known(name)
     if url is not None:
@@ -105,7 +106,7 @@ def get(
 
 
 def _check_url(url: str) -> None:
-    """Raise InputError if nothing could be fetched from an address, before anything is tried."""
+    """Raise InputError if an address is not a valid http or https URL."""
     try:
         requests.Request("GET", url).prepare()
     except requests.exceptions.RequestException as error:
@@ -115,36 +116,36 @@ def _check_url(url: str) -> None:
 
 
 def _known(name: str) -> Archive:
-    """Return an archive; raises InputError that says where else the motion is to be had."""
+    """Return a data set's archive; the InputError for an unknown one says where it is published."""
     if name in ARCHIVES:
         return ARCHIVES[name]
     known = DATASETS.all()
     if name not in known:
         raise InputError(f"get: no data set '{name}'{did_you_mean(name, {*known, *ARCHIVES})}")
     if not known[name].home:
-        raise InputError(f"get: nobody publishes {name}; it is made here, or is your own")
-    raise InputError(f"get: {name} cannot be fetched for you; published at {known[name].home}")
+        raise InputError(f"get: {name} is not published; it is generated, or reads your own files")
+    raise InputError(f"get: {name} cannot be downloaded by bench; published at {known[name].home}")
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a server is waited for.
+class RetryPolicy:
+    """Timeouts and retries of a download.
 
     Attributes:
-        connect: seconds for a connection to stand.
-        stall: seconds without a byte after which a connection is given up.
-        tries: attempts in a row that bring nothing new.
-        pause: seconds after the first of them; twice as many after each further one.
+        connect_timeout: seconds until a connection must be established.
+        read_timeout: seconds without a byte after which a connection is closed.
+        attempts: consecutive attempts without new bytes after which the download fails.
+        delay: seconds before the first retry; doubled after each further attempt without new bytes.
     """
 
-    connect: float = 15.0
-    stall: float = 30.0
-    tries: int = 6
-    pause: float = 1.0
+    connect_timeout: float = 15.0
+    read_timeout: float = 30.0
+    attempts: int = 6
+    delay: float = 1.0
 
 
-class _Again(Exception):  # noqa: N818 - not the end
-    """An attempt failed in a way that another one may not."""
+class _RetryableError(Exception):
+    """A failure that another attempt may overcome."""
 
 
 def download(
@@ -152,22 +153,22 @@ def download(
     target: Path,
     sha256: str,
     console: Console | None = None,
-    patience: Patience = Patience(),
+    retries: RetryPolicy = RetryPolicy(),
 ) -> None:
-    """Fetch a file, going on with what is there of it.
+    """Download a file, resuming an incomplete download of it.
 
     Args:
-        url: http or https.
-        target: where to; it appears whole and checked, or not at all.
-        sha256: what the file must have, in small letters.
+        url: http or https address.
+        target: path of the file; it appears complete and verified, or not at all.
+        sha256: expected hash, 64 hexadecimal digits in lower case.
         console: where to show progress; None shows nothing.
-        patience: how long to wait for the server.
+        retries: timeouts and retries.
 
     Raises:
-        InputError: the server does not give the file, or another one.
+        InputError: the download fails, or the file does not have the expected hash.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(target, url)
+    part = _PartialDownload(target, url)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -180,24 +181,24 @@ def download(
         with lock:
             if not target.exists():
                 with Progress(*columns, console=console, disable=not console) as bars:
-                    _persist(part, patience, bars, bars.add_task(f"fetching {target.name}"))
+                    _download(part, retries, bars, bars.add_task(f"fetching {target.name}"))
             fetched = target if target.exists() else part.path
             found = _sha256(fetched)
             if found != sha256:
                 raise InputError(
-                    f"{url}: SHA-256 is {found} where {sha256} is due; if you have reason to "
-                    f"trust what was fetched, add --sha256 {found}, else delete {fetched} and "
+                    f"{url}: SHA-256 is {found}, expected {sha256}; if you have reason to trust "
+                    f"the downloaded file, add --sha256 {found}, else delete {fetched} and "
                     "fetch it again"
                 )
             if fetched != target:
                 fetched.replace(target)
-                part.forget()
+                part.discard()
     except Timeout:
-        raise InputError(f"{target}: another process is fetching it; wait for that") from None
+        raise InputError(f"{target}: another process is fetching it; wait for it") from None
 
 
-class _Part:
-    """What there is of a file on the way, and how the server told that state of it."""
+class _PartialDownload:
+    """The downloaded part of a file, and a note of the server's validator for it."""
 
     def __init__(self, target: Path, url: str) -> None:
         self.path = target.with_name(f"{target.name}.part")
@@ -210,52 +211,58 @@ class _Part:
 
     @property
     def state(self) -> tuple[str, int | None]:
-        """The server's name for the state of the file, empty if unknown, and its size."""
+        """The validator of the file (ETag or date), empty if unknown, and its full size."""
         try:
-            told = json.loads(self.note.read_text())
-            if told["url"] == self.url:
-                return str(told["state"]), told["size"]
+            note = json.loads(self.note.read_text())
+            if note["url"] == self.url:
+                return str(note["state"]), note["size"]
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return "", None
 
     def begin(self, state: str, size: int | None) -> None:
+        """Start over with an empty part."""
         self.path.unlink(missing_ok=True)
         with atomic_file(self.note) as draft:
             draft.write_text(json.dumps({"url": self.url, "state": state, "size": size}))
 
-    def forget(self) -> None:
+    def discard(self) -> None:
+        """Remove the part and its note."""
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
 
-def _persist(part: _Part, patience: Patience, bars: Progress, bar: TaskID) -> None:
-    """Try until the file is whole; raises InputError when several tries bring nothing new."""
+def _download(part: _PartialDownload, retries: RetryPolicy, bars: Progress, bar: TaskID) -> None:
+    """Retry until the file is complete; raises InputError after attempts without new bytes."""
     most, failures = part.size, 0
     with requests.Session() as session:
         while True:
             try:
-                _attempt(session, part, patience, bars, bar)
+                _attempt(session, part, retries, bars, bar)
                 return
-            except _Again as error:
+            except _RetryableError as error:
                 reason = str(error)
             if part.size > most:
                 most, failures = part.size, 0
             failures += 1
-            if failures >= patience.tries:
-                raise InputError(f"{part.url}: {reason}; try again later, what came is kept")
-            time.sleep(patience.pause * 2 ** (failures - 1))
+            if failures >= retries.attempts:
+                raise InputError(f"{part.url}: {reason}; try again later, partial file kept")
+            time.sleep(retries.delay * 2 ** (failures - 1))
 
 
 def _attempt(
-    session: requests.Session, part: _Part, patience: Patience, bars: Progress, bar: TaskID
+    session: requests.Session,
+    part: _PartialDownload,
+    retries: RetryPolicy,
+    bars: Progress,
+    bar: TaskID,
 ) -> None:
-    """Fetch the rest of a file, or all of it; raises _Again where the connection fails."""
+    """Download the rest of a file; raises _RetryableError if the connection fails."""
     state, size = part.state
     have = part.size if state else 0
     if have and have == size:
         return
-    # Bytes as they are: a compressed transfer has other ranges.
+    # No compression: ranges of a compressed transfer would be different.
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": state}
@@ -264,7 +271,7 @@ def _attempt(
             part.url,
             headers=headers,
             stream=True,
-            timeout=(patience.connect, patience.stall),
+            timeout=(retries.connect_timeout, retries.read_timeout),
         ) as response:
             size = _begin(response, part, have)
             bars.update(bar, total=size, completed=part.size)
@@ -276,30 +283,34 @@ def _attempt(
         raise InputError(f"--url {part.url}: {error}") from None
     except requests.exceptions.RequestException as error:
         reason = _reason(error)
-        silent = isinstance(error, requests.exceptions.Timeout) or isinstance(
+        timed_out = isinstance(error, requests.exceptions.Timeout) or isinstance(
             reason, ReadTimeoutError
         )
         failed = f"the connection failed ({' '.join(str(reason).split())})"
-        raise _Again("the server fell silent" if silent else failed) from None
+        raise _RetryableError("the server stopped responding" if timed_out else failed) from None
     if size is not None and part.size != size:
-        raise _Again(f"{part.size:,} bytes came of {size:,}")
+        raise _RetryableError(f"only {part.size:,} of {size:,} bytes were received")
 
 
-def _begin(response: requests.Response, part: _Part, have: int) -> int | None:
-    """Make ``part`` ready for what a response brings; return the size of the whole file."""
+def _begin(response: requests.Response, part: _PartialDownload, have: int) -> int | None:
+    """Prepare ``part`` for a response's content; return the size of the whole file, if known."""
     code = response.status_code
     if code == 206:
-        told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if told and int(told[1]) == have:
-            return int(told[2]) if told[2] != "*" else None
+        content_range = re.fullmatch(
+            r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "")
+        )
+        if content_range and int(content_range[1]) == have:
+            return int(content_range[2]) if content_range[2] != "*" else None
     if code in (206, 416):
-        # Not the range that was asked for: what is here is of no use.
-        part.forget()
-        raise _Again("the server does not have the rest of the file")
+        # Not the requested range: the downloaded part cannot be used.
+        part.discard()
+        raise _RetryableError("the server does not have the rest of the file")
     if code in (408, 429) or code >= 500:
-        raise _Again(f"the server says {code} {response.reason}")
+        raise _RetryableError(f"the server returned {code} {response.reason}")
     if code != 200:
-        raise InputError(f"{part.url}: the server says {code} {response.reason}; check the address")
+        raise InputError(
+            f"{part.url}: the server returned {code} {response.reason}; check the address"
+        )
     length = response.headers.get("Content-Length", "")
     size = int(length) if length.isdecimal() else None
     if size is not None and size > LARGEST_DOWNLOAD:
@@ -308,22 +319,25 @@ def _begin(response: requests.Response, part: _Part, have: int) -> int | None:
     if size is not None and size > free:
         raise InputError(f"{part.path}: {size:,} bytes do not fit into {free:,}; give another --to")
     tag = response.headers.get("ETag", "")
-    # A weak tag does not promise the same bytes, so nothing can be continued by it.
+    # A weak ETag does not guarantee identical bytes, so it does not allow resuming.
     state = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
     part.begin(state, size)
     return size
 
 
-def _copy(response: requests.Response, file: BinaryIO, told: Callable[[int], None]) -> None:
+def _copy(response: requests.Response, file: BinaryIO, advance: Callable[[int], None]) -> None:
+    """Append a response's content to ``file``; ``advance`` receives the size of each chunk."""
     for chunk in response.iter_content(CHUNK):
         file.write(chunk)
-        told(len(chunk))
+        advance(len(chunk))
         if file.tell() > LARGEST_DOWNLOAD:
-            raise InputError(f"{response.url}: it has no end; check the address")
+            raise InputError(
+                f"{response.url}: more than {LARGEST_DOWNLOAD:,} bytes; check the address"
+            )
 
 
 def _reason(error: BaseException) -> BaseException:
-    """Return the innermost of the errors that one of requests is wrapped around."""
+    """Return the innermost error that an error of requests wraps."""
     inner = getattr(error, "reason", None) or (error.args or ("",))[-1]
     return _reason(inner) if isinstance(inner, BaseException) else error
 

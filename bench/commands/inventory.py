@@ -1,4 +1,4 @@
-"""What motion there is: which data sets are under a folder, and what each file of it is worth."""
+"""An inventory of motion: the data sets under a folder, and whether each file can be read."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,28 +21,28 @@ NOT_MOTION = {
     "index.csv": "descriptions of recordings; cmu takes actions from them",
     ".zip": "an archive in an archive; unpack it",
 }
-"""Why some kinds of files are no recordings, by suffix or name."""
-UNKNOWN = "no data set knows such a file"
+"""Why files with certain suffixes or names are not recordings."""
+UNKNOWN = "not recognised by any data set"
 
 
 def known(root: Path | None) -> Table:
-    """Return a table of every data set: whether it is under ``root``, and where it is published.
+    """Return a table of every data set: its recordings under ``root``, and where it is published.
 
-    Nothing of the recordings is read.
+    Recordings are counted without reading them.
     """
     table = Table(
         "data set", "motion", "recordings, or why there are none", "published", title="data sets"
     )
     for name, cls in DATASETS.all().items():
         kind = "synthetic" if cls.synthetic else "real"
-        table.add_row(*map(escape, (name, kind, _there(name, root), cls.home)))
+        table.add_row(*map(escape, (name, kind, _recordings(name, root), cls.home)))
     for name, reason in DATASETS.broken.items():
         table.add_row(*map(escape, (name, "", f"unusable: {reason}", "")))
     return table
 
 
-def _there(name: str, root: Path | None) -> str:
-    """Return how many recordings of a data set there are, or why none."""
+def _recordings(name: str, root: Path | None) -> str:
+    """Return the number of recordings of a data set by split, or why there are none."""
     try:
         counts = Counter(source.split for source in resolving.dataset(name).sources(root))
     except InputError as error:
@@ -53,13 +53,13 @@ def _there(name: str, root: Path | None) -> str:
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of reading one file.
+    """The result of checking one file.
 
     Attributes:
-        file: which.
-        kind: the data set that claims it; empty if none does.
-        problem: why it cannot be used or is no motion; empty if it was read.
-        seconds: of motion that were read.
+        file: the file.
+        kind: name of the data set that recognised it; empty if none did.
+        problem: why it cannot be used or is not motion; empty if it was read.
+        seconds: duration of the motion that was read.
     """
 
     file: File
@@ -69,17 +69,17 @@ class Checked:
 
     @property
     def refused(self) -> bool:
-        """Whether it claims to be motion and cannot be used."""
+        """Whether it was recognised as motion but cannot be used."""
         return bool(self.kind and self.problem)
 
 
 def check(path: Path, console: Console | None = None) -> list[Checked]:
-    """Read every file in a file, folder or zip archive with the data set that claims it.
+    """Check every file in a folder or zip archive, or one file, by reading it.
 
-    Zip archives in a folder are looked into.
+    A file is read by the data sets that recognise it. Zip archives in a folder are read as well.
 
     Args:
-        path: what to read.
+        path: the file, folder or archive.
         console: where to show progress; None shows nothing.
 
     Raises:
@@ -109,8 +109,8 @@ def check(path: Path, console: Console | None = None) -> list[Checked]:
 
 
 def report(checked: list[Checked]) -> Table:
-    """Return a table of how many files were read, refused, or are no motion, by kind."""
-    table = Table("files", "read", "minutes", "refused", title="files by what they are")
+    """Return a table of how many files were read, refused or ignored, by data set or reason."""
+    table = Table("files", "read", "minutes", "refused", title="files by data set")
     for kind in sorted({one.kind for one in checked if one.kind}):
         here = [one for one in checked if one.kind == kind]
         bad = sum(one.refused for one in here)
@@ -122,12 +122,12 @@ def report(checked: list[Checked]) -> Table:
         if not one.kind
     )
     for reason, count in sorted(reasons.items()):
-        table.add_row(escape(f"not motion ({reason})"), f"{count} left alone", "", "")
+        table.add_row(escape(f"not motion ({reason})"), f"{count} ignored", "", "")
     return table
 
 
 def _readers() -> Iterator[Dataset]:
-    """Give every data set that needs no settings."""
+    """Yield every data set that works with its default settings."""
     for name in DATASETS.all():
         try:
             yield resolving.dataset(name)
@@ -136,9 +136,10 @@ def _readers() -> Iterator[Dataset]:
 
 
 def _checked(file: File, readers: list[Dataset]) -> Checked:
-    """Read a file with each data set that claims it until one can; the first one's reason counts.
+    """Read a file with each data set that recognises it until one succeeds.
 
-    Formats are shared: what one data set refuses may be another one's.
+    Several data sets share formats, so a file that one refuses may belong to another. If all fail,
+    the result has the error of the first.
     """
     refusals: list[Checked] = []
     for dataset in readers:
@@ -152,7 +153,7 @@ def _checked(file: File, readers: list[Dataset]) -> Checked:
         except Exception as error:
             # One bad file must not hide what is wrong with the others.
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            problem = InputError(f"{file}: its reader broke ({reason}); please report this")
+            problem = InputError(f"{file}: its reader failed ({reason}); please report this")
             refusals.append(Checked(file, dataset.name, str(problem)))
         else:
             return Checked(file, dataset.name, seconds=len(motion) / dataset.fps)

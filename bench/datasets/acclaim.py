@@ -1,14 +1,14 @@
-"""Acclaim skeletons (ASF), as CMU and HDM05 give them; their motion is read in ``acclaim_motion``.
+"""Acclaim skeletons (ASF), as in CMU and HDM05; ``acclaim_motion`` reads their motion.
 
-An ASF file states bones: each a direction and a length in the rest pose, the axis system ``C`` that
-it turns in, and the degrees of freedom ``dof`` that it has. A bone turns by ``C M C^-1`` about its
-start, which is the end of its parent; ``M`` turns about fixed axes, in the order of ``dof``. The
-root is moved and turned in the order of its ``order``, and then, as a whole, by its
-``orientation``. Lengths divided by the ``length`` of ``:units`` are inches (of CMU's 0.45, a unit
-is 56.444 mm). Limits are read, yet not enforced: recorded motion leaves them.
+An ASF file defines bones: each has a direction and a length in the rest pose, a local axis system
+``C``, and degrees of freedom ``dof``. A bone rotates by ``C M C^-1`` about its start, which is the
+end of its parent; ``M`` rotates about fixed axes, in the order of ``dof``. The root is translated
+and rotated in the order of its ``order``, and the result is rotated by its ``orientation``. Lengths
+divided by the ``length`` of ``:units`` are inches (with CMU's 0.45, a unit is 56.444 mm). Joint
+limits are read but not enforced: recorded motion exceeds them.
 
 Sources: M. Schafer, Acclaim Skeleton File Definition V1.10, 1994; Oxford Metrics' notes on it; for
-lengths and axes, the frequently asked questions of mocap.cs.cmu.edu.
+lengths and axes, the FAQ of mocap.cs.cmu.edu.
 """
 
 import math
@@ -28,12 +28,12 @@ from bench.motion import Skeleton
 ROOT = "root"
 MM_PER_INCH = 25.4
 LARGEST_SKELETON = 2**20
-"""Bytes of an ASF file; real ones have eight thousand."""
+"""Most bytes of an ASF file; real ones have eight thousand."""
 LONGEST_BONE = 10_000.0
-"""Millimetres."""
+"""Most millimetres of a bone."""
 MOST_TURNS = 100
-"""Whole turns of a joint; the source's angles count up to eight of them in real files."""
-MEND = "fetch it again"
+"""Most whole turns of an angle; angles in real files reach eight turns."""
+REMEDY = "fetch it again"
 
 ANGLES = ("rx", "ry", "rz")
 SHIFTS = ("tx", "ty", "tz")
@@ -45,12 +45,12 @@ class Bone:
     """One bone of a skeleton.
 
     Attributes:
-        name: its own.
-        parent: the bone whose end it starts at, or ``root``.
+        name: its name in the file.
+        parent: name of the parent bone, at the end of which it starts, or ``root``.
         vector: ``(3,)`` from its start to its end in the rest pose, mm.
-        axes: ``C``, the axis system it turns in.
-        dof: what it turns about, of rx, ry and rz, in the order of values and of turning.
-        limits: (least, most) of each degree of freedom, radians; empty where none are given.
+        axes: ``C``, its local axis system.
+        dof: rotation channels out of rx, ry and rz, in the order of values and of rotation.
+        limits: (least, greatest) value of each channel, radians; empty if not given.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Bone:
 
 @dataclass(frozen=True)
 class AcclaimSkeleton:
-    """What an ASF file says.
+    """The content of an ASF file.
 
     Attributes:
-        mm_per_unit: length of a unit.
-        order: what the root's values are, of tx ty tz rx ry rz.
-        position: ``(3,)`` that the root's translation counts from, mm.
-        orientation: that the whole motion is turned by.
+        mm_per_unit: length of a unit in mm.
+        order: channels of the root, out of tx ty tz rx ry rz, in the order of values.
+        position: ``(3,)`` origin of the root's translation, mm.
+        orientation: rotation that is applied to the whole motion.
         bones: parents before their children, siblings by name.
     """
 
@@ -81,24 +81,24 @@ class AcclaimSkeleton:
 
     @cached_property
     def skeleton(self) -> Skeleton:
-        """Its joints; see ``joints_of``."""
+        """The skeleton of its joints; see ``joints_of``."""
         return joints_of({bone.name: (bone.parent, bone.vector) for bone in self.bones})
 
     @property
     def channels(self) -> dict[str, tuple[str, ...]]:
-        """What the values of each line of a frame are, by name."""
+        """The channels of each line of a frame, by the line's name: the root, then bones."""
         return {ROOT: self.order} | {bone.name: bone.dof for bone in self.bones if bone.dof}
 
 
 def joints_of(bones: Mapping[str, tuple[str, Sequence[float] | NDArray[np.float64]]]) -> Skeleton:
-    """Return the skeleton whose joints are the starts of bones, and the ends of the last ones.
+    """Return the skeleton with a joint at the start of each bone and at the end of each last bone.
 
-    The bones that start at one point turn separately, so each has a joint of its own there: the 31
-    points of CMU's skeleton are 38 joints. A joint is called as the bone that starts there, the end
-    of a bone where none does ``<bone> end``, and the common start of all ``root``.
+    Bones that start at the same point rotate separately, so each has its own joint there: the 31
+    points of CMU's skeleton are 38 joints. A joint has the name of the bone that starts there; the
+    end of a bone without children is ``<bone> end``, and the common start of all is ``root``.
 
     Args:
-        bones: parent and vector to the end, mm, by name; parents first.
+        bones: parent and vector from start to end in mm, by name; parents first.
     """
     names, parents = [ROOT], [-1]
     rest, ends = [np.zeros(3)], {ROOT: np.zeros(3)}
@@ -127,31 +127,31 @@ def read_skeleton(file: File) -> AcclaimSkeleton:
     """Read an ASF file.
 
     Raises:
-        InputError: it is damaged, or has bones that change their length, which no joint rotations
-            can express.
+        InputError: it is damaged, or has bones of variable length, which joint rotations cannot
+            represent.
     """
     content = file.read(LARGEST_SKELETON)
     try:
         return _skeleton_in(content)
     except DamagedError as fault:
-        raise InputError(f"{file}: {fault}; {MEND}") from None
+        raise InputError(f"{file}: {fault}; {REMEDY}") from None
 
 
 @lru_cache(maxsize=16)
 def _skeleton_in(content: bytes) -> AcclaimSkeleton:
-    """Return what an ASF file says; all recordings of a subject have the same one."""
+    """Return the skeleton in an ASF file, cached because recordings of a subject share it."""
     return _skeleton(_sections(content.decode("latin-1")))
 
 
 class DamagedError(Exception):
-    """What is wrong with a file, the file's name yet to be told."""
+    """A fault in a file's content; the caller adds the file's name."""
 
 
 _Lines = list[list[str]]
 
 
 def _sections(text: str) -> dict[str, _Lines]:
-    """Return the words of each line after each keyword; brackets and commas part words."""
+    """Return the words of each line, by section keyword; brackets and commas separate words."""
     sections: dict[str, _Lines] = {}
     lines: _Lines = []
     for line in text.split("\n"):
@@ -170,7 +170,7 @@ def _sections(text: str) -> dict[str, _Lines]:
 def _skeleton(sections: Mapping[str, _Lines]) -> AcclaimSkeleton:
     for keyword in (":units", ":root", ":bonedata", ":hierarchy"):
         if keyword not in sections:
-            raise DamagedError(f"no {keyword}, so no whole ASF file")
+            raise DamagedError(f"no {keyword}, so it is no complete ASF file")
     units = _fields(sections[":units"], ("mass", "length", "angle"), ":units")
     angle = RADIANS.get(" ".join(units.get("angle", [])).lower())
     if angle is None:
@@ -195,7 +195,7 @@ def _skeleton(sections: Mapping[str, _Lines]) -> AcclaimSkeleton:
 
 
 def _fields(lines: _Lines, known: Sequence[str], where: str) -> dict[str, list[str]]:
-    """Return the words after each field's name; a line of numbers alone continues a field."""
+    """Return the words after each field's name; only ``limits`` may continue on further lines."""
     fields: dict[str, list[str]] = {}
     last = ""
     for name, *words in lines:
@@ -207,11 +207,11 @@ def _fields(lines: _Lines, known: Sequence[str], where: str) -> dict[str, list[s
         elif last == "limits":
             fields[last] += [name, *words]
         else:
-            raise DamagedError(f"{where} has the unknown line {shown(' '.join([name, *words]))}")
+            raise DamagedError(f"{where} has the unknown line {quoted(' '.join([name, *words]))}")
     return fields
 
 
-_OF_A_BONE = (
+_BONE_FIELDS = (
     "id",
     "name",
     "direction",
@@ -229,15 +229,15 @@ def _bones(
 ) -> tuple[Bone, ...]:
     found: dict[str, Bone] = {}
     for block in _blocks(lines, ":bonedata"):
-        fields = _fields(block, _OF_A_BONE, "a bone")
+        fields = _fields(block, _BONE_FIELDS, "a bone")
         name = " ".join(fields.get("name", []))
         if not name or name == ROOT or name in found or len(name.split()) > 1:
-            raise DamagedError(f"a bone's name is {shown(name)}, empty or not its own")
+            raise DamagedError(f"a bone's name is {quoted(name)}, empty or not unique")
         if name not in parents:
-            raise DamagedError(f"bone {shown(name)} has no place in :hierarchy")
+            raise DamagedError(f"bone {quoted(name)} has no place in :hierarchy")
         found[name] = _bone(name, parents[name], fields, scale, angle)
     if missing := set(parents) - set(found):
-        raise DamagedError(f":hierarchy has {shown(min(missing))}, which :bonedata lacks")
+        raise DamagedError(f":hierarchy has {quoted(min(missing))}, which :bonedata lacks")
     return tuple(found[name] for name in _descending(parents))
 
 
@@ -257,7 +257,7 @@ def _bone(
         )
     bounds = fields.get("limits", [])
     if bounds and len(bounds) != 2 * len(dof):
-        raise DamagedError(f"{len(bounds)} limits of {name} where {2 * len(dof)} are due")
+        raise DamagedError(f"{len(bounds)} limits of {name}, expected {2 * len(dof)}")
     limits = angle * np.array([number_in(word, f"limits of {name}", True) for word in bounds])
     return Bone(
         name=name,
@@ -270,7 +270,7 @@ def _bone(
 
 
 def _blocks(lines: _Lines, where: str) -> Iterator[_Lines]:
-    """Return the lines between each begin and its end."""
+    """Yield the lines between each ``begin`` and its ``end``."""
     block: _Lines | None = None
     for line in lines:
         if line == ["begin"] and block is None:
@@ -281,27 +281,27 @@ def _blocks(lines: _Lines, where: str) -> Iterator[_Lines]:
         elif block is not None and line != ["begin"]:
             block.append(line)
         else:
-            raise DamagedError(f"{where} has {shown(' '.join(line))} in a wrong place")
+            raise DamagedError(f"{where} has {quoted(' '.join(line))} in a wrong place")
     if block is not None:
         raise DamagedError(f"cut short in {where}")
 
 
 def _parents(lines: _Lines) -> dict[str, str]:
-    """Return each bone's parent."""
+    """Return the parent of each bone, by the bone's name."""
     parents: dict[str, str] = {}
     blocks = list(_blocks(lines, ":hierarchy"))
     if len(blocks) != 1:
-        raise DamagedError(f"{len(blocks)} blocks in :hierarchy where 1 is due")
+        raise DamagedError(f"{len(blocks)} blocks in :hierarchy, expected 1")
     for parent, *children in blocks[0]:
         for child in children:
             if child in parents or child == ROOT:
-                raise DamagedError(f":hierarchy has {shown(child)} twice")
+                raise DamagedError(f":hierarchy has {quoted(child)} twice")
             parents[child] = parent
     return parents
 
 
 def _descending(parents: Mapping[str, str]) -> list[str]:
-    """Return bones, each after its parent, so that equal trees have equal orders."""
+    """Return bone names, each after its parent, in an order that depends on the tree alone."""
     children: dict[str, list[str]] = {}
     for child, parent in parents.items():
         children.setdefault(parent, []).append(child)
@@ -312,22 +312,22 @@ def _descending(parents: Mapping[str, str]) -> list[str]:
         order.append(name)
         pending += sorted(children.get(name, []), reverse=True)
     if lost := set(parents) - set(order):
-        raise DamagedError(f":hierarchy does not lead from the root to {shown(min(lost))}")
+        raise DamagedError(f":hierarchy does not lead from the root to {quoted(min(lost))}")
     return order[1:]
 
 
 def _channels(words: Sequence[str], known: Sequence[str], what: str) -> tuple[str, ...]:
     channels = tuple(word.lower() for word in words)
     if len(set(channels)) < len(channels) or not set(channels) <= set(known):
-        raise DamagedError(f"{what} is {shown(' '.join(words))}")
+        raise DamagedError(f"{what} is {quoted(' '.join(words))}")
     return channels
 
 
 def _axes(words: Sequence[str], angle: float, what: str) -> Rotation:
-    """Return the rotation that three angles and their order, as XYZ, are."""
+    """Return the rotation given by three angles and, optionally, their order, such as XYZ."""
     *angles, order = words if len(words) == 4 else (*words, "XYZ")
     if sorted(order.lower()) != ["x", "y", "z"]:
-        raise DamagedError(f"{what} has the order {shown(order)}")
+        raise DamagedError(f"{what} has the order {quoted(order)}")
     values = dict(zip("xyz", _numbers(angles, 3, what) * angle, strict=True))
     if max(map(abs, values.values())) > MOST_TURNS * 2 * np.pi:
         raise DamagedError(f"{what} turns without end")
@@ -336,22 +336,25 @@ def _axes(words: Sequence[str], angle: float, what: str) -> Rotation:
 
 def _numbers(words: Sequence[str], count: int, what: str) -> NDArray[np.float64]:
     if len(words) != count:
-        raise DamagedError(f"{what}: {len(words)} numbers where {count} are due")
+        raise DamagedError(f"{what}: {len(words)} numbers, expected {count}")
     return np.array([number_in(word, what) for word in words])
 
 
 def number_in(word: str, what: str, infinite: bool = False) -> float:
-    """Return the number that a word is; raises DamagedError if it is none, or not finite."""
+    """Return a word as a number; raises DamagedError if it is none, or not finite.
+
+    ``what`` names the value in messages; ``infinite`` allows infinite values.
+    """
     try:
         number = float(word.replace("_", "?"))
     except ValueError:
-        raise DamagedError(f"{what} has {shown(word)} where a number is due") from None
-    # Below this bound all that is computed of it is finite too.
+        raise DamagedError(f"{what} has {quoted(word)} in place of a number") from None
+    # Below this bound, everything that is computed from it is finite too.
     if not (abs(number) < 1e100 or (infinite and abs(number) == np.inf)):
-        raise DamagedError(f"{what} has {shown(word)} where a finite number is due")
+        raise DamagedError(f"{what} has {quoted(word)} in place of a finite number")
     return number
 
 
-def shown(text: str) -> str:
-    """Return a text of a file as messages quote it."""
+def quoted(text: str) -> str:
+    """Return a text from a file, shortened and in ASCII, for messages."""
     return ascii(text if len(text) <= 40 else f"{text[:40]}...")

@@ -1,7 +1,7 @@
 """The body that CMU's and HDM05's Acclaim files share, and the paper's 18 joints on it.
 
 Both corpora were recorded with one Vicon template: 30 bones whose ends, with the root, are 31
-points. The 18 joints, named as SMPL names them, are ends of these bones:
+points. The 18 joints, with SMPL's names, are ends of these bones:
 
 ========  ==========  ==========================================================================
 joint     end of      why
@@ -83,14 +83,14 @@ The mean over the ASF files of 19 subjects of mocap.cs.cmu.edu (1 2 3 5 7 8 9 11
 49 60 61 131 135), each counting once, of direction times length, rounded to 0.01 mm.
 """
 MEAN = joints_of(MEAN_BONES)
-"""The one skeleton for everyone: 38 joints at 31 points."""
+"""The common skeleton of all subjects: 38 joints at 31 points."""
 
 _COLLARS = {"left_collar": "lhumerus", "right_collar": "rhumerus"}
-"""Which joint is the shoulder that each collar lies on the way to."""
+"""Joint of the shoulder towards which each collar lies, by collar."""
 _CHEST = "thorax"
 _SPINE3 = "lowerneck"
 
-# The joint where a bone starts, which is the end of its parent.
+# Joints of ``MEAN`` by their name among the 18. A joint is named after the bone that starts there.
 _JOINT_OF: dict[str, str] = {
     "spine2": _CHEST,
     "spine3": _SPINE3,
@@ -127,19 +127,19 @@ def _with_collars(skeleton: Skeleton) -> Skeleton:
 
 
 def body_positions(rotations: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
-    """Return the 18 joints' positions relative to the root.
+    """Return the positions of the 18 joints relative to the root.
 
     Args:
         rotations: ``(frame, 38, 3, 3)`` local rotations of the joints of ``skeleton``.
-        skeleton: one with the joints of ``MEAN``.
+        skeleton: a skeleton with the same joints as ``MEAN``.
 
     Returns:
         ``(frame, 18, 3)`` in mm.
     """
-    whole = _with_collars(skeleton)
-    unturned = np.broadcast_to(np.eye(3), (len(rotations), len(_COLLARS), 3, 3))
-    placed = forward_kinematics(np.concatenate([rotations, unturned], axis=1), whole)
-    return placed[:, whole.index([_JOINT_OF[name] for name in KEPT])]
+    extended = _with_collars(skeleton)
+    unrotated = np.broadcast_to(np.eye(3), (len(rotations), len(_COLLARS), 3, 3))
+    placed = forward_kinematics(np.concatenate([rotations, unrotated], axis=1), extended)
+    return placed[:, extended.index([_JOINT_OF[name] for name in KEPT])]
 
 
 def _body() -> Skeleton:
@@ -152,38 +152,39 @@ SKELETON = _body()
 
 
 class AcclaimBody(Dataset):
-    """Motion of the shared Acclaim body; a subclass finds its files."""
+    """Motion of the Acclaim body that CMU and HDM05 share; a subclass defines its files."""
 
     places: ClassVar[tuple[str, ...]]
-    """Folders of the data root, or archives in it, that may hold the files; the first one does."""
+    """Folders or archives in the data root that may have the files; the first that does counts."""
     recording: ClassVar[re.Pattern[str]]
-    """What the names of its AMC files are like."""
+    """Pattern of the names of its AMC files; the first group is the subject."""
     example: ClassVar[str]
+    """Path of one file in the data root, for messages."""
 
     bones: Literal["one", "own"] = Field(
-        "one", description="whose bones: one skeleton for everyone, or each subject's own"
+        "one", description="bone lengths: one skeleton for all subjects, or each subject's own"
     )
 
     @property
     def skeleton(self) -> Skeleton:
-        """The 18 joints on the one skeleton; a subject's own bones have other lengths."""
+        """The 18 joints of the common skeleton; with ``bones="own"`` lengths differ by subject."""
         return SKELETON
 
     def recordings(self, root: Path | None) -> list[tuple[File, re.Match[str]]]:
-        """Return the AMC files under ``root``, and their names as ``recording`` reads them.
+        """Return the AMC files under ``root``, and the matches of their names with ``recording``.
 
         Raises:
-            InputError: there is none, or the archive that should have them cannot be read.
+            InputError: there is none, or their archive cannot be read.
         """
         root = data_root(self.name, root, " or ".join(self.places))
-        there = [root / place for place in self.places if (root / place).exists()]
-        if not there and any(self.recording.fullmatch(path.name) for path in root.glob("*/*")):
-            there = [root]
-        for place in there:
+        present = [root / place for place in self.places if (root / place).exists()]
+        if not present and any(self.recording.fullmatch(path.name) for path in root.glob("*/*")):
+            present = [root]
+        for place in present:
             found = [
-                (file, told)
+                (file, match)
                 for file in tree(place, ".amc")
-                if (told := self.recording.fullmatch(file.inner.name))
+                if (match := self.recording.fullmatch(file.inner.name))
             ]
             if found:
                 return found
@@ -197,24 +198,24 @@ class AcclaimBody(Dataset):
         """Return the ASF file of a recording's subject."""
 
     def file_fps(self, source: Source) -> float:
-        """Return the frames per second of a recording that does not state them itself."""
+        """Return the frames per second of a recording if its file does not state them."""
         return FPS
 
     def files(self, root: Path | None) -> list[Path]:
-        """Return all files that the recordings are made of, archives whole, skeletons as well."""
+        """Return all files that the recordings depend on, including skeletons."""
         skeletons = {self.skeleton_file(source).path for source in self.sources(root)}
         return sorted({*super().files(root), *(path for path in skeletons if path.is_file())})
 
     def recognise(self, file: File) -> Source | None:
-        """Claim a recording that is called as this data set's are."""
-        told = self.recording.fullmatch(file.inner.name)
-        return Source(file.inner.stem, "train", subject=told[1], file=file) if told else None
+        """Recognise a recording by its file name."""
+        match = self.recording.fullmatch(file.inner.name)
+        return Source(file.inner.stem, "train", subject=match[1], file=file) if match else None
 
     def read(self, source: Source) -> NDArray[np.float32]:
-        """Read a recording as 18 joints at ``fps``, without a start where a bone is held at zero.
+        """Read a recording as 18 joints at ``fps``, without leading frames where a bone is at zero.
 
-        The paper's normalisation (``bones = "one"``) keeps each joint's rotation as recorded and
-        puts it on the one skeleton.
+        The paper's normalisation (``bones = "one"``) applies the recorded joint rotations to the
+        common skeleton.
         """
         assert source.file is not None
         file = self.skeleton_file(source)
@@ -226,7 +227,7 @@ class AcclaimBody(Dataset):
             )
         motion = read_motion(source.file, subject, self.file_fps(source)).without_held_start()
         check_length(source.file, len(motion) * max(1.0, self.fps / motion.fps))
-        # Of five frames at 120 per second, two are taken; turning the others would be in vain.
+        # Only frames that are interpolated between are converted: two of five at 120 per second.
         before, after, part = neighbours(len(motion), motion.fps, self.fps)
         rotations = rotations_between(motion.at(before).vectors, motion.at(after).vectors, part)
         rotations[:, 0] = orient(rotations[:, 0], self.orientation)
@@ -234,8 +235,8 @@ class AcclaimBody(Dataset):
         return body_positions(rotations, skeleton).astype(np.float32)
 
 
-def beside(file: File, name: str) -> File:
-    """Return the file of another name in the same folder or archive."""
+def sibling(file: File, name: str) -> File:
+    """Return the file called ``name`` in the same folder, on disk or in the archive."""
     if file.member:
         return File(file.path, str(file.inner.with_name(name)))
     return File(file.path.with_name(name))

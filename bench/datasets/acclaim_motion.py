@@ -1,8 +1,8 @@
 """The motion of an Acclaim skeleton (AMC).
 
-An AMC file states, frame by frame, the values of the root and of every bone that has any, in a
-line each. All frames have the same lines, so that their text is checked and turned into numbers as
-one array of bytes. ``acclaim`` says what the values mean.
+An AMC file has, in every frame, a line of values for the root and for each bone with degrees of
+freedom. All frames have the same lines, so their text is checked and converted as one array of
+bytes. ``acclaim`` describes what the values mean.
 """
 
 import re
@@ -17,35 +17,35 @@ from scipy.spatial.transform import Rotation
 from bench.core.errors import InputError
 from bench.datasets.acclaim import (
     ANGLES,
-    MEND,
     MOST_TURNS,
     RADIANS,
+    REMEDY,
     ROOT,
     SHIFTS,
     AcclaimSkeleton,
     DamagedError,
     number_in,
-    shown,
+    quoted,
 )
 from bench.datasets.archive import File
 
 FPS = 120.0
-"""Frames per second of CMU and HDM05, whose motion files do not state any."""
+"""Frames per second of CMU and HDM05; their motion files do not state it."""
 LARGEST_MOTION = 2**27
-"""Bytes of an AMC file: twenty minutes at CMU's rate. Reading takes twelve times as much memory."""
+"""Most bytes of an AMC file: twenty minutes at CMU's rate. Reading needs twelve times as many."""
 LARGEST_FRAME = 2**16
-"""Bytes of one frame, and of what stands before the first; real frames have one thousand."""
+"""Most bytes of one frame, and of the text before the first; real frames have one thousand."""
 
 
 @dataclass(frozen=True)
 class AcclaimMotion:
-    """What an AMC file says of one skeleton.
+    """The content of an AMC file, for one skeleton.
 
     Attributes:
-        skeleton: whose motion it is.
+        skeleton: the skeleton that moves.
         fps: frames per second.
-        values: ``(frame, value)`` of the root and of each bone that has any, by name; radians, and
-            units for the root's translation.
+        values: ``(frame, channel)`` values of the root and of each bone with degrees of freedom, by
+            name; radians, and the skeleton's units for the root's translation.
     """
 
     skeleton: AcclaimSkeleton
@@ -57,7 +57,7 @@ class AcclaimMotion:
 
     @property
     def translation(self) -> NDArray[np.float64]:
-        """``(frame, 3)`` of the root, mm."""
+        """``(frame, 3)`` position of the root in the world, mm."""
         moved = np.zeros((len(self), 3))
         for column, channel in enumerate(self.skeleton.order):
             if channel in SHIFTS:
@@ -72,21 +72,21 @@ class AcclaimMotion:
         """``(frame, joint, 3)`` local rotation vectors of ``skeleton.skeleton``, radians."""
         names = self.skeleton.skeleton.names
         vectors = np.zeros((len(self), len(names), 3))
-        turns = _turned(self.values[ROOT], self.skeleton.order)
-        vectors[:, 0] = (self.skeleton.orientation * turns).as_rotvec()
+        rotations = _rotations(self.values[ROOT], self.skeleton.order)
+        vectors[:, 0] = (self.skeleton.orientation * rotations).as_rotvec()
         for joint, bone in enumerate(self.skeleton.bones, start=1):
             if bone.dof:
                 # C exp(v) C^-1 = exp(C v)
-                turns = _turned(self.values[bone.name], bone.dof)
-                vectors[:, joint] = bone.axes.apply(turns.as_rotvec())
+                rotations = _rotations(self.values[bone.name], bone.dof)
+                vectors[:, joint] = bone.axes.apply(rotations.as_rotvec())
         return vectors
 
     def without_held_start(self) -> "AcclaimMotion":
-        """Return it without leading frames in which a bone is held at zero.
+        """Return the motion without leading frames in which a bone is at exactly zero.
 
         Tracking sometimes begins late: until then a bone's angles are exactly zero, and then they
-        jump. One angle may be zero by chance or by its limit (a straight knee), so bones of two and
-        three are looked at. A bone at zero throughout does not count.
+        jump. A single angle may be zero by chance or by its limit (a straight knee), so only bones
+        with two or three angles are checked. A bone that is zero throughout is ignored.
         """
         held = 0
         for name, angles in self.values.items():
@@ -95,55 +95,55 @@ class AcclaimMotion:
         return self.at(slice(held, None))
 
     def at(self, frames: slice | NDArray[np.int64]) -> "AcclaimMotion":
-        """Return some frames of it."""
-        values = {name: there[frames] for name, there in self.values.items()}
+        """Return the motion at the given frames."""
+        values = {name: each[frames] for name, each in self.values.items()}
         return AcclaimMotion(self.skeleton, self.fps, values)
 
 
-def _turned(values: NDArray[np.float64], channels: Sequence[str]) -> Rotation:
-    """Return the rotations that some channels' values are."""
+def _rotations(values: NDArray[np.float64], channels: Sequence[str]) -> Rotation:
+    """Return the rotation of each frame from ``(frame, channel)`` values."""
     columns = [column for column, channel in enumerate(channels) if channel in ANGLES]
     if not columns:
         return Rotation.identity(len(values))
-    # Small letters: about fixed axes, the first one first.
+    # Lower case: rotations about fixed axes, the first one first.
     sequence = "".join(channels[column][1] for column in columns)
     return Rotation.from_euler(sequence, values[:, columns])
 
 
-def _among(characters: bytes) -> NDArray[np.bool_]:
-    """Return which of the 256 bytes are among some."""
+def _byte_table(characters: bytes) -> NDArray[np.bool_]:
+    """Return ``(256,)`` whether each byte value is among ``characters``."""
     table = np.zeros(256, dtype=np.bool_)
     table[list(characters)] = True
     return table
 
 
-_SPACE = _among(b" \t\r\n\v\f")
-_OF_A_NUMBER = _among(b"0123456789+-.eE \t\r\n\v\f")
+_SPACE = _byte_table(b" \t\r\n\v\f")
+_NUMERIC = _byte_table(b"0123456789+-.eE \t\r\n\v\f")
 _FRAME_NUMBER = re.compile(rb"^[ \t]*\d+[ \t\r]*$", re.MULTILINE)
 
 
 def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> AcclaimMotion:
-    """Read an AMC file of a skeleton's motion.
+    """Read an AMC file.
 
     Args:
         file: the AMC file.
-        skeleton: whose motion it is.
-        fps: its frames per second, if it does not state them.
+        skeleton: the skeleton of the ASF file that belongs to it.
+        fps: its frames per second, if the file does not state them.
 
     Raises:
-        InputError: it is damaged, or of another skeleton.
+        InputError: it is damaged, or belongs to another skeleton.
     """
     content = file.read(LARGEST_MOTION)
     try:
         return _motion(content, skeleton, fps)
     except DamagedError as fault:
-        raise InputError(f"{file}: {fault}; {MEND}") from None
+        raise InputError(f"{file}: {fault}; {REMEDY}") from None
 
 
 def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMotion:
     first = _FRAME_NUMBER.search(content)
     if first is None or first.start() > LARGEST_FRAME:
-        raise DamagedError("no frame where the first one is due, so no AMC file")
+        raise DamagedError("no frame at the start, so it is no AMC file")
     if not content.endswith(b"\n"):
         raise DamagedError("cut short (it ends in the middle of a line)")
     unit, fps = _preamble(content[: first.start()], fps)
@@ -166,7 +166,7 @@ def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMot
 
 
 def _preamble(content: bytes, fps: float) -> tuple[float, float]:
-    """Return the radians of a unit of angle, and the frames per second, ``fps`` if not stated."""
+    """Return the unit of angle in radians, and the frames per second (``fps`` if not stated)."""
     unit = None
     for line in content.decode("latin-1").split("\n"):
         match [word.upper() for word in line.split("#")[0].split()]:
@@ -177,7 +177,7 @@ def _preamble(content: bytes, fps: float) -> tuple[float, float]:
             case [":SAMPLES-PER-SECOND", rate]:
                 fps = number_in(rate, ":SAMPLES-PER-SECOND")
             case _:
-                raise DamagedError(f"{shown(line.strip())} before the first frame")
+                raise DamagedError(f"{quoted(line.strip())} before the first frame")
     if unit is None:
         raise DamagedError("neither :DEGREES nor :RADIANS")
     if not 1 <= fps <= 100_000:
@@ -186,7 +186,7 @@ def _preamble(content: bytes, fps: float) -> tuple[float, float]:
 
 
 def _line_names(body: bytes, channels: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of a frame's lines, in order, after those of the first one."""
+    """Return the names of a frame's lines, in order, taken from the first frame."""
     ends = _FRAME_NUMBER.finditer(body)
     next(ends)
     second = next(ends, None)
@@ -196,26 +196,29 @@ def _line_names(body: bytes, channels: Mapping[str, Sequence[str]]) -> list[str]
     lines = body[:end].split(b"\n")[1:]
     names = [line.split()[0].decode("latin-1") for line in lines if line.strip()]
     if missing := [name for name in channels if name not in names]:
-        raise DamagedError(f"the first frame lacks {shown(missing[0])}")
+        raise DamagedError(f"the first frame lacks {quoted(missing[0])}")
     if len(names) > len(channels):
         odd = next(name for name in names if name not in channels or names.count(name) > 1)
         raise DamagedError(
-            f"the first frame has {shown(odd)}, which its skeleton has not, or twice"
+            f"the first frame has {quoted(odd)} twice, or its skeleton does not have it"
         )
     return names
 
 
 class _Frames:
-    """The text of all frames as one array of bytes, and where its words and its lines begin.
+    """The text of all frames as one array of bytes, split into words and lines.
 
     Attributes:
-        names: of each frame's lines, in order, after the line of its number.
-        counts: of the numbers after each name.
+        names: names of each frame's lines, in order, after the line of its number.
+        counts: how many numbers follow each name.
+        expected_words: expected number of words in each line of a frame.
+        starts: position in the text where each line begins.
+        words: actual number of words in each line.
     """
 
     def __init__(self, body: bytes, names: Sequence[str], counts: Sequence[int]) -> None:
         self.body, self.names, self.counts = body, names, counts
-        self.words_due = np.array([1, *(1 + count for count in counts)])
+        self.expected_words = np.array([1, *(1 + count for count in counts)])
         self.text = np.frombuffer(body, dtype=np.uint8)
         self.space = _SPACE[self.text]
         words = np.flatnonzero(~self.space & np.append(True, self.space[:-1]))
@@ -225,75 +228,75 @@ class _Frames:
         self.words = np.diff(first, append=len(words))
 
     def numbers(self) -> NDArray[np.float64]:
-        """Return ``(frame, number)``, frame numbers left out.
+        """Return the ``(frame, number)`` values of all lines, without frame numbers.
 
         Raises:
-            DamagedError: a frame is not made of the due lines of finite numbers, or is not the
-                next one after the one before.
+            DamagedError: a frame lacks expected lines or has values that are not finite, or frame
+                numbers are not consecutive.
         """
         self._check_lines()
         digits = self._without_names()
-        foreign = ~_OF_A_NUMBER[digits]
+        foreign = ~_NUMERIC[digits]
         if foreign.any():
             after = np.searchsorted(self.starts, foreign.argmax(), side="right")
             raise self._refusal(int(after) - 1)
-        due = len(self.words_due)
+        lines = len(self.expected_words)
         numbers = _converted(digits.tobytes(), self.words.sum() - len(self.names) * self._frames)
         numbers = numbers.reshape(self._frames, -1)
         infinite = ~np.isfinite(numbers).all(axis=1)
         if infinite.any():
-            raise self._refusal(int(infinite.argmax()) * due, "a number too large to be one")
-        astray = np.diff(numbers[:, 0]) != 1
-        if astray.any():
-            line = (int(astray.argmax()) + 1) * due
+            raise self._refusal(int(infinite.argmax()) * lines, "a number is too large")
+        unordered = np.diff(numbers[:, 0]) != 1
+        if unordered.any():
+            line = (int(unordered.argmax()) + 1) * lines
             raise self._refusal(line, "its number does not follow the last")
         return numbers[:, 1:]
 
     @property
     def _frames(self) -> int:
-        return len(self.starts) // len(self.words_due)
+        return len(self.starts) // len(self.expected_words)
 
     def _check_lines(self) -> None:
-        """Check that the lines of every frame have as many words as are due."""
-        wrong = self.words != np.resize(self.words_due, len(self.words))
+        """Raise DamagedError if a line does not have the expected number of words."""
+        wrong = self.words != np.resize(self.expected_words, len(self.words))
         if wrong.any():
             raise self._refusal(int(wrong.argmax()))
-        if len(self.words) % len(self.words_due):
+        if len(self.words) % len(self.expected_words):
             raise self._refusal(len(self.words))
 
     def _without_names(self) -> NDArray[np.uint8]:
-        """Return the text with its names, each checked to be the due one, made spaces."""
+        """Return the text with names, which are checked, replaced by spaces."""
         digits = self.text.copy()
         starts = self.starts.reshape(self._frames, -1)
         for place, name in enumerate(self.names, start=1):
             letters = starts[:, place, None] + np.arange(len(name) + 1)
-            due = np.array([*name.encode("latin-1"), 0], dtype=np.uint8)
-            same = self.text.take(letters, mode="clip") == due
+            expected = np.array([*name.encode("latin-1"), 0], dtype=np.uint8)
+            same = self.text.take(letters, mode="clip") == expected
             same[:, -1] = self.space.take(letters[:, -1], mode="clip")
             other = ~same.all(axis=1)
             if other.any():
-                raise self._refusal(int(other.argmax()) * len(self.words_due) + place)
+                raise self._refusal(int(other.argmax()) * len(self.expected_words) + place)
             digits[letters[:, :-1]] = ord(" ")
         return digits
 
     def _refusal(self, line: int, reason: str = "") -> DamagedError:
-        """Return what is wrong with a line, by default that it is not the due one."""
-        frame, place = divmod(line, len(self.words_due))
+        """Return an error for a line, by default that it is not the expected one."""
+        frame, place = divmod(line, len(self.expected_words))
         if not reason:
-            there = "the end"
+            found = "the end"
             if line < len(self.starts):
                 start = self.starts[line]
-                there = self.body[start : self.body.find(b"\n", start)].decode("latin-1").strip()
-            due = f"{self.names[place - 1]} and {self.counts[place - 1]} numbers are"
-            reason = f"{shown(there)} where {due if place else 'its number is'} due"
+                found = self.body[start : self.body.find(b"\n", start)].decode("latin-1").strip()
+            expected = f"{self.names[place - 1]} and {self.counts[place - 1]} numbers"
+            reason = f"{quoted(found)}, expected {expected if place else 'its number'}"
         return DamagedError(f"frame {frame + 1} of the file: {reason}")
 
 
 def _converted(text: bytes, count: int) -> NDArray[np.float64]:
-    """Return the numbers of a text of so many words."""
+    """Return the ``count`` numbers in a text; raises DamagedError if there are not as many."""
     try:
         with warnings.catch_warnings():
-            # What older numpy says of a word that is no number, and then goes no further.
+            # Older numpy only warns about a word that is no number, and stops there.
             warnings.simplefilter("error", DeprecationWarning)
             numbers = np.fromstring(text, dtype=np.float64, sep=" ")
     except (ValueError, DeprecationWarning):

@@ -1,11 +1,11 @@
-"""AMASS, the archive of motion capture as surface shapes, with the paper's splits.
+"""AMASS, an archive of motion capture as parameters of surface models, with the paper's splits.
 
 Files are numpy archives, one recording each, ``<data set>/<subject>/<sequence>_poses.npz`` in the
-SMPL-H packaging and ``..._stageii.npz`` in the later one; ``docs/amass.md`` says where to get them
-and how to lay them out. Of each only the rotations and the frame rate are read. As in the paper
-(sec. 6.1) forward kinematics on one skeleton makes everybody's joints, whatever their shape, and
-18 of the 22 body joints are kept. Time is the file's own: rotations are interpolated to the asked
-frame rate, where the published loader takes every so-manieth frame.
+SMPL-H packaging and ``..._stageii.npz`` in the later one; ``docs/amass.md`` explains where to
+get them and how to arrange them. Only the rotations and the frame rate are read. As in the paper
+(sec. 6.1), the joints of all subjects come from forward kinematics on one skeleton, whatever their
+body shape, and 18 of the 22 body joints are kept. Rotations are interpolated to the requested frame
+rate, whereas the published loader takes every n-th frame.
 """
 
 import re
@@ -35,7 +35,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "valid": ("HumanEva", "HDM05", "SFU", "MoSh"),
     "test": ("BMLrub",),
 }
-"""The paper's splits, by the names that the data sets bear on the archive's page."""
+"""The paper's splits; data sets have their names on the archive's page."""
 
 FORMER_NAMES = {
     "MPI_Limits": "PosePrior",
@@ -45,7 +45,7 @@ FORMER_NAMES = {
     "MPI_mosh": "MoSh",
     "BioMotionLab_NTroje": "BMLrub",
 }
-"""Folders of the first packaging that are called otherwise than the data set is now."""
+"""Folders of the first packaging with former names, and the present names of the data sets."""
 
 REST: dict[str, tuple[float, float, float]] = {
     "pelvis": (0, 0, 0),
@@ -73,45 +73,45 @@ REST: dict[str, tuple[float, float, float]] = {
 }
 """The body joints of the rest pose, mm from the pelvis; x to the left, y up, z forward.
 
-They are those of the neutral SMPL-H model with the mean of AMASS's shape coefficients, which the
-prediction literature puts everybody on, as published with HisRepItself (Mao et al. 2020).
+They belong to the neutral SMPL-H model with the mean of AMASS's shape coefficients, which the
+prediction literature uses for all subjects, as published with HisRepItself (Mao et al. 2020).
 """
 
 RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
 RATES = (5.0, 1000.0)
-"""Frames per second that a motion capture system may have."""
+"""Least and greatest plausible frames per second of a motion capture system."""
 WIDTHS = (66, 72, 156, 165)
-"""Columns of ``poses``: the body alone, SMPL, SMPL-H, SMPL-X. The body's 66 come first in each."""
+"""Possible columns of ``poses``: body only, SMPL, SMPL-H, SMPL-X; the body's 66 come first."""
 LARGEST_ANGLE = 100.0
-"""Radians; what is beyond is no rotation vector."""
+"""Greatest plausible component of a rotation vector, radians."""
 
 _NO_MOTION = re.compile(r"(^|_)(shape|stagei)\.npz$", re.IGNORECASE)
 _PACKAGING = re.compile(r"_(poses|stageii)$")
 _Y_UP = Rotation.from_euler("x", -90, degrees=True).as_matrix()
-"""Turns AMASS's world, whose z is up, into one whose y is."""
+"""Rotation from AMASS's world, with z up, to one with y up."""
 
 
-def _plain(name: str) -> str:
+def _simplified(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-_DATA_SETS = {_plain(name): name for names in SPLITS.values() for name in names} | {
-    _plain(former): name for former, name in FORMER_NAMES.items()
+_DATA_SETS = {_simplified(name): name for names in SPLITS.values() for name in names} | {
+    _simplified(former): name for former, name in FORMER_NAMES.items()
 }
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 
 
 class AMASS(Dataset):
-    """AMASS with the paper's splits by data set, everybody on one skeleton, 18 joints, real.
+    """AMASS with the paper's splits by data set, one skeleton for all subjects, 18 joints, real.
 
-    Data sets of the archive that the paper does not use are left out.
+    Data sets of the archive that the paper does not use are ignored.
     """
 
     name: ClassVar[str] = "amass"
     home: ClassVar[str] = "amass.is.tue.mpg.de (registration; non-commercial research)"
 
     body_model: Path | None = Field(
-        None, description="npz of an SMPL, SMPL-H or SMPL-X model, to take the skeleton from"
+        None, description="npz of an SMPL, SMPL-H or SMPL-X model that defines the skeleton"
     )
 
     @property
@@ -121,7 +121,7 @@ class AMASS(Dataset):
         return body({name: rest[name] for name in KEPT})
 
     def sources(self, root: Path | None) -> list[Source]:
-        """Return the recordings of the paper's data sets under ``root``, in order of name."""
+        """Return the recordings of the paper's data sets under ``root``, sorted by name."""
         found = [
             source
             for name, folder in sorted(self._folders(root).items())
@@ -132,20 +132,20 @@ class AMASS(Dataset):
                 f"{self.name}: no recording of the paper's data sets under {root}; expected for "
                 f"instance {root}/amass/CMU/01/01_01_poses.npz"
             )
-        self.skeleton  # noqa: B018 - an unusable body model ends here, not in every recording
+        self.skeleton  # noqa: B018 - reports an unusable body model once, not per recording
         return found
 
     def files(self, root: Path | None) -> list[Path]:
-        """Return the recordings' files, and the body model's if one is given."""
+        """Return the files of the recordings, and of the body model if one is given."""
         return [*super().files(root), *([self.body_model] if self.body_model else [])]
 
     def absent(self, root: Path | None) -> list[str]:
         """Return the paper's data sets that are not under ``root``."""
-        there = self._folders(root) if root else {}
-        return [name for name in _SPLIT_OF if name not in there]
+        present = self._folders(root) if root else {}
+        return [name for name in _SPLIT_OF if name not in present]
 
     def recognise(self, file: File) -> Source | None:
-        """Claim an npz file with poses, outside of archives."""
+        """Recognise an npz file with poses that is not inside an archive."""
         name = file.inner.name
         if file.member or file.inner.suffix.lower() != ".npz" or _NO_MOTION.search(name):
             return None
@@ -167,7 +167,7 @@ class AMASS(Dataset):
         return REST if self.body_model is None else _rest_of(self.body_model)
 
     def _folders(self, root: Path | None) -> dict[str, Path]:
-        """Return where each of the paper's data sets lies."""
+        """Return the folder of each of the paper's data sets that is present."""
         root = data_root(self.name, root, "amass/ with a folder for each data set")
         for place in (root / "amass", root / "AMASS", root):
             if place.is_dir() and (found := _data_sets_in(place)):
@@ -178,7 +178,7 @@ class AMASS(Dataset):
 def _data_sets_in(place: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in sorted(place.iterdir()):
-        name = _DATA_SETS.get(_plain(folder.name))
+        name = _DATA_SETS.get(_simplified(folder.name))
         if name is None or not folder.is_dir():
             continue
         if name in found:
@@ -190,14 +190,14 @@ def _data_sets_in(place: Path) -> dict[str, Path]:
 
 
 def _sources_of(name: str, folder: Path) -> list[Source]:
-    """Return the recordings of one data set; the packaging is no part of their names."""
+    """Return the recordings of one data set; their names do not depend on the packaging."""
     sources = []
     for file in tree(folder, ".npz"):
         if _NO_MOTION.search(file.path.name):
             continue
         inner = file.path.relative_to(folder)
-        # Archives of some data sets hold a folder that has the data set's former name.
-        if len(inner.parts) > 1 and _DATA_SETS.get(_plain(inner.parts[0])) == name:
+        # Archives of some data sets contain a folder with the data set's former name.
+        if len(inner.parts) > 1 and _DATA_SETS.get(_simplified(inner.parts[0])) == name:
             inner = inner.relative_to(inner.parts[0])
         place = inner.parent.as_posix()
         subject = name if place == "." else f"{name}/{place}"
@@ -207,10 +207,10 @@ def _sources_of(name: str, folder: Path) -> list[Source]:
 
 
 def rotations_of(path: Path) -> tuple[NDArray[np.float64], float]:
-    """Return a recording's ``(frame, 22, 3)`` body rotation vectors and its frame rate.
+    """Return the ``(frame, 22, 3)`` body rotation vectors of a recording in radians, and its fps.
 
     Raises:
-        InputError: no recording of AMASS, or a damaged one.
+        InputError: the file is no recording of AMASS, or is damaged.
     """
     npz = _Npz.opened(path)
     if "poses" in npz.sizes:
@@ -218,19 +218,24 @@ def rotations_of(path: Path) -> tuple[NDArray[np.float64], float]:
     elif {"root_orient", "pose_body"} <= set(npz.sizes):
         parts = (_angles(npz, "root_orient", (3,)), _angles(npz, "pose_body", (63,)))
         if len(parts[0]) != len(parts[1]):
-            raise npz.refused(f"{len(parts[0])} root_orient for {len(parts[1])} pose_body")
+            raise npz.refused(
+                f"{len(parts[0])} frames of root_orient but {len(parts[1])} of pose_body"
+            )
         poses = np.concatenate(parts, axis=1)
     else:
-        raise npz.refused("no poses in it, so no recording of AMASS", "remove it")
+        raise npz.refused("no poses in it, so it is no recording of AMASS", "remove it")
     return poses.reshape(-1, len(JOINTS), 3), _rate(npz)
 
 
 def _angles(npz: "_Npz", key: str, widths: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the body's columns of an array of rotation vectors, ``(frame, at most 66)``."""
+    """Return the body's columns of an array of rotation vectors, ``(frame, up to 66)``, radians.
+
+    ``widths`` are the numbers of columns that the array may have.
+    """
     array = npz.array(key)
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] not in widths:
-        due = " or ".join(map(str, widths))
-        raise npz.refused(f"{key} is {array.dtype} {array.shape}, not (frame, {due}) numbers")
+        expected = " or ".join(map(str, widths))
+        raise npz.refused(f"{key} is {array.dtype} {array.shape}, not (frame, {expected}) numbers")
     check_length(File(npz.path), len(array))
     angles = array[:, : 3 * len(JOINTS)].astype(np.float64)
     bad = np.flatnonzero(~(np.abs(angles) <= LARGEST_ANGLE).all(axis=1))
@@ -254,11 +259,11 @@ def _rate(npz: "_Npz") -> float:
 
 @dataclass(frozen=True)
 class _Npz:
-    """A numpy archive of which single arrays are read, none of them pickled or huge.
+    """A numpy archive; arrays are read one by one, and pickled or huge ones are refused.
 
     Attributes:
         path: of the file.
-        sizes: bytes that each array takes, as the archive declares, by name.
+        sizes: declared size of each array in bytes, by name.
     """
 
     path: Path
@@ -266,7 +271,7 @@ class _Npz:
 
     @classmethod
     def opened(cls, path: Path) -> "_Npz":
-        """Look what is in an npz; raises InputError if it is none."""
+        """Read the directory of an npz; raises InputError if the file is not an npz."""
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
@@ -277,21 +282,21 @@ class _Npz:
     def array(self, key: str) -> NDArray[Any]:
         """Read one array; raises InputError if it is damaged, pickled or too large."""
         if self.sizes[key] > LARGEST:
-            raise self.refused(f"{key} takes {self.sizes[key]} bytes, so is no recording of motion")
+            raise self.refused(f"{key} takes {self.sizes[key]} bytes, so it is no motion")
         try:
             return array_of(File(self.path, f"{key}.npy").read())
         except ValueError as error:
             raise self.refused(f"{key} cannot be read ({error})") from None
 
-    def refused(self, reason: str, mend: str = "fetch the file again") -> InputError:
-        return InputError(f"{self.path}: {reason}; {mend}")
+    def refused(self, reason: str, remedy: str = "fetch the file again") -> InputError:
+        return InputError(f"{self.path}: {reason}; {remedy}")
 
 
 def _rest_of(model: Path) -> Mapping[str, tuple[float, ...]]:
-    """Return the body joints of a model's rest pose, mm from its pelvis.
+    """Return the ``(x, y, z)`` of each body joint in a model's rest pose, mm from its pelvis.
 
     Raises:
-        InputError: the file is no npz of a body model.
+        InputError: the file is not the npz of a body model.
     """
     if model.suffix.lower() != ".npz":
         raise InputError(

@@ -1,4 +1,4 @@
-"""Files in a folder, or members of a zip archive that need not be unpacked."""
+"""Files in a folder, or members of a zip archive, which are read without unpacking it."""
 
 import lzma
 import struct
@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from bench.core.errors import InputError, reason_of
 
 LARGEST = 2**29
-"""Bytes of a file that are read at most; a larger one is no motion, or a zip bomb."""
+"""Most bytes of a file that are read; a larger one is no motion, or a zip bomb."""
 
 HEAD = 2**16
-"""Bytes of a file's start that are enough to see what it is."""
+"""Bytes at a file's start that suffice to recognise its format."""
 
 UNREADABLE = (
     zipfile.BadZipFile,
@@ -29,10 +29,10 @@ UNREADABLE = (
     RuntimeError,
     ValueError,
 )
-"""What reading a damaged archive raises.
+"""Exceptions that reading a damaged archive raises.
 
-RuntimeError where it is encrypted, NotImplementedError, which is one, where it is packed in a way
-that nobody packs in, MemoryError where it states that unpacking takes more than there is.
+RuntimeError if it is encrypted; NotImplementedError (a RuntimeError) for an unsupported compression
+method; MemoryError if the declared size exceeds the available memory.
 """
 
 
@@ -42,7 +42,7 @@ class File:
 
     Attributes:
         path: of the file, or of the archive.
-        member: path inside the archive; empty for a file.
+        member: path inside the archive; empty for a plain file.
     """
 
     path: Path
@@ -53,22 +53,22 @@ class File:
 
     @property
     def inner(self) -> PurePosixPath:
-        """Where it lies, in its archive or on disk, to take names from."""
+        """The path inside the archive, or on disk for a plain file; names are taken from it."""
         return PurePosixPath(self.member or self.path.as_posix())
 
     def read(self, largest: int = LARGEST) -> bytes:
-        """Return all bytes; raises InputError if they cannot be had or exceed ``largest``."""
+        """Return all bytes; raises InputError if unreadable or larger than ``largest`` bytes."""
         content = self._start(largest + 1)
         if len(content) > largest:
-            raise InputError(f"{self}: larger than {largest >> 20} MiB, so no recording of motion")
+            raise InputError(f"{self}: larger than {largest >> 20} MiB, so it is no motion")
         return content
 
     def first_line(self) -> bytes:
-        """Return the first line, as far as ``HEAD`` goes; raises InputError if it cannot be had."""
+        """Return at most ``HEAD`` bytes of the first line; raises InputError if unreadable."""
         return self._start(HEAD).partition(b"\n")[0]
 
     def _start(self, size: int) -> bytes:
-        """Return so many bytes, or all if there are fewer."""
+        """Return the first ``size`` bytes, or all if there are fewer."""
         try:
             with (
                 _archive(self.path, self.path.stat().st_mtime_ns).open(self.member)
@@ -83,13 +83,13 @@ class File:
 
 
 def tree(place: Path, *suffixes: str) -> list[File]:
-    """Return the files of some suffixes in a folder or a zip archive, at any depth, in order.
+    """Return the sorted files with given suffixes in a folder or a zip archive, at any depth.
 
-    What macOS adds to archives and foreign disks, ``__MACOSX/`` and ``._*``, is passed over.
+    Files that macOS adds to archives and foreign disks (``__MACOSX/``, ``._*``) are ignored.
 
     Args:
-        place: a folder, or a file whose name ends in ``.zip``.
-        suffixes: as ``".amc"``, in small letters; the files' may be in capitals. All without any.
+        place: a folder, or a zip archive.
+        suffixes: such as ``".amc"``, in lower case, matched regardless of case; none for all files.
 
     Raises:
         InputError: the archive cannot be read.
@@ -113,20 +113,23 @@ def tree(place: Path, *suffixes: str) -> list[File]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder, through links to other folders, but none of these twice."""
-    been, pending = {folder.resolve()}, [folder]
+    """Yield the files below a folder, following links, but visiting no folder twice."""
+    visited, pending = {folder.resolve()}, [folder]
     while pending:
         try:
             inside = sorted(pending.pop().iterdir())
-        except PermissionError:  # the system's own, as lost+found
+        except PermissionError:  # system folders, such as lost+found
             continue
         yield from (path for path in inside if path.is_file())
         folders = {path.resolve(): path for path in inside if path.is_dir()}
-        pending += [path for real, path in folders.items() if real not in been]
-        been.update(folders)
+        pending += [path for real, path in folders.items() if real not in visited]
+        visited.update(folders)
 
 
 @lru_cache(maxsize=4)
 def _archive(path: Path, modified: int) -> zipfile.ZipFile:
-    """Return an opened archive; reading its table of contents again for every member is slow."""
+    """Return an opened archive, cached because reading its directory for every member is slow.
+
+    ``modified`` is the modification time, so that a changed archive is opened again.
+    """
     return zipfile.ZipFile(path)

@@ -1,16 +1,15 @@
-"""Joint positions as arrays: .npz, .npy, .csv or .parquet files beside one small ``motion.yaml``.
+"""Joint positions as arrays: .npz, .npy, .csv or .parquet files with a ``motion.yaml``.
 
 An array is ``(frame, joint, 3)``; a table has columns ``<joint>_x``, ``<joint>_y`` and
-``<joint>_z`` (or ``<joint>.x`` and so on), and its other columns are left out. ``motion.yaml`` says
-what the numbers are (``Layout``, one key each); each file is told of by the nearest one in its
-folder or above.
+``<joint>_z`` (or ``<joint>.x`` and so on); its other columns are ignored. ``motion.yaml`` describes
+the numbers (``Layout`` lists its keys); the nearest one in a file's folder or above applies.
 
-A nan is a value that was never recorded and stays one: windows with one are left out, and counted.
-Where the root, or a joint that the body's rotation is found from, is missing, the whole frame is.
-Positions are interpolated on straight lines and never across a missing one.
+A nan marks a value that was not recorded and remains nan: windows with a nan are left out and
+counted. If the root, or a joint that defines the body's rotation, is missing in a frame, the whole
+frame is missing. Positions are interpolated linearly, and never across a missing one.
 
-The body's rotation is that of three points: its left-right axis goes through two hip joints, its
-up axis from the root towards a joint above it, at a right angle to the first.
+The body's rotation is defined by three points: its left-right axis passes through two hip joints,
+and its up axis, orthogonal to the first, points from the root towards a joint above it.
 """
 
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from bench.core.settings import Settings
 from bench.datasets.archive import LARGEST, File, tree
 from bench.datasets.base import Dataset, Source, check_length, check_table
 from bench.datasets.npy import array_of
-from bench.datasets.own_files import described, files_in, folder_of, place_of, splits_of
+from bench.datasets.own_files import files_in, folder_of, place_of, read_description, splits_of
 from bench.datasets.synthetic import SKELETON
 from bench.motion import Skeleton
 from bench.motion.body import KEPT
@@ -41,7 +40,8 @@ LAYOUT = "motion.yaml"
 SUFFIXES = (".npz", ".npy", ".csv", ".parquet")
 MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 REACH_MM = (150.0, 3000.0)
-"""Least and greatest distance from the root of the 18 joints' farthest, in most frames."""
+"""Least and greatest plausible distance of the farthest of the 18 joints from the root: the median
+over frames."""
 SEPARATORS = ("_", ".")
 
 Split = Literal["train", "valid", "test"]
@@ -49,7 +49,7 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Layout(Settings):
-    """What ``motion.yaml`` says of the files beside it."""
+    """The content of ``motion.yaml``: how to read the arrays in its folder and below."""
 
     fps: float = Field(ge=1, le=2000, description="frames per second of the files")
     units: Literal["mm", "cm", "m"] = Field(description="of positions")
@@ -60,15 +60,15 @@ class Layout(Settings):
     up: Literal["y", "z"] = Field("y", description="which axis points up")
     left: str | None = Field(None, description="a joint of the left hip")
     right: str | None = Field(None, description="a joint of the right hip")
-    above: str | None = Field(None, description="a joint above the root, as the chest")
-    oriented: bool = Field(False, description="the root's rotation is dealt with already")
-    map: dict[str, Name] | None = Field(None, description="their name of each of the 18 joints")
+    above: str | None = Field(None, description="a joint above the root, such as the chest")
+    oriented: bool = Field(False, description="the root's rotation is already removed")
+    map: dict[str, Name] | None = Field(None, description="the files' names of the 18 joints")
     parents: dict[Name, Name | None] | None = Field(None, description="tree of the own joints")
     limbs: dict[Name, tuple[Name, ...]] | None = Field(None, description="of the own joints")
     pairs: tuple[tuple[Name, Name], ...] = Field((), description="(left, right) own joints")
     key: str | None = Field(None, description="name of the array in .npz files; None: the only one")
     splits: dict[Split, tuple[Name, ...]] | None = Field(
-        None, description="patterns of the files of each split, as 'subject1/*'"
+        None, description="patterns of the files of each split, such as 'subject1/*'"
     )
 
     @model_validator(mode="after")
@@ -86,33 +86,33 @@ class Layout(Settings):
         for name in self.map or {}:
             if name not in KEPT:
                 raise ValueError(f"map: no joint '{name}' of the body{did_you_mean(name, KEPT)}")
-        if self.map is not None and (lacking := [name for name in KEPT if name not in self.map]):
-            raise ValueError(f"map: {', '.join(lacking)} missing")
+        if self.map is not None and (missing := [name for name in KEPT if name not in self.map]):
+            raise ValueError(f"map: {', '.join(missing)} missing")
         if self.map is not None and self.parents is not None:
             raise ValueError("map and parents: joints are either the body's 18 or your own")
         self.skeleton()
         return self
 
     def skeleton(self) -> Skeleton:
-        """Return the skeleton of the motion: the body's 18 joints, or the own ones.
+        """Return the skeleton of the motion: the body's 18 joints, or the user's own.
 
-        The own ones have no rest pose: all of its positions are 0.
+        The user's own joints have no rest pose: all its positions are 0.
 
         Raises:
-            ValueError: the own joints are no tree.
+            ValueError: a joint of the 18 is missing, or the own joints are not a tree in order.
         """
         if self.parents is None:
-            if self.map is None and (lacking := [n for n in KEPT if n not in self.joints]):
+            if self.map is None and (missing := [n for n in KEPT if n not in self.joints]):
                 raise ValueError(
-                    f"joints lack {lacking[0]} of the body's 18; say under map what each of them "
+                    f"joints lack {missing[0]} of the body's 18; state under map what each of them "
                     "is, or give parents to use joints as they are"
                 )
             return SKELETON
         if unknown := [name for name in self.parents if name not in self.joints]:
             near = did_you_mean(unknown[0], self.joints)
             raise ValueError(f"parents: no joint '{unknown[0]}'{near}")
-        if lacking := [name for name in self.joints if name not in self.parents]:
-            raise ValueError(f"parents: none of '{lacking[0]}'; null where it has none")
+        if missing := [name for name in self.joints if name not in self.parents]:
+            raise ValueError(f"parents: none of '{missing[0]}'; null where it has none")
         above = [self.parents[name] for name in self.joints]
         for name, parent in zip(self.joints, above, strict=True):
             if parent is not None and parent not in self.joints[: self.joints.index(name)]:
@@ -127,24 +127,28 @@ class Layout(Settings):
 
     @property
     def kept(self) -> list[str]:
-        """The files' names of the joints of the motion, in the skeleton's order."""
+        """Names in the files of the skeleton's joints, in the skeleton's order."""
         if self.parents is not None:
             return list(self.joints)
         return [self.map[name] if self.map else name for name in KEPT]
 
     def check(self, where: Path, orientation: str) -> None:
-        """Refuse an orientation that these data do not show."""
+        """Raise InputError if these data do not determine the rotation that ``orientation`` needs.
+
+        ``where`` is the path of the ``motion.yaml``, for the message.
+        """
         needed = {"removed": ("left", "right", "above"), "facing_removed": ("left", "right")}
         for key in () if self.oriented else needed.get(orientation, ()):
             if getattr(self, key) is None:
                 raise InputError(
-                    f"{where}: dataset.orientation: {orientation} needs {key}, a joint to tell the "
-                    "body's rotation from; name it, or say oriented: true if there is none left"
+                    f"{where}: dataset.orientation: {orientation} needs {key}, a joint that "
+                    "determines the body's rotation; name it, or set oriented: true if that is "
+                    "already removed"
                 )
 
 
 class Arrays(Dataset):
-    """The user's own arrays of joint positions, described by a motion.yaml beside them."""
+    """The user's own arrays of joint positions, described by a motion.yaml in their folder."""
 
     name: ClassVar[str] = "arrays"
 
@@ -155,7 +159,7 @@ class Arrays(Dataset):
     @property
     def skeleton(self) -> Skeleton:
         """The body's 18 joints, or those of ``layout``."""
-        return SKELETON if self.layout is None else described(Layout, self.layout).skeleton()
+        return SKELETON if self.layout is None else read_description(Layout, self.layout).skeleton()
 
     def sources(self, root: Path | None) -> list[Source]:
         """Return every array under ``root/arrays`` or ``root``, by name."""
@@ -165,8 +169,8 @@ class Arrays(Dataset):
         found = files_in(self.name, place, *SUFFIXES)
         layouts = {path: self._layout(file) for path, file in found.items()}
         for where in dict.fromkeys(layouts.values()):
-            described(Layout, where).check(where, self.orientation)
-            if self.layout is None and described(Layout, where).parents is not None:
+            read_description(Layout, where).check(where, self.orientation)
+            if self.layout is None and read_description(Layout, where).parents is not None:
                 raise InputError(f"{where}: has joints of its own; set dataset.layout to it")
         splits = self._splits(list(found), list(dict.fromkeys(layouts.values())))
         return [
@@ -175,22 +179,22 @@ class Arrays(Dataset):
         ]
 
     def files(self, root: Path | None) -> list[Path]:
-        """Return the arrays, and what describes them."""
+        """Return the arrays, and the ``motion.yaml`` files that describe them."""
         found = super().files(root)
         return [*found, *sorted({self._layout(File(path)) for path in found})]
 
     def recognise(self, file: File) -> Source | None:
-        """Claim an array that a motion.yaml beside it or above describes."""
+        """Recognise an array with a ``motion.yaml`` in its folder or above."""
         array = file.inner.suffix.lower() in SUFFIXES and not file.member
         if array and any((folder / LAYOUT).is_file() for folder in file.path.parents):
             return Source(file.inner.stem, "train", file=file)
         return None
 
     def read(self, source: Source) -> NDArray[np.float32]:
-        """Read a file's joints at ``fps``; nan where one was not recorded."""
+        """Read a file's joints at ``fps``; nan where a joint was not recorded."""
         assert source.file is not None
         file, where = source.file, self._layout(source.file)
-        layout = described(Layout, where)
+        layout = read_description(Layout, where)
         layout.check(where, self.orientation)
         positions = _array(file, layout) * MM[layout.units]
         if layout.up == "z":
@@ -211,14 +215,14 @@ class Arrays(Dataset):
         return motion.astype(np.float32)
 
     def _layout(self, file: File) -> Path:
-        """Return the nearest description of a file."""
+        """Return the path of the ``motion.yaml`` that describes a file."""
         if self.layout is not None:
             return self.layout
         above = (folder / LAYOUT for folder in file.path.parents)
         found = next((path for path in above if path.is_file()), None)
         if found is None:
             raise InputError(
-                f"{file}: no {LAYOUT} beside it or above that says what it is; docs/own_data.md "
+                f"{file}: no {LAYOUT} in its folder or above describes it; docs/own_data.md "
                 "shows one"
             )
         return found
@@ -227,17 +231,17 @@ class Arrays(Dataset):
         self, paths: Sequence[PurePosixPath], layouts: Sequence[Path]
     ) -> dict[PurePosixPath, str]:
         stated = next(
-            ((w, s) for w in layouts if (s := described(Layout, w).splits) is not None), None
+            ((w, s) for w in layouts if (s := read_description(Layout, w).splits) is not None), None
         )
         if stated is None:
             return splits_of(self.name, paths)
         if len(layouts) > 1:
-            raise InputError(f"{stated[0]}: splits are for one {LAYOUT} alone; there are more")
+            raise InputError(f"{stated[0]}: splits need a single {LAYOUT}; there are more")
         return {path: _split(path, *stated) for path in paths}
 
 
 def _split(path: PurePosixPath, where: Path, splits: dict[Split, tuple[str, ...]]) -> str:
-    """Return the split that has a pattern of a file's path, with or without its suffix."""
+    """Return the split of which a pattern matches a file's path, with or without its suffix."""
     names = (path.as_posix(), path.with_suffix("").as_posix())
     found = [
         split
@@ -260,7 +264,7 @@ def _rotation(
 ) -> NDArray[np.float64]:
     """Return ``(frame, 3, 3)`` rotation of the body in the world; nan where a point is missing.
 
-    Without a point above, the body is upright.
+    Without a point ``above``, the body is taken to be upright.
     """
     left = points["left"] - points["right"]
     above = points.get("above", np.broadcast_to([0.0, 1.0, 0.0], left.shape))
@@ -271,26 +275,26 @@ def _rotation(
     bad = np.flatnonzero((lengths == 0).any(axis=(1, 2)))
     if len(bad):
         raise InputError(
-            f"{file}: {bad[0] / fps:.2f} s from the start the joints that tell the body's rotation "
-            "are in one line or point; write nan where a joint was not recorded"
+            f"{file}: {bad[0] / fps:.2f} s from the start the joints that determine the body's "
+            "rotation are in one line or point; write nan where a joint was not recorded"
         )
     return columns / lengths
 
 
 def _check_reach(file: File, motion: NDArray[np.float64], units: str) -> None:
-    """Refuse a file whose units cannot be what they are taken for."""
+    """Raise InputError if the size of the body shows that the stated units are wrong."""
     distances = np.linalg.norm(motion, axis=-1)
     known = distances[np.isfinite(distances).any(axis=1)]
     reach = np.median(np.nanmax(known, axis=1)) if len(known) else REACH_MM[0]
     if not REACH_MM[0] <= reach <= REACH_MM[1]:
         raise InputError(
             f"{file}: the farthest joint is {reach / 1000:.3g} m from the root, with units: "
-            f"{units}; no body is that size, so mend units in {LAYOUT}"
+            f"{units}; no body has that size; correct units in {LAYOUT}"
         )
 
 
 def _array(file: File, layout: Layout) -> NDArray[np.float64]:
-    """Return ``(frame, joint, 3)`` of a file, in its units and axes."""
+    """Return ``(frame, joint, 3)`` positions of a file, in its units and axes."""
     match file.inner.suffix.lower():
         case ".npy":
             array = _npy(file)
@@ -303,9 +307,9 @@ def _array(file: File, layout: Layout) -> NDArray[np.float64]:
     if array.ndim != 3 or array.shape[1:] != (len(layout.joints), 3):
         raise InputError(
             f"{file}: an array of {array.shape}, not (frame, {len(layout.joints)}, 3) as the "
-            f"joints of {LAYOUT} say"
+            f"joints of {LAYOUT} require"
         )
-    # Beyond any length, in any unit; a comparison with nan is false.
+    # Larger than any length in any unit; a comparison with nan is false.
     bad = np.flatnonzero((np.abs(array) >= 1e9).any(axis=(1, 2)))
     if len(bad):
         raise InputError(f"{file}: frame {bad[0] + 1} has a number that is no length; write nan")
@@ -315,7 +319,7 @@ def _array(file: File, layout: Layout) -> NDArray[np.float64]:
 
 
 def _member(file: File, key: str | None) -> File:
-    """Return the one array of an .npz file."""
+    """Return the member of an .npz file named ``key``, or the only one if ``key`` is None."""
     found = {Path(member.member).stem: member for member in tree(file.path, ".npy")}
     if key is None and len(found) != 1:
         names = ", ".join(sorted(found)[:20]) or "none"
@@ -341,7 +345,7 @@ def _csv(file: File) -> pd.DataFrame:
         table = pd.read_csv(BytesIO(content), low_memory=False)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{file}: no table ({reason_of(error)}); write it again") from None
-    # Pandas takes what rows have more than the header for their names, and shifts all columns.
+    # If rows are longer than the header, pandas takes the first cells as index and shifts columns.
     if not isinstance(table.index, pd.RangeIndex):
         raise InputError(f"{file}: its rows have more cells than its header; write it again")
     return table
@@ -352,7 +356,7 @@ def _parquet(file: File, joints: Sequence[str]) -> pd.DataFrame:
     try:
         table = pq.ParquetFile(BytesIO(content), page_checksum_verification=True)
         if table.metadata.num_rows * table.metadata.num_columns * 8 > LARGEST:
-            raise InputError(f"{file}: {table.metadata.num_rows} rows, so no recording of motion")
+            raise InputError(f"{file}: {table.metadata.num_rows} rows, so it is no motion")
         wanted = set(_names(joints))
         names = [name for name in table.schema_arrow.names if name in wanted]
         return table.read(columns=names).to_pandas(ignore_metadata=True)
@@ -365,13 +369,13 @@ def _names(joints: Sequence[str]) -> list[str]:
 
 
 def _columns(file: File, table: pd.DataFrame, joints: Sequence[str]) -> NDArray[np.float64]:
-    """Return ``(frame, joint, 3)`` of a table."""
+    """Return ``(frame, joint, 3)`` positions of a table."""
     half = 3 * len(joints)
     names = _names(joints)
     chosen = next((c for c in (names[:half], names[half:]) if c[0] in table.columns), names[:half])
-    if lacking := [name for name in chosen if name not in table.columns]:
-        near = did_you_mean(lacking[0], map(str, table.columns))
-        raise InputError(f"{file}: no column '{lacking[0]}'{near[:2000]}")
+    if missing := [name for name in chosen if name not in table.columns]:
+        near = did_you_mean(missing[0], map(str, table.columns))
+        raise InputError(f"{file}: no column '{missing[0]}'{near[:2000]}")
     try:
         values = table[chosen].to_numpy(np.float64, na_value=np.nan)
     except (ValueError, TypeError) as error:

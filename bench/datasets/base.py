@@ -1,4 +1,4 @@
-"""What a source of motion is, and the windows that ``build`` makes of it."""
+"""The interface of a source of motion, and the windows that ``build`` makes from it."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -17,22 +17,22 @@ from bench.motion import Skeleton, Windows
 
 SPLITS = ("train", "valid", "test")
 LONGEST = 2**18
-"""Frames of a recording at most, in its file and at ``fps``: three hours at 25 a second.
+"""Most frames of a recording, in its file and at ``fps``: almost three hours at 25 per second.
 
-Memory is taken for every frame, so that a small file that unpacks to many could take all of it.
+Memory is allocated for every frame, so a small file that unpacks to many frames could exhaust it.
 """
 
 
 @dataclass(frozen=True)
 class Source:
-    """One continuous recording, and where it is read from.
+    """One continuous recording, and the file it is read from.
 
     Attributes:
-        name: no other recording of the data set has it.
+        name: unique within the data set.
         split: train, valid or test.
-        action: what is done, empty where unknown.
-        subject: who does it, empty where unknown.
-        file: where it lies; None if it is made up.
+        action: label of what is performed, empty where unknown.
+        subject: identifier of the performer, empty where unknown.
+        file: the file or archive member; None if the motion is synthetic.
     """
 
     name: str
@@ -42,23 +42,23 @@ class Source:
     file: File | None = None
 
     def __post_init__(self) -> None:
-        # Names go into messages, tables and pictures, which have no use for line ends in them.
+        # Names go into messages, tables and figures, which must not contain line breaks.
         for part in ("name", "action", "subject"):
             object.__setattr__(self, part, legible(getattr(self, part)))
 
 
 class Dataset(Settings, ABC):
-    """A source of motion; its fields are the settings a protocol may give.
+    """A source of motion; its fields are the settings that a protocol may give.
 
     A subclass sets ``name`` and implements ``skeleton``, ``sources`` and ``read``.
 
     Attributes:
-        name: what protocols call it.
-        synthetic: whether its motion is made up.
-        caveat: what every table and figure must say of the motion.
-        fixed: whether its files are a fixed list, so that a number means nothing without one of
-            them. Of any other data set, a file that cannot be used is named and left out.
-        home: where its owner publishes it, and on what terms; empty if nobody does.
+        name: its name in protocols.
+        synthetic: whether its motion is generated rather than recorded.
+        caveat: warning that every table and figure of this motion must carry; may be empty.
+        fixed: whether its files are a fixed list, so that results are only valid with all of
+            them. In any other data set, a file that cannot be used is reported and left out.
+        home: where its owner publishes it, and under which terms; empty if it is not published.
     """
 
     name: ClassVar[str]
@@ -71,7 +71,7 @@ class Dataset(Settings, ABC):
     fps: float = Field(25.0, gt=0, le=1000, description="frames per second")
     stride: int = Field(5, ge=1, description="frames from one window's start to the next one's")
     future: int = Field(
-        25, ge=1, le=2000, description="frames after a window, for predictors to foretell"
+        25, ge=1, le=2000, description="frames after a window, for predictors to predict"
     )
     orientation: Literal["removed", "facing_removed", "kept"] = Field(
         "removed", description="the root's rotation: none, all but its turn about the vertical, all"
@@ -90,23 +90,23 @@ class Dataset(Settings, ABC):
     def read(self, source: Source) -> NDArray[np.float32]:
         """Return a recording's motion, ``(frame, joint, 3)``, mm, y up, relative to the root.
 
-        It is at ``fps`` and oriented as ``orientation`` says; a value that the recording lacks is
-        nan. What it returns depends on the source and the settings alone, since several processes
-        read at once.
+        It is resampled to ``fps`` and oriented according to ``orientation``; missing values are
+        nan. The result may depend on the source and the settings alone, since several processes
+        read in parallel.
 
         Raises:
-            InputError: the file cannot be used; the message names it and says why.
+            InputError: the file cannot be used; the message gives its path and the reason.
         """
 
     def files(self, root: Path | None) -> list[Path]:
-        """Return all files that the recordings are made of, archives whole."""
+        """Return all files that the recordings depend on; an archive counts as one file."""
         return sorted({source.file.path for source in self.sources(root) if source.file})
 
     def recognise(self, file: File) -> Source | None:
-        """Return a file, wherever it lies, as a recording to be read; None if it is none of these.
+        """Return a file at any path as a recording of this data set, or None if it is not one.
 
-        It claims what looks like such a recording, damaged or not; ``read`` then says what is
-        wrong with it. ``bench data check`` asks every data set, with its default settings.
+        A damaged recording is recognised too; ``read`` then reports what is wrong with it.
+        ``bench data check`` calls this for every data set, with its default settings.
 
         Raises:
             InputError: the file cannot be opened.
@@ -115,27 +115,27 @@ class Dataset(Settings, ABC):
 
     @property
     def joint_weights(self) -> NDArray[np.float64]:
-        """``(joint,)`` what each joint counts for in the error of a prediction."""
+        """``(joint,)`` weight of each joint in the mean error of a prediction; equal by default."""
         return np.full(len(self.skeleton), 1 / len(self.skeleton))
 
     def absent(self, root: Path | None) -> list[str]:
-        """Return the known files of this data set that are not there."""
+        """Return the names of known files of this data set that are missing under ``root``."""
         return []
 
     def test_sets(self, index: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-        """Return the choices of test windows that predictions are judged by, by name.
+        """Return the subsets of test windows that predictions are evaluated on, by name.
 
         Args:
-            index: of the test windows that have a future, in the order of their recordings.
+            index: the index of the test windows that have a future, ordered by recording.
 
         Returns:
-            Row numbers; one that a choice has twice counts twice.
+            Row numbers of ``index`` per subset; a repeated row counts repeatedly.
         """
         return {"all": np.arange(len(index))}
 
 
 def check_length(file: File, frames: float) -> None:
-    """Refuse a recording of so many frames that no machine may hold it."""
+    """Raise InputError if a recording has more frames than ``LONGEST``."""
     if frames > LONGEST:
         raise InputError(
             f"{file}: {frames:.0f} frames, more than the {LONGEST} that are read; cut it into parts"
@@ -143,18 +143,26 @@ def check_length(file: File, frames: float) -> None:
 
 
 def check_table(file: File, content: bytes) -> None:
-    """Refuse a text that has more rows or columns than a recording, before it is taken apart."""
+    """Raise InputError if a text, not parsed yet, has too many rows or columns for a recording."""
     check_length(file, max(content.count(b"\n"), content.count(b"\r")))
     if len(content.partition(b"\n")[0]) > HEAD:
-        raise InputError(f"{file}: its first line has more than {HEAD >> 10} KiB, so no recording")
+        raise InputError(
+            f"{file}: its first line has more than {HEAD >> 10} KiB, so it is no motion"
+        )
 
 
 def data_root(name: str, root: Path | None, holding: str) -> Path:
-    """Return the folder of real data; raises InputError if none is given or it is not there."""
+    """Return the folder of real data; raises InputError if none is given or it does not exist.
+
+    Args:
+        name: of the data set, for messages.
+        root: the folder, if one was given.
+        holding: what the folder should contain, for messages.
+    """
     if root is None:
         raise InputError(
             f"{name}: where are the files? Give --data-root DIR or set BENCH_DATA=DIR, "
-            f"DIR holding {holding}"
+            f"DIR containing {holding}"
         )
     if not root.is_dir():
         raise InputError(f"{name}: the data root {root} is no folder; check --data-root")
@@ -163,20 +171,20 @@ def data_root(name: str, root: Path | None, holding: str) -> Path:
 
 @dataclass(frozen=True)
 class Data:
-    """The windows of a data set by split, and where they came from.
+    """The windows of a data set by split, and their provenance.
 
     Attributes:
         name: of the data set.
-        synthetic: whether its motion was made up.
-        fingerprint: of the source files, the settings and the code that read them.
-        splits: train, valid and test.
-        absent: known files that are not there.
-        short: recordings shorter than one window, which give none.
-        caveat: what every table and figure must say of the motion.
-        skipped: why recordings that cannot be used were left out, by name.
-        incomplete: windows that were left out because the recording lacks some of their values.
-        recordings: one row for each that was read: ``source``, ``split``, ``action``, ``subject``,
-            its ``frames``, and how many of its coordinates are ``missing``.
+        synthetic: whether its motion is generated rather than recorded.
+        fingerprint: hash of the source files, the settings and the code that reads them.
+        splits: windows of train, valid and test.
+        absent: names of known files that are missing.
+        short: names of recordings shorter than one window, which yield none.
+        caveat: warning that every table and figure of this motion must carry; may be empty.
+        skipped: reason why a recording could not be used, by the recording's name.
+        incomplete: number of windows left out because of missing values.
+        recordings: one row per recording that was read: ``source``, ``split``, ``action``,
+            ``subject``, number of ``frames``, and number of ``missing`` coordinates.
     """
 
     name: str
@@ -192,6 +200,6 @@ class Data:
 
     @property
     def label(self) -> str:
-        """The name for tables and figures, with what must be said of the motion."""
+        """The name for tables and figures, with its caveat in brackets."""
         caveat = "synthetic motion" if self.synthetic else self.caveat
         return f"{self.name} ({caveat})" if caveat else self.name

@@ -1,9 +1,9 @@
 """Recordings to windows on disk, one recording in memory at a time.
 
-Windows are built once, into a folder named by a fingerprint of the source files and of everything
-that happened to them on the way; ``cut`` says what lies there. Recordings are read by several
-processes and kept one by one until the windows are there, each under the hash of its own file: a
-build that was interrupted, or refused because of one file, goes on where it was.
+Windows are built once, into a folder named by a fingerprint of the source files, the settings and
+the code; ``cut`` describes its content. Recordings are read by several worker processes and cached
+one by one until the windows are complete, each under the hash of its own file: a build that was
+interrupted, or failed because of one file, resumes from there.
 """
 
 import hashlib
@@ -37,18 +37,18 @@ from bench.core.errors import InputError
 from bench.core.files import atomic_file, readable
 from bench.datasets import cut as cutting
 from bench.datasets.base import SPLITS, Data, Dataset, Source
-from bench.datasets.cut import FACTS, RECORDINGS, Kept, cut, open_windows
+from bench.datasets.cut import FACTS, RECORDINGS, CachedRecording, cut, open_windows
 
 T = TypeVar("T")
 
 IN_PROCESS = 3.0
-"""Seconds that this process reads alone; starting others takes about as long."""
+"""Seconds for which this process reads alone; starting worker processes takes about as long."""
 REMEMBERED = 2**16
-"""Bytes from which on a file's hash is remembered, by its size and time of change."""
+"""Least size in bytes of a file of which the hash is cached, by size and modification time."""
 READING = ".reading-"
-"""How the folders begin that keep what was read until the windows are there."""
+"""Prefix of the folders in which recordings are cached until the windows are complete."""
 ABANDONED = 14 * 24 * 3600
-"""Seconds after which such a folder is removed if nothing has been added to it."""
+"""Seconds without a change after which such a folder is removed."""
 
 
 def load(
@@ -58,34 +58,34 @@ def load(
     strict: bool = False,
     console: Console | None = None,
 ) -> Data:
-    """Return the windows of a data set, building them in ``cache`` if they are not there yet.
+    """Return the windows of a data set, building them in ``cache`` if they do not exist yet.
 
-    A script that calls it should do so under ``if __name__ == "__main__":``, as the processes that
-    read recordings import the script; otherwise they end there, and this one reads alone.
+    A script that calls it should do so under ``if __name__ == "__main__":``, because the worker
+    processes import the script; without this guard they exit, and this process reads alone.
 
     Args:
-        dataset: which, with its settings.
-        root: where real data lie.
-        cache: where built windows lie.
+        dataset: the data set with its settings.
+        root: folder of real data.
+        cache: folder of built windows, and of the cached hashes.
         strict: whether a file that cannot be used is an error for any data set.
         console: where to show progress; None shows nothing.
 
     Raises:
-        InputError: no data at ``root``, a split without windows, or an unusable file where
-            ``strict`` or the data set's fixed list forbids one.
+        InputError: no data at ``root``, a split without windows, or an unusable file although
+            ``strict`` is set or the data set has a fixed list of files.
     """
     if _imports_its_parents_script():
-        # Its parent holds the lock and waits for it.
+        # A worker process must not wait for the lock, which its parent holds.
         sys.exit()
     sources = dataset.sources(root)
     cache.mkdir(parents=True, exist_ok=True)
-    prints = _Fingerprints.taken(dataset, sources, root, cache, console)
-    key = prints.whole
+    fingerprints = _Fingerprints.computed(dataset, sources, root, cache, console)
+    key = fingerprints.whole
     folder = cache / key
     strict = strict or dataset.fixed
-    with FileLock(cache / f".{prints.reading}.lock"):
+    with FileLock(cache / f".{fingerprints.reading}.lock"):
         if not folder.exists():
-            _build(dataset, sources, prints, folder, strict, console)
+            _build(dataset, sources, fingerprints, folder, strict, console)
     with readable(folder):
         facts = json.loads((folder / FACTS).read_text())
         recordings = pd.read_parquet(folder / RECORDINGS)
@@ -107,18 +107,18 @@ def load(
 
 @dataclass(frozen=True)
 class _Fingerprints:
-    """Hashes that tell whether something was built or read before.
+    """Hashes that identify what was built or read before.
 
     Attributes:
-        reading: of the settings, of the code that reads and of the files that all recordings share.
-        recordings: of what a recording is called and of its file's bytes, in their order.
+        reading: hash of the settings, the code that reads, and files shared by all recordings.
+        recordings: for each recording, hash of its labels and of its file's bytes.
     """
 
     reading: str
     recordings: tuple[str, ...]
 
     @classmethod
-    def taken(
+    def computed(
         cls,
         dataset: Dataset,
         sources: Sequence[Source],
@@ -129,21 +129,23 @@ class _Fingerprints:
         """Hash every source file; raises InputError for one that cannot be read."""
         own = {source.file.path for source in sources if source.file}
         files = dataset.files(root)
-        hashes = _hashes(sorted(own.union(files)), cache / "hashes.json", console)
+        hashes = _hashes(sorted(own | set(files)), cache / "hashes.json", console)
         shared = [(path.name, hashes[path]) for path in files if path not in own]
         code = code_version(type(dataset), cutting)
         return cls(
             _hash(dataset.name, dataset.model_dump_json(), code, shared),
-            tuple(_hash(_told(one), hashes[one.file.path] if one.file else "") for one in sources),
+            tuple(
+                _hash(_labels(one), hashes[one.file.path] if one.file else "") for one in sources
+            ),
         )
 
     @property
     def whole(self) -> str:
-        """Of everything."""
+        """Hash of everything that the windows depend on."""
         return _hash(self.reading, self.recordings)
 
 
-def _told(source: Source) -> tuple[str, ...]:
+def _labels(source: Source) -> tuple[str, ...]:
     member = source.file.member if source.file else ""
     return source.name, source.split, source.action, source.subject, member
 
@@ -152,9 +154,9 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def _hashes(paths: Sequence[Path], known_at: Path, console: Console | None) -> dict[Path, str]:
-    """Return the SHA-256 of files; those of all but small files are remembered from run to run."""
-    known = _remembered(known_at)
+def _hashes(paths: Sequence[Path], cache: Path, console: Console | None) -> dict[Path, str]:
+    """Return the SHA-256 of files; all but those of small files are cached in ``cache``."""
+    known = _cached_hashes(cache)
     new: dict[str, str] = {}
 
     def of(path: Path) -> str:
@@ -172,28 +174,28 @@ def _hashes(paths: Sequence[Path], known_at: Path, console: Console | None) -> d
         return found
 
     try:
-        # Hashing lets go of the interpreter, so threads do.
+        # Hashing releases the interpreter lock, so threads suffice.
         with ThreadPoolExecutor() as pool:
-            found = _shown(pool.map(of, paths), "looking at files", len(paths), console)
+            found = _with_progress(pool.map(of, paths), "hashing files", len(paths), console)
             return dict(zip(paths, found, strict=True))
     finally:
         if new:
-            with atomic_file(known_at) as draft:
+            with atomic_file(cache) as draft:
                 draft.write_text(json.dumps(known | new, indent=0))
 
 
-def _remembered(known_at: Path) -> dict[str, str]:
+def _cached_hashes(cache: Path) -> dict[str, str]:
     try:
-        known = json.loads(known_at.read_text())
+        known = json.loads(cache.read_text())
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
 
 
-def _shown(
+def _with_progress(
     results: Iterable[T], description: str, total: int, console: Console | None
 ) -> Iterable[T]:
-    """Show how far results have come, if there is a console and more than one of them."""
+    """Show a progress bar over results, if there is a console and more than one result."""
     if console is None or total < 2:
         return results
     return track(results, description, total, console=console, transient=True)
@@ -202,28 +204,29 @@ def _shown(
 def _build(
     dataset: Dataset,
     sources: Sequence[Source],
-    prints: _Fingerprints,
+    fingerprints: _Fingerprints,
     folder: Path,
     strict: bool,
     console: Console | None,
 ) -> None:
-    """Read all recordings that are not read yet, and make a folder of windows of them."""
+    """Read all recordings that are not cached yet, and build the folder of windows from them."""
     names = Counter(source.name for source in sources)
     if twice := [name for name, times in names.items() if times > 1]:
         raise InputError(f"{dataset.name}: two recordings are called {twice[0]}; keep one of them")
-    _forget_abandoned(folder.parent)
-    kept_in = folder.with_name(f"{READING}{prints.reading}")
-    kept_in.mkdir(exist_ok=True)
-    kept = [
-        Kept(source, kept_in, key) for source, key in zip(sources, prints.recordings, strict=True)
+    _remove_abandoned(folder.parent)
+    recordings = folder.with_name(f"{READING}{fingerprints.reading}")
+    recordings.mkdir(exist_ok=True)
+    cached = [
+        CachedRecording(source, recordings, key)
+        for source, key in zip(sources, fingerprints.recordings, strict=True)
     ]
-    _read_all(dataset, kept, strict, console)
-    cut(dataset, kept, folder)
-    shutil.rmtree(kept_in)
+    _read_all(dataset, cached, strict, console)
+    cut(dataset, cached, folder)
+    shutil.rmtree(recordings)
 
 
-def _forget_abandoned(cache: Path) -> None:
-    """Remove what was kept for builds that nobody has gone on with for long."""
+def _remove_abandoned(cache: Path) -> None:
+    """Remove recordings cached by builds that were interrupted long ago and never resumed."""
     for folder in cache.glob(f"{READING}*"):
         with suppress(OSError):  # another process removes it too
             if time.time() - folder.stat().st_mtime > ABANDONED:
@@ -231,27 +234,31 @@ def _forget_abandoned(cache: Path) -> None:
 
 
 def _read_all(
-    dataset: Dataset, kept: Sequence[Kept], strict: bool, console: Console | None
+    dataset: Dataset, cached: Sequence[CachedRecording], strict: bool, console: Console | None
 ) -> None:
-    """Read what is missing; raises InputError at the first refusal if ``strict``."""
-    # What was refused is tried again: a disk may have failed, not the file.
-    missing = [one for one in kept if not one.motion.exists()]
-    # Closed here, or other processes would go on reading while an error is on its way up.
-    with closing(_each(dataset, missing)) as results:
-        for refused in _shown(results, f"reading {dataset.name}", len(missing), console):
+    """Read what is not cached; raises InputError at the first unusable file if ``strict``."""
+    # Unusable files are retried: the disk may have failed, not the file.
+    missing = [one for one in cached if not one.motion.exists()]
+    # Closed here; otherwise workers would go on reading while an exception propagates.
+    with closing(_read_each(dataset, missing)) as results:
+        for refused in _with_progress(results, f"reading {dataset.name}", len(missing), console):
             if refused and strict:
                 raise InputError(refused)
 
 
-def _each(dataset: Dataset, missing: Sequence[Kept]) -> Generator[str, None, None]:
-    """Read recordings, first here, and what takes long in as many processes as processors."""
+def _read_each(dataset: Dataset, missing: Sequence[CachedRecording]) -> Generator[str, None, None]:
+    """Read recordings, first in this process, then in one worker process per processor.
+
+    Yields:
+        For each recording, why it cannot be used, or an empty string.
+    """
     read = partial(_read, dataset)
-    left, begun = list(missing), time.monotonic()
-    while left and time.monotonic() - begun < IN_PROCESS:
-        yield read(left.pop(0))
-    workers = min(os.cpu_count() or 1, len(left))
+    remaining, begun = list(missing), time.monotonic()
+    while remaining and time.monotonic() - begun < IN_PROCESS:
+        yield read(remaining.pop(0))
+    workers = min(os.cpu_count() or 1, len(remaining))
     if workers < 2:
-        yield from map(read, left)
+        yield from map(read, remaining)
         return
     from bench.core.registry import plugins
 
@@ -259,47 +266,47 @@ def _each(dataset: Dataset, missing: Sequence[Kept]) -> Generator[str, None, Non
     started = context.Event()
     pool = ProcessPoolExecutor(workers, context, _prepare, (tuple(plugins().values()), started))
     try:
-        yield from pool.map(read, left, chunksize=4)
+        yield from pool.map(read, remaining, chunksize=4)
     except BrokenProcessPool:
         if not started.is_set():
             warnings.warn(
-                "no other process can read recordings, so one reads them all; call load under "
+                "worker processes could not start, so one process reads all; call load under "
                 'if __name__ == "__main__": in your script',
                 stacklevel=2,
             )
-            yield from map(read, left)
+            yield from map(read, remaining)
             return
         raise InputError(
-            f"{dataset.name}: a process that read recordings was killed, perhaps for want of "
-            "memory; what was read is kept, so run again"
+            f"{dataset.name}: a process that read recordings was killed, perhaps for lack of "
+            "memory; finished recordings are kept, so run again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _imports_its_parents_script() -> bool:
-    """Return whether this is a process of a pool, and still imports the script that made it."""
-    # Python looks at the same to refuse that such a process starts others.
+    """Return whether this is a worker process that is still importing its parent's main script."""
+    # Python checks the same attribute to prevent such a process from starting others.
     return getattr(current_process(), "_inheriting", False)
 
 
 def _prepare(plugins: tuple[Path, ...], started: Event) -> None:
-    """Make known to another process what the user's own files define."""
+    """Load the user's plugins in a worker process."""
     from bench.core.registry import load_plugin
 
     started.set()
-    # An interrupt reaches every process of a terminal; the first one tells the others to stop.
+    # An interrupt reaches every process of a terminal; the parent process stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for path in plugins:
         load_plugin(path)
 
 
-def _read(dataset: Dataset, kept: Kept) -> str:
-    """Read one recording and keep its motion; return why it cannot be used, empty if it can."""
+def _read(dataset: Dataset, cached: CachedRecording) -> str:
+    """Read one recording and cache its motion; return why it cannot be used, empty if it can."""
     try:
-        motion = dataset.read(kept.source)
+        motion = dataset.read(cached.source)
     except InputError as error:
-        with atomic_file(kept.refusal) as draft:
+        with atomic_file(cached.refusal) as draft:
             draft.write_text(str(error), encoding="utf-8")
         return str(error)
     joints = len(dataset.skeleton)
@@ -307,6 +314,6 @@ def _read(dataset: Dataset, kept: Kept) -> str:
         raise TypeError(
             f"{dataset.name} read {motion.dtype} {motion.shape}, not float32 (frame, {joints}, 3)"
         )
-    with atomic_file(kept.motion) as draft:
+    with atomic_file(cached.motion) as draft:
         np.save(draft, motion, allow_pickle=False)
     return ""

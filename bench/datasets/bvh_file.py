@@ -1,8 +1,8 @@
-"""BVH files: a tree of joints, and the channels of each in every frame.
+"""BVH files: a tree of joints, and the values of their channels in every frame.
 
 The format is Biovision's, as M. Meredith and S. Maddock describe it in "Motion Capture File Formats
 Explained" (University of Sheffield, CS-01-11). A joint's rotation is the product of its rotation
-channels in the order in which they are listed; a position channel takes the place of that
+channels in the order in which they are listed; a position channel replaces that
 coordinate of the joint's OFFSET.
 """
 
@@ -21,17 +21,17 @@ from bench.datasets.archive import File
 from bench.datasets.base import check_length
 from bench.motion.kinematics import resample_positions, resample_rotations
 
-MEND = "fetch or export the file again"
+REMEDY = "fetch or export the file again"
 RATES = (1.0, 2000.0)
-"""Frames per second below or above which a frame time is no one's."""
+"""Least and greatest plausible frames per second."""
 LARGEST_FILE = 2**27
 LARGEST_HIERARCHY = 2**20
-"""Bytes of a file and of its first part; real ones have a hundred times less."""
+"""Most bytes of a file and of its HIERARCHY section; real ones have a hundred times fewer."""
 LARGEST_NUMBER = 1e6
-"""Degrees, or units of length, beyond which a number of a file is damage."""
+"""Degrees, or units of length, beyond which a number must be damaged."""
 AXES = "XYZ"
 _CHANNELS = {f"{axis}{kind}".upper() for axis in AXES for kind in ("position", "rotation")}
-# Nothing is given back (*+), or a long run of spaces would be tried in every way.
+# Possessive quantifiers (*+) prevent backtracking over a long run of spaces.
 _COUNTS = re.compile(
     r"\s*+Frames\s*+:?+\s*+(\S++)\s++Frame\s++Time\s*+:?+\s*+(\S++)[^\n]*", re.IGNORECASE
 )
@@ -39,13 +39,13 @@ _COUNTS = re.compile(
 
 @dataclass(frozen=True)
 class Node:
-    """A joint, or an End Site, which is called like its joint with ``_end`` after it.
+    """A joint, or an End Site, which has the name of its joint followed by ``_end``.
 
     Attributes:
-        name: as the file has it.
-        parent: its number among the nodes, smaller than this one's own; -1 for the root.
-        offset: from the parent, in the file's units.
-        channels: in capitals, as ``("ZROTATION", "XPOSITION")``.
+        name: as in the file.
+        parent: index of the parent, smaller than the node's own index; -1 for the root.
+        offset: ``(3,)`` from the parent, in the file's units.
+        channels: in upper case, such as ``("ZROTATION", "XPOSITION")``.
     """
 
     name: str
@@ -56,11 +56,11 @@ class Node:
 
 @dataclass(frozen=True)
 class BVHFile:
-    """What a file says.
+    """The content of a BVH file.
 
     Attributes:
         nodes: parents before children.
-        motion: ``(frame, channel)`` as in the file: degrees, units of length.
+        motion: ``(frame, channel)`` values as in the file: degrees, units of length.
         fps: frames per second.
     """
 
@@ -69,30 +69,30 @@ class BVHFile:
     fps: float
 
     def ancestors(self, node: int) -> list[int]:
-        """Return a node and all above it, from the root down."""
-        line: list[int] = []
+        """Return the indices of a node and of all its ancestors, from the root down."""
+        path: list[int] = []
         while node >= 0:
-            line.append(node)
+            path.append(node)
             node = self.nodes[node].parent
-        return line[::-1]
+        return path[::-1]
 
     def rest(self, node: int) -> NDArray[np.float64]:
-        """Return where a node is when nothing is rotated: the sum of OFFSETs, in file units."""
+        """Return ``(3,)`` position of a node in the rest pose (the sum of OFFSETs), file units."""
         return np.sum([self.nodes[each].offset for each in self.ancestors(node)], axis=0)
 
     def place(
         self, wanted: Iterable[int], skip: int, fps: float
     ) -> dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Return where nodes are in the file's world, at another frame rate.
+        """Return positions and rotations of nodes in the file's world, resampled to ``fps``.
 
         Args:
-            wanted: numbers of nodes.
-            skip: frames to leave out at the start.
+            wanted: indices of nodes.
+            skip: frames to skip at the start.
             fps: frames per second of the result.
 
         Returns:
-            By node, with all above it: ``(frame, 3)`` positions in the file's units, and
-            ``(frame, 3, 3)`` rotations from the node's axes to the world's.
+            For each node and its ancestors, by index: ``(frame, 3)`` positions in the file's units,
+            and ``(frame, 3, 3)`` rotations from the node's axes to the world's.
         """
         used = sorted({each for node in wanted for each in self.ancestors(node)})
         first = np.cumsum([0, *(len(node.channels) for node in self.nodes)])
@@ -114,54 +114,56 @@ class BVHFile:
 def _local(
     node: Node, columns: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ``(frame, 3)`` rotation vectors of a node, and its positions from its parent."""
+    """Return ``(frame, 3)`` rotation vectors and positions of a node, relative to its parent."""
     shift = np.tile(np.array(node.offset), (len(columns), 1))
-    order, turned = "", []
+    order, rotated = "", []
     for channel, values in zip(node.channels, columns.T, strict=True):
         if channel.endswith("POSITION"):
             shift[:, AXES.index(channel[0])] = values
         else:
             order += channel[0]
-            turned.append(values)
+            rotated.append(values)
     if not order:
         return np.zeros_like(shift), shift
-    angles = np.stack(turned, axis=1)
+    angles = np.stack(rotated, axis=1)
     return Rotation.from_euler(order, angles, degrees=True).as_rotvec(), shift
 
 
 def read_bvh(file: File) -> BVHFile:
-    """Return what a file says.
+    """Read a BVH file.
 
     Raises:
-        InputError: it is cut short, its counts disagree, or a number of it is not finite.
+        InputError: it is truncated, its counts are inconsistent, or it has an implausible number.
     """
     text = file.read(LARGEST_FILE).decode("utf-8-sig", errors="replace")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     head, *rest = re.split(r"^[ \t]*MOTION[ \t]*$", text, maxsplit=1, flags=re.MULTILINE)
     if not rest:
-        raise InputError(f"{file}: no line MOTION, so cut short or no BVH file; {MEND}")
+        raise InputError(f"{file}: no line MOTION, so it is cut short or no BVH file; {REMEDY}")
     if len(head) > LARGEST_HIERARCHY:
-        raise InputError(f"{file}: a hierarchy of {len(head) >> 10} KiB; {MEND}")
+        raise InputError(f"{file}: a hierarchy of {len(head) >> 10} KiB; {REMEDY}")
     nodes = _Hierarchy(file, head).nodes
     counts = _COUNTS.match(rest[0])
     if counts is None:
-        raise InputError(f"{file}: no 'Frames:' and 'Frame Time:' after MOTION; {MEND}")
+        raise InputError(f"{file}: no 'Frames:' and 'Frame Time:' after MOTION; {REMEDY}")
     check_length(file, rest[0].count("\n"))
     motion = _table(file, rest[0][counts.end() :], sum(len(node.channels) for node in nodes))
     if counts[1] != str(len(motion)):
-        raise InputError(f"{file}: 'Frames: {counts[1]}', but {len(motion)} rows; {MEND}")
-    # Memory is taken for every joint in every frame, also where it has no channel.
+        raise InputError(f"{file}: 'Frames: {counts[1]}', but {len(motion)} rows; {REMEDY}")
+    # Memory is allocated for every joint in every frame, even for a joint without channels.
     if len(nodes) * len(motion) > len(text):
-        raise InputError(f"{file}: {len(nodes)} joints, hardly any of which has a channel; {MEND}")
+        raise InputError(
+            f"{file}: {len(nodes)} joints, hardly any of which has a channel; {REMEDY}"
+        )
     return BVHFile(nodes, motion, _rate(file, counts[2]))
 
 
 class _Hierarchy:
-    """The nodes of a file's first part."""
+    """The nodes of a file's HIERARCHY section."""
 
     def __init__(self, file: File, text: str) -> None:
         self.file = file
-        # A brace ends a line, whether or not the file has one there.
+        # Braces get lines of their own.
         lines = re.sub(r"([{}])", r"\n\1\n", text).split("\n")
         self.words: Iterator[list[str]] = (words for line in lines if (words := line.split()))
         self.found: list[Node] = []
@@ -171,7 +173,7 @@ class _Hierarchy:
         self.nodes = tuple(self.found)
 
     def _read(self) -> None:
-        """Read nodes until the file's first part ends; those that are open are a stack."""
+        """Read nodes until the section ends, with a stack of nodes that are not closed yet."""
         opened: list[int] = []
         while words := next(self.words, None):
             if words == ["}"] and opened:
@@ -188,7 +190,7 @@ class _Hierarchy:
                     raise self._wrong(f"a second root, {name}; write one file for each")
                 opened.append(self._add(Node(name, parent, self._offset(), self._channels(name))))
             else:
-                raise self._wrong(f"'{' '.join(words)[:60]}' where a joint or '}}' is due")
+                raise self._wrong(f"'{' '.join(words)[:60]}' in place of a joint or '}}'")
         if opened or not self.found:
             raise self._wrong("the hierarchy ends before it is closed")
 
@@ -207,7 +209,9 @@ class _Hierarchy:
         # A comparison with nan is false.
         near = all(abs(number) < LARGEST_NUMBER for number in offset)
         if word.upper() != "OFFSET" or len(offset) != 3 or not near:
-            raise self._wrong(f"'{' '.join([word, *numbers])[:60]}' where OFFSET and 3 numbers are")
+            raise self._wrong(
+                f"'{' '.join([word, *numbers])[:60]}' in place of OFFSET and 3 numbers"
+            )
         return offset
 
     def _channels(self, joint: str) -> tuple[str, ...]:
@@ -215,7 +219,7 @@ class _Hierarchy:
         names = tuple(name.upper() for name in rest[1:])
         if word.upper() != "CHANNELS" or not rest or rest[0] != str(len(names)):
             stated = " ".join([word, *rest])[:60]
-            raise self._wrong(f"joint {joint}: '{stated}' where CHANNELS, a count and names are")
+            raise self._wrong(f"joint {joint}: '{stated}' in place of CHANNELS, a count and names")
         if unknown := [name for name in names if name not in _CHANNELS]:
             raise self._wrong(f"joint {joint}: no channel '{unknown[0][:60]}'")
         if len(set(names)) < len(names):
@@ -229,46 +233,49 @@ class _Hierarchy:
         return words
 
     def _wrong(self, what: str) -> InputError:
-        return InputError(f"{self.file}: {what}; {MEND}")
+        return InputError(f"{self.file}: {what}; {REMEDY}")
 
 
 def _table(file: File, text: str, columns: int) -> NDArray[np.float64]:
-    """Return ``(frame, channel)`` of a file's second part."""
+    """Return ``(frame, channel)`` values of a file's MOTION section."""
     try:
         table = pd.read_csv(StringIO(text), sep=r"\s+", header=None, dtype=np.float64).to_numpy()
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{file}: no table of numbers ({reason_of(error)}); {MEND}") from None
+        raise InputError(f"{file}: no table of numbers ({reason_of(error)}); {REMEDY}") from None
     if table.shape[1] != columns:
         raise InputError(
-            f"{file}: {table.shape[1]} columns for the {columns} channels of the joints; {MEND}"
+            f"{file}: {table.shape[1]} columns for the {columns} channels of the joints; {REMEDY}"
         )
     # A comparison with nan is false.
     bad = np.flatnonzero(~(np.abs(table) < LARGEST_NUMBER).all(axis=1))
     if len(bad):
-        raise InputError(f"{file}: frame {bad[0] + 1} lacks a sane number in some column; {MEND}")
+        raise InputError(f"{file}: frame {bad[0] + 1} has an implausible number; {REMEDY}")
     return table
 
 
 def _rate(file: File, text: str) -> float:
-    """Return frames per second: the whole number that the frame time is rounded from, if one is."""
+    """Return frames per second from the text of a frame time.
+
+    A frame time is usually the rounded inverse of a whole number, which is then returned.
+    """
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 1 / RATES[1] <= seconds <= 1 / RATES[0]:
-        raise InputError(f"{file}: 'Frame Time: {text}' is no time between two frames; {MEND}")
+        raise InputError(f"{file}: 'Frame Time: {text}' is no time between two frames; {REMEDY}")
     decimals = len(text.lower().partition("e")[0].partition(".")[2])
     whole = round(1 / seconds)
-    # What one would print of 1 / whole with as many decimals.
+    # Whether 1 / whole, printed with as many decimals, gives the same text.
     rounded = "e" not in text.lower() and abs(1 / whole - seconds) <= 0.5 * 10.0**-decimals
     return float(whole) if rounded else 1 / seconds
 
 
 def bare(name: str) -> str:
-    """Return a node's name without the name space that some programs put before it."""
+    """Return a node's name without the namespace that some programs prepend (``mixamorig:``)."""
     return name.rpartition(":")[2]
 
 
 def numbers_of(nodes: Sequence[Node]) -> dict[str, int]:
-    """Return the number of each node by bare name; of several of one name the first."""
+    """Return the index of each node by its ``bare`` name; of equal names, that of the first."""
     return {bare(node.name): number for number, node in reversed(list(enumerate(nodes)))}

@@ -1,23 +1,23 @@
-"""Which joints of a BVH file are the body's, by the names that common programs give them.
+"""The body's joints in BVH files, by the joint names of common programs.
 
-Where each table's facts are from:
+Sources of the tables:
 
 - ``cmu_motionbuilder``, ``cmu_daz``: B. Hahne's conversions of the CMU database (cgspeed), the
-  files themselves. The first is in the units of Acclaim files, ``1 / 0.45`` to an inch. It lacks
-  two bones of theirs: the thorax, so that head and arms are 115 mm low and the clavicles begin at
-  ``Spine1``, and the last third of the forearm, so that the wrist is where it begins.
+  files themselves. The first has the units of Acclaim files, inches divided by 0.45. It lacks two
+  of their bones: the thorax, which places head and arms 115 mm too low and the start of the
+  clavicles at ``Spine1``, and the last third of the forearm, which places the wrist at its start.
 - ``acclaim``: bones of CMU's and HDM05's ASF files under their own names, as AMC-to-BVH converters
   write them, in centimetres.
 - ``bandai_namco``: Bandai-Namco-Research-Motiondataset, its files.
 - ``lafan1``: Ubisoft La Forge Animation Dataset; bones lie along x, so the hips' x points up and
   their y forward.
-- ``mixamo``: Adobe Mixamo, and other HumanIK rigs with three spine joints; the name space before a
-  name (``mixamorig:``) is left out. HDM05 in HumanIK names with ``LowerBack`` and ``Neck1`` is
+- ``mixamo``: Adobe Mixamo, and other HumanIK rigs with three spine joints; the namespace before a
+  name (``mixamorig:``) is ignored. HDM05 in HumanIK names with ``LowerBack`` and ``Neck1`` is
   ``cmu_motionbuilder``.
 
-Where clavicles begin in the middle of the chest, ``left_collar`` and ``right_collar`` would be
-copies of ``spine3``. There they are points fixed to the chest, a third of the way from ``spine3``
-to the shoulder of the rest pose.
+Where clavicles begin in the middle of the chest, ``left_collar`` and ``right_collar`` would
+coincide with ``spine3``. In these rigs they are points fixed to the chest, a third of the way from
+``spine3`` to the shoulder of the rest pose.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,16 +41,16 @@ HOW_TO_MAP = (
 
 
 class Rig(Settings):
-    """What the joints of a kind of BVH file are; also what a user's own mapping says."""
+    """The joints of one kind of BVH file: a known rig, or a user's own mapping."""
 
     root: str = Field(description="the joint that moves and turns the body: the hips")
-    joints: dict[str, str] = Field(description="file's name of each of the 18; collars may lack")
-    chest: str | None = Field(None, description="carries the collars that lack; None: spine3")
+    joints: dict[str, str] = Field(description="file's names of the 18; collars are optional")
+    chest: str | None = Field(None, description="carries missing collars; None: spine3")
     scale: float = Field(10.0, gt=0, description="millimetres per unit of the file")
-    up: Axis = Field("y", description="the root's own axis that points up when the body stands")
-    forward: Axis = Field("z", description="the root's own axis that points where the body faces")
+    up: Axis = Field("y", description="the root's axis that points up in an upright body")
+    forward: Axis = Field("z", description="the root's axis in which the body faces")
     vertical: Axis | None = Field(None, description="the world's axis that points up; None: y")
-    skip_frames: int = Field(0, ge=0, description="frames at the start that are no motion")
+    skip_frames: int = Field(0, ge=0, description="frames at the start that are not motion")
 
     @field_validator("joints")
     @classmethod
@@ -58,25 +58,25 @@ class Rig(Settings):
         for name in joints:
             if name not in KEPT:
                 raise ValueError(f"no joint '{name}' of the body{did_you_mean(name, KEPT)}")
-        if lacking := [name for name in KEPT if name not in {*joints, *COLLARS}]:
-            raise ValueError(f"{', '.join(lacking)} missing")
+        if missing := [name for name in KEPT if name not in {*joints, *COLLARS}]:
+            raise ValueError(f"{', '.join(missing)} missing")
         if len(set(COLLARS) & set(joints)) == 1:
             raise ValueError("name both collars or none")
         if twice := [name for name in joints.values() if list(joints.values()).count(name) > 1]:
-            raise ValueError(f"'{twice[0]}' stands for two joints")
+            raise ValueError(f"'{twice[0]}' is given for two joints")
         return joints
 
     @model_validator(mode="after")
     def _axes(self) -> "Rig":
         if self.up[-1] == self.forward[-1]:
-            raise ValueError(f"up {self.up} and forward {self.forward} are one line")
+            raise ValueError(f"up {self.up} and forward {self.forward} are parallel")
         if self.vertical is None and self.up != "y":
-            raise ValueError("vertical missing: say which axis of the file's world points up")
+            raise ValueError("vertical missing: state which axis of the file's world points up")
         return self
 
     @property
     def names(self) -> dict[str, str]:
-        """What must be in a file: the root, the joints, the chest."""
+        """The file's names of the joints that it must have: root, body joints and chest."""
         chest = {} if self.chest is None else {"chest": self.chest}
         return {"root": self.root, **chest, **self.joints}
 
@@ -92,14 +92,14 @@ class Rig(Settings):
         ahead: tuple[Axis, ...] = (self.forward, "z", "-y")
         return _frame(vertical, next(axis for axis in ahead if axis[-1] != vertical[-1])).T
 
-    def lacking(self, names: Iterable[str]) -> list[str]:
-        """Return what of this rig is not among a file's names."""
-        there = {bare(name) for name in names}
-        return [name for name in self.names.values() if bare(name) not in there]
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return the required joints that are not among a file's joint names."""
+        present = {bare(name) for name in names}
+        return [name for name in self.names.values() if bare(name) not in present]
 
 
 def _frame(up: Axis, forward: Axis) -> NDArray[np.float64]:
-    """Return the rotation whose columns are left, up and forward."""
+    """Return the ``(3, 3)`` rotation with columns left, up and forward."""
     vectors = [
         np.eye(3)["xyz".index(axis[-1])] * (-1 if "-" in axis else 1) for axis in (up, forward)
     ]
@@ -107,7 +107,7 @@ def _frame(up: Axis, forward: Axis) -> NDArray[np.float64]:
 
 
 def _sides(**names: str) -> dict[str, str]:
-    """Return joints of both sides from names with ``{}`` for the side's own words."""
+    """Return joints of both sides; ``{0}``, ``{1}``, ``{2}`` in names become Left, L, l."""
     words = {"left": ("Left", "L", "l"), "right": ("Right", "R", "r")}
     return {
         f"{side}_{joint}": name.format(*words[side])
@@ -122,7 +122,7 @@ _HUMAN_IK = _sides(
 _HUMAN_IK_SPINE = {"spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head"}
 
 RIGS: Mapping[str, Rig] = {
-    # Before the next one, whose joints some HumanIK rigs have all of.
+    # Before the next one: some HumanIK rigs have all joints of both.
     "mixamo": Rig(
         root="Hips",
         joints={
@@ -183,10 +183,10 @@ RIGS: Mapping[str, Rig] = {
         vertical="y",
     ),
 }
-"""Known rigs; a file is of the first that it has all joints of."""
+"""Known rigs; a file belongs to the first rig of which it has all joints."""
 
 
 def rig_of(names: Iterable[str]) -> Rig | None:
-    """Return the rig that all of a file's names are there for; None if there is no such rig."""
+    """Return the first known rig of which all joints are among ``names``, or None."""
     names = list(names)
-    return next((rig for rig in RIGS.values() if not rig.lacking(names)), None)
+    return next((rig for rig in RIGS.values() if not rig.missing(names)), None)

@@ -1,15 +1,15 @@
-"""CMU motion capture as its owner gives it: subjects' Acclaim files, from mocap.cs.cmu.edu.
+"""CMU motion capture as its owner publishes it: Acclaim files by subject (mocap.cs.cmu.edu).
 
-Read where they lie, unpacked or in the archive: ``all_asfamc/subjects/<s>/<s>.asf`` with
+Read from a folder or directly from the archive: ``all_asfamc/subjects/<s>/<s>.asf`` with
 ``<s>_<trial>.amc``, 120 frames per second. Real motion at true lengths.
 
-The 8-action benchmark (``cmu_expmap``) holds conversions of some of these recordings. Joint for
-joint they turn alike, to 1e-4 degrees. Its published skeleton, however, comes from a conversion to
-BVH that gives two bones no length, the thorax (118 mm) and the wrist (94 mm): there, neck, head and
-arms are some 110 mm lower than here, and a hand is so much nearer to its elbow.
+The 8-action benchmark (``cmu_expmap``) holds conversions of some of these recordings. Their
+joint rotations agree to 1e-4 degrees. The skeleton published with the benchmark, however, comes
+from a conversion to BVH in which two bones have no length, the thorax (118 mm) and the wrist
+(94 mm): in it, neck, head and arms are some 110 mm lower than here, and hands are nearer to elbows.
 
-In eight of 175 recordings looked at, the first frames hold a limb or the whole upper body at
-exactly zero, then jump (1 to 7 frames, 50 in 03_02); such a start is dropped.
+In eight of 175 recordings examined, a limb or the whole upper body is at exactly zero in the first
+frames, then jumps (1 to 7 frames, 50 in 03_02); these frames are dropped.
 """
 
 import re
@@ -19,7 +19,7 @@ from typing import ClassVar
 import pandas as pd
 
 from bench.core.errors import InputError, reason_of
-from bench.datasets.acclaim_body import AcclaimBody, beside
+from bench.datasets.acclaim_body import AcclaimBody, sibling
 from bench.datasets.archive import File
 from bench.datasets.base import Source
 from bench.datasets.cmu_actions import ACTION_OF
@@ -28,7 +28,7 @@ INDEX = "index.csv"
 _NAME = re.compile(r"([0-9]{1,4})_([0-9]{1,4})\.amc", re.IGNORECASE)
 
 SHARED_TAKES = {19: 18, 21: 20, 23: 22, 34: 33, 61: 60}
-"""Subjects recorded together with another one, whose motion goes with theirs to one split."""
+"""Subjects recorded together with another one; both belong to the split of the latter."""
 
 ACTIONS = (
     ("basketball", "basketball"),
@@ -50,15 +50,15 @@ ACTIONS = (
     ("throw|toss|catch|pitch", "throwing"),
     ("human subject|nursery|animal|pantomime|mime", "pantomime"),
 )
-"""What a description's words begin with, and the action that it then is; the first match counts."""
+"""Regular expression for the start of a description's word, and the action; the first counts."""
 
 
 class CMU(AcclaimBody):
-    """CMU motion capture as its owner gives it, split by subject, 18 joints, real."""
+    """CMU motion capture as its owner publishes it, split by subject, 18 joints, real."""
 
     name: ClassVar[str] = "cmu"
     home: ClassVar[str] = "mocap.cs.cmu.edu (free for research and products; not to be resold)"
-    # The archive of all subjects is called allasfamc.zip by its owner.
+    # The owner's archive of all subjects is allasfamc.zip.
     places = ("all_asfamc", "subjects", "cmu_asfamc", "allasfamc.zip", "cmu_asfamc.zip")
     recording = _NAME
     example = "all_asfamc/subjects/01/01_01.amc"
@@ -66,21 +66,20 @@ class CMU(AcclaimBody):
     def sources(self, root: Path | None) -> list[Source]:
         """Return every recording under ``root``, split by subject.
 
-        Of the subject's number, the remainder of a division by 7 decides: 0 tests, 1 validates,
-        the others train; subjects who share takes count as the lower one. Actions are taken from
-        the descriptions of ``index.csv`` in ``root``, where there is one that has the recording,
-        else from ``cmu_actions``.
+        The subject's number modulo 7 decides: 0 is test, 1 valid, the others train; of subjects
+        recorded together, the lower number counts. Actions come from the descriptions in
+        ``root/index.csv`` for the recordings that it lists, else from ``cmu_actions``.
         """
         found = self.recordings(root)
         index = root / INDEX if root else None
         actions = ACTION_OF | (_actions(index) if index and index.is_file() else {})
         return [
-            Source(stem, split_of(told[1]), actions.get(stem, ""), told[1], file)
-            for stem, file, told in ((file.inner.stem, file, told) for file, told in found)
+            Source(stem, split_of(match[1]), actions.get(stem, ""), match[1], file)
+            for stem, file, match in ((file.inner.stem, file, match) for file, match in found)
         ]
 
     def recognise(self, file: File) -> Source | None:
-        """Claim any AMC file but HDM05's; one of another name than the owner's needs its ASF."""
+        """Recognise any AMC file but HDM05's; its ASF file is named by the part before ``_``."""
         if file.inner.suffix.lower() != ".amc" or file.inner.name.startswith("HDM_"):
             return None
         subject = file.inner.stem.partition("_")[0]
@@ -89,17 +88,17 @@ class CMU(AcclaimBody):
     def skeleton_file(self, source: Source) -> File:
         """Return the ASF file of a recording's subject."""
         assert source.file is not None
-        return beside(source.file, f"{source.subject}.asf")
+        return sibling(source.file, f"{source.subject}.asf")
 
 
 def split_of(subject: str) -> str:
-    """Return the split of a subject, by its number."""
+    """Return the split of a subject, given its number as text."""
     number = int(subject)
     return {0: "test", 1: "valid"}.get(SHARED_TAKES.get(number, number) % 7, "train")
 
 
 def action_of(description: str) -> str:
-    """Return the action that a description tells of; empty where none of ``ACTIONS`` fits."""
+    """Return the action in a description; empty where none of ``ACTIONS`` matches."""
     found = (
         action
         for words, action in ACTIONS
@@ -109,14 +108,14 @@ def action_of(description: str) -> str:
 
 
 def _actions(path: Path) -> dict[str, str]:
-    """Return the action of each recording, by its name, from an index of descriptions."""
+    """Return the action of each recording in an index of descriptions, by the recording's name."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=["path", "description"])
         table = table.fillna("")
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: not a table with the columns path and description ({reason_of(error)}); "
-            "mend it or take it away"
+            "correct it or remove it"
         ) from None
     return {
         Path(file).stem: action_of(description)

@@ -1,8 +1,7 @@
-"""What the recordings of CMU's public archive show, since the archive itself does not say.
+"""The actions of the recordings in CMU's public archive, which does not contain them.
 
-From the descriptions of its owner (mocap.cs.cmu.edu) as B. Hahne compiled them in 2008, as far as
-one of the actions here is what a recording is about; most of the others are of several, or of
-something seldom done.
+From the owner's descriptions (mocap.cs.cmu.edu) as B. Hahne compiled them in 2008, for recordings
+of mainly one of the actions below; most of the others show several actions or a rare one.
 """
 
 TRIALS = {
@@ -68,10 +67,11 @@ TRIALS = {
         55:3,5-11,13-21,24,26,28 79:45-54,56-65 80:49,51-59,62-65
     """,
 }
-"""By action: subjects, and after each colon their trials."""
+"""Recordings of each action: a subject, and after the colon its trials."""
 
 
 def _expanded() -> dict[str, str]:
+    """Return ``TRIALS`` as one entry per recording."""
     found: dict[str, str] = {}
     for action, text in TRIALS.items():
         for part in text.split():
@@ -84,4 +84,4 @@ def _expanded() -> dict[str, str]:
 
 
 ACTION_OF = _expanded()
-"""The action of a recording, by the name of its file, as ``02_01``."""
+"""The action of each recording, by the name of its file, such as ``02_01``."""

@@ -2,14 +2,13 @@
 
 Files are ``{train,test}/<action>/<action>_<n>.txt``: comma-separated, 117 columns, 120 rows per
 second; three of root translation, then an exponential map for each of 38 joints. Unlike the
-published loaders this one keeps true time and length: rotations are interpolated to the asked
-frame rate, lengths are in true millimetres, and the T-pose that stands in row 0 is dropped.
+published loaders, this one keeps true time and length: rotations are interpolated to the requested
+frame rate, lengths are in true millimetres, and the T-pose in row 0 is dropped.
 
-Of the 38 joints, 18 match the paper's list (SMPL joints 4 to 21) as nearly as this skeleton
-allows. Sixteen are the same body points. The two collars are not: the CMU clavicle begins where
-the chest joint already is, so it would be a copy of it, and the first hand joint of each side
-takes their place. Hips and the lower back, which do not move once the root is removed, are left
-out as in the paper.
+Of the 38 joints, 18 match the paper's list (SMPL joints 4 to 21) as closely as this skeleton
+allows. Sixteen are the same body points. The two collars are not: the CMU clavicle begins at the
+chest joint, so a collar would coincide with it; the first hand joint of each side is used instead.
+Hips and the lower back, which do not move once the root is removed, are left out as in the paper.
 """
 
 import re
@@ -32,9 +31,9 @@ FILE_FPS = 120.0
 MM_PER_UNIT = 56.444
 COLUMNS = 117
 LARGEST_FILE = 2**26
-"""Bytes; real ones have four million at the most."""
+"""Most bytes of a file; real ones have at most four million."""
 LARGEST_ANGLE = 100.0
-"""Radians; what is beyond is no exponential map."""
+"""Greatest plausible component of an exponential map, radians."""
 ACTIONS = (
     "basketball",
     "basketball_signal",
@@ -54,7 +53,7 @@ KNOWN_FILES = [
 
 _PLACE = re.compile(r"(?:^|/)(?:train|test)/(\w+)/\1_\d+\.txt$")
 
-# name, parent, offset from the parent in the units of the files
+# name, parent, offset from the parent in units of ``MM_PER_UNIT``
 _JOINTS: list[tuple[str, int, tuple[float, float, float]]] = [
     ("hips", -1, (0, 0, 0)),
     ("left_hip_joint", 0, (0, 0, 0)),
@@ -161,7 +160,7 @@ class CMUExpmap(Dataset):
     )
 
     rebuilt: bool = False
-    """Also use ``cmu_expmap_rebuilt``, files recomputed where the benchmark's own are lost."""
+    """Whether to also use ``cmu_expmap_rebuilt``, recomputed replacements of lost files."""
 
     @property
     def skeleton(self) -> Skeleton:
@@ -171,8 +170,8 @@ class CMUExpmap(Dataset):
     def sources(self, root: Path | None) -> list[Source]:
         """Return the benchmark's files under ``root``, ordered by split and name.
 
-        It has no validation part: the last train file of every action that has three or more
-        validates.
+        The benchmark has no validation part: of every action with three or more train files, the
+        last one is used for validation.
         """
         root = data_root(self.name, root, "cmu_expmap/ or train/ and test/")
         found = [path for name in KNOWN_FILES if (path := self._find(root, name))]
@@ -200,7 +199,7 @@ class CMUExpmap(Dataset):
         return motion.astype(np.float32)
 
     def recognise(self, file: File) -> Source | None:
-        """Claim a text file that lies where the benchmark's do, or has as many columns."""
+        """Recognise a text file by the benchmark's path, or by its number of columns."""
         if file.inner.suffix.lower() != ".txt":
             return None
         first_row = file.first_line()
@@ -209,7 +208,7 @@ class CMUExpmap(Dataset):
         return Source(str(file), "test", file.inner.parent.name, file=file)
 
     def _sources_of(self, path: Path, held_out: bool) -> list[Source]:
-        """Return the recordings that a file is."""
+        """Return a file's recordings, one per split that uses it; ``held_out`` for validation."""
         official = split_of(path)
         split = "valid" if held_out else official
         return [Source(f"{official}/{path.stem}", split, path.parent.name, file=File(path))]
@@ -221,7 +220,7 @@ class CMUExpmap(Dataset):
 
 
 def _held_out(paths: list[Path]) -> set[Path]:
-    """Return the train files that validate."""
+    """Return the train files that are used for validation."""
     by_action: dict[str, list[Path]] = {}
     for path in paths:
         if split_of(path) == "train":
@@ -230,56 +229,57 @@ def _held_out(paths: list[Path]) -> set[Path]:
 
 
 def rows_of(file: File) -> NDArray[np.float64]:
-    """Return the ``(row, 117)`` numbers of one file, the T-pose of row 0 included.
+    """Return the ``(row, 117)`` numbers of one file, including the T-pose in row 0.
 
     Raises:
-        InputError: the file is cut short, or not 117 columns of finite numbers.
+        InputError: the file is truncated, or not 117 columns of plausible numbers.
     """
-    mend = "fetch the file again"
+    remedy = "fetch the file again"
     content = file.read(LARGEST_FILE)
     check_table(file, content)
     if not content.endswith(b"\n"):
-        raise InputError(f"{file}: cut short (it ends in the middle of a row); {mend}")
+        raise InputError(f"{file}: cut short (it ends in the middle of a row); {remedy}")
     try:
         table = pd.read_csv(BytesIO(content), header=None, dtype=np.float64)
     except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {mend}") from None
+        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {remedy}") from None
     if table.shape[1] != COLUMNS:
-        raise InputError(f"{file}: {table.shape[1]} columns where {COLUMNS} are due; {mend}")
+        raise InputError(f"{file}: {table.shape[1]} columns, expected {COLUMNS}; {remedy}")
     bad = np.flatnonzero(~np.isfinite(table.to_numpy()).all(axis=1))
     if len(bad):
         raise InputError(
-            f"{file}: row {bad[0] + 1} lacks a finite number in one of {COLUMNS} columns; {mend}"
+            f"{file}: row {bad[0] + 1} lacks a finite number in one of {COLUMNS} columns; {remedy}"
         )
     far = (table.iloc[:, 3:].abs() > LARGEST_ANGLE).any(axis=1)
     if far.any():
         raise InputError(
-            f"{file}: row {far.argmax() + 1} has a number that is no angle in radians; {mend}"
+            f"{file}: row {far.argmax() + 1} has a number that is no angle in radians; {remedy}"
         )
     return table.to_numpy()
 
 
 def joint_rotations(rows: NDArray[np.float64], drop_t_pose: bool = True) -> NDArray[np.float64]:
-    """Return ``(frame, 38, 3)`` rotation vectors of a file's rows.
+    """Return ``(frame, 38, 3)`` rotation vectors of a file's rows, radians.
 
-    The files hold the vectors of the transposed rotations, hence the sign.
+    The files contain the vectors of the transposed rotations, hence the sign.
     """
     return -rows[1 if drop_t_pose else 0 :, 3:].reshape(-1, len(_JOINTS), 3)
 
 
 def corrected_root(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the rotations of the root that the files' are a mis-composition of.
+    """Return the true rotations of the root, which the files composed in the wrong order.
 
-    The files' makers multiplied the root's Euler angles, which turn about z, y and x in that order,
-    in the order z, x, y: whoever leans and turns tips over. Read in their order and composed in the
-    right one, they are those of the original recordings. Of the two triples of angles that give one
-    rotation, the one nearer to the frame before is taken, beginning with that of the smaller x.
+    The root's Euler angles rotate about z, y and x in that order, but the files were made by
+    multiplying them in the order z, x, y, so a body that leans and turns tips over. Decomposed in
+    the files' order and composed in the right one, they match the original recordings. Of the two
+    triples of angles for one rotation, the one nearer to the previous frame is used, beginning with
+    the smaller x.
 
     Args:
-        vectors: ``(frame, 3)`` rotation vectors of the root as the files have it, radians.
+        vectors: ``(frame, 3)`` rotation vectors of the root in the files, radians.
 
     Returns:
-        ``(frame, 3)`` rotation vectors of the body in the world.
+        ``(frame, 3)`` rotation vectors of the body in the world, radians.
     """
     matrices = rotation_matrices(vectors)
     z = np.arctan2(-matrices[:, 0, 1], matrices[:, 1, 1])
@@ -288,11 +288,11 @@ def corrected_root(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     angles = np.stack([z, y, x], axis=1)
     other = np.stack([z + np.pi, y + np.pi, np.pi - x], axis=1)
 
-    def apart(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
+    def distance(after: NDArray[np.float64], before: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.linalg.norm(np.remainder(after - before + np.pi, 2 * np.pi) - np.pi, axis=1)
 
-    # The triples are as far apart from each other in either order, so each change of side counts.
-    changes = apart(other[1:], angles[:-1]) < apart(angles[1:], angles[:-1])
+    # Distances are the same with both triples exchanged, so the parity of the changes decides.
+    changes = distance(other[1:], angles[:-1]) < distance(angles[1:], angles[:-1])
     on_other = np.append(False, np.cumsum(changes) % 2 == 1)[: len(angles), None]
     return Rotation.from_euler("ZYX", np.where(on_other, other, angles)).as_rotvec()
 

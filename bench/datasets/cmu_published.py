@@ -1,12 +1,12 @@
 """The 8-action CMU benchmark as the published loaders of motion prediction read it.
 
-For comparison with published numbers alone. What is called 25 fps is 60: every second row of files
-at 120 Hz. What is called a millimetre is 0.81 of one: the skeleton is 70 to a unit, not 56.444.
-Row 0 of each file is a T-pose that was never recorded. ``cmu`` has none of these.
+Only for comparison with published numbers. What is called 25 fps is 60 fps: every second row of
+files at 120 Hz. What is called a millimetre is 0.81 mm: a unit of the skeleton is taken as 70 mm,
+not 56.444 mm. Row 0 of each file is a T-pose that was never recorded. ``cmu`` avoids all of this.
 
-Published errors are means over 38 joints, of which 25 are predicted; 7 others always are where one
-of those is, and the last 6 do not move (Mao et al., Learning Trajectory Dependencies for Human
-Motion Prediction, and its code). Their weights here give the same mean over the 25.
+Published errors are means over 38 joints, of which 25 are predicted; 7 others always coincide with
+one of these, and the last 6 do not move (Mao et al., ICCV 2019, Learning Trajectory Dependencies
+for Human Motion Prediction, and its code). The joint weights here give the same mean from the 25.
 """
 
 from dataclasses import replace
@@ -33,14 +33,15 @@ from bench.motion import Skeleton, forward_kinematics, rotation_matrices
 UNIT = 70.0
 STILL = (0, 1, 2, 7, 8, 13)
 COPIES = {16: 15, 20: 15, 29: 15, 24: 23, 27: 23, 33: 32, 36: 32}
-"""Joints that always are where another one is."""
+"""Joints that always coincide with another one, and that one."""
 SHORT_PAST = 10
-"""Frames that the published windows begin with, whatever a predictor sees of what came before."""
+"""Past frames of a published window."""
 DRAWS = 8
 DRAW_SEED = 1234567890
 DRAW_LENGTH = 75
-"""Frames that there must be from a drawn frame on; the future begins after 50 of them."""
+"""Frames that a file must have from a drawn frame on."""
 DRAW_PAST = 50
+"""Frames from a drawn frame to the beginning of the future."""
 
 _scaled = replace(FULL_SKELETON, rest=FULL_SKELETON.rest * UNIT / MM_PER_UNIT)
 PREDICTED = [joint for joint in range(len(_scaled)) if joint not in (*STILL, *COPIES)]
@@ -70,15 +71,18 @@ class CMUPublished(CMUExpmap):
 
     @property
     def joint_weights(self) -> NDArray[np.float64]:
-        """``(25,)`` share of the 38 joints that are where each of the 25 is."""
+        """``(25,)`` share of the 38 joints that coincide with each of the 25, itself included.
+
+        The weights add up to 32/38, because the other 6 joints do not move and have no error.
+        """
         same = list(COPIES.values())
         return np.array([1 + same.count(joint) for joint in PREDICTED]) / len(FULL_SKELETON)
 
     def read(self, source: Source) -> NDArray[np.float32]:
-        """Read every second row of a file, so that a window begins at each of its frames.
+        """Read every second row of a file, so that a published window begins at each frame.
 
-        Published windows see 10 frames. For predictors that see more, the first frame stands for
-        those before it.
+        Published windows have 10 past frames. For predictors with more, the first frame is
+        repeated in front.
         """
         assert source.file is not None
         vectors = joint_rotations(rows_of(source.file), drop_t_pose=False)
@@ -88,10 +92,10 @@ class CMUPublished(CMUExpmap):
         return np.concatenate([motion[:1].repeat(max(0, self.frames - SHORT_PAST), 0), motion])
 
     def _sources_of(self, path: Path, held_out: bool) -> list[Source]:
-        """Return a file's recordings: one that validates is trained on as well.
+        """Return a file's recordings: one used for validation is also used for training.
 
         Published training uses every train file: the validation recordings, the last of each
-        action, serve to choose an epoch alone.
+        action, only serve to choose an epoch.
         """
         official = split_of(path)
         return [
@@ -100,9 +104,9 @@ class CMUPublished(CMUExpmap):
         ]
 
     def test_sets(self, index: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-        """Return every window, and the 8 of each file that most papers draw.
+        """Return every window (``all``), and the 8 of each file that most papers draw.
 
-        The draws are those of ``RandomState(1234567890)``, made anew for each file.
+        They are drawn with ``RandomState(1234567890)``, seeded again for each file.
         """
         drawn = []
         for rows in index.groupby("source", sort=False).indices.values():

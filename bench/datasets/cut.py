@@ -1,8 +1,9 @@
-"""Kept recordings to windows on disk, and back as memory-mapped arrays.
+"""Cached recordings to windows on disk, and back as memory-mapped arrays.
 
-Windows lie as ``<split>.npy`` and ``<split>_future.npy`` (float32) and ``<split>.parquet`` (the
-window index) beside the facts of what they are made of. Their fingerprint has this module's code
-in it; that of ``build``, which says when and by whom recordings are read, it has not.
+A folder of windows contains ``<split>.npy`` and ``<split>_future.npy`` (float32),
+``<split>.parquet`` (the window index), ``dataset.json`` (settings and what was left out) and
+``recordings.parquet``. Its fingerprint covers the code of this module, but not that of ``build``,
+which only schedules the reading.
 """
 
 import json
@@ -25,8 +26,14 @@ RECORDINGS = "recordings.parquet"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What was read of one recording, on disk: its motion, or why there is none."""
+class CachedRecording:
+    """The result of reading one recording, on disk: its motion, or why it cannot be used.
+
+    Attributes:
+        source: the recording.
+        folder: where the result lies.
+        key: hash of the recording's name and file, which names the result.
+    """
 
     source: Source
     folder: Path
@@ -34,25 +41,29 @@ class Kept:
 
     @property
     def motion(self) -> Path:
-        """Where its motion lies, if it was read."""
+        """Path of its motion, which exists if it was read."""
         return self.folder / f"{self.key}.npy"
 
     @property
     def refusal(self) -> Path:
-        """Where the reason lies, if it cannot be used."""
+        """Path of the reason, which exists if it cannot be used."""
         return self.folder / f"{self.key}.txt"
 
 
-def cut(dataset: Dataset, kept: Sequence[Kept], folder: Path) -> None:
-    """Cut kept recordings into windows, one recording at a time.
+_Starts = tuple[CachedRecording, NDArray[np.int64]]
+"""A recording, and the first frames of the windows that are cut from it."""
+
+
+def cut(dataset: Dataset, cached: Sequence[CachedRecording], folder: Path) -> None:
+    """Cut cached recordings into windows in ``folder``, one recording at a time.
 
     Raises:
         InputError: a split has no window.
     """
     facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0}
-    starts: dict[str, list[tuple[Kept, NDArray[np.int64]]]] = {split: [] for split in SPLITS}
+    starts: dict[str, list[_Starts]] = {split: [] for split in SPLITS}
     recordings: list[dict[str, Any]] = []
-    for one in kept:
+    for one in cached:
         if not one.motion.exists():
             facts["skipped"][one.source.name] = one.refusal.read_text(encoding="utf-8")
             continue
@@ -61,9 +72,9 @@ def cut(dataset: Dataset, kept: Sequence[Kept], folder: Path) -> None:
         if not len(first):
             facts["short"].append(one.source.name)
         recordings.append(_row(one.source, motion))
-        whole = _whole(motion, first, dataset.frames)
-        facts["incomplete"] += int((~whole).sum())
-        starts[one.source.split].append((one, first[whole]))
+        complete = _complete(motion, first, dataset.frames)
+        facts["incomplete"] += int((~complete).sum())
+        starts[one.source.split].append((one, first[complete]))
     for split in SPLITS:
         if not sum(len(first) for _, first in starts[split]):
             raise InputError(_no_windows(dataset, split, facts))
@@ -76,7 +87,7 @@ def cut(dataset: Dataset, kept: Sequence[Kept], folder: Path) -> None:
 
 
 def _row(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
-    """Return what is remembered of a recording beside its windows."""
+    """Return the row of ``Data.recordings`` for one recording."""
     return {
         "source": source.name,
         "split": source.split,
@@ -87,17 +98,19 @@ def _row(source: Source, motion: NDArray[np.float32]) -> dict[str, Any]:
     }
 
 
-def _whole(motion: NDArray[np.float32], first: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
-    """Return which windows, by their first frames, lack no value."""
-    lacking = np.append(0, np.cumsum(~np.isfinite(motion).all(axis=(1, 2))))
-    return lacking[first + frames] == lacking[first]
+def _complete(
+    motion: NDArray[np.float32], first: NDArray[np.int64], frames: int
+) -> NDArray[np.bool_]:
+    """Return which windows, given by their first frames, have no missing value."""
+    missing = np.append(0, np.cumsum(~np.isfinite(motion).all(axis=(1, 2))))
+    return missing[first + frames] == missing[first]
 
 
 def _no_windows(dataset: Dataset, split: str, facts: dict[str, Any]) -> str:
-    whole = " without a missing value" if facts["incomplete"] else ""
+    complete = " without a missing value" if facts["incomplete"] else ""
     reason = (
         f"{dataset.name}: no {split} recording has {dataset.frames} frames at "
-        f"{dataset.fps:g} fps{whole}; add recordings or lower dataset.frames"
+        f"{dataset.fps:g} fps{complete}; add recordings or lower dataset.frames"
     )
     skipped = list(facts["skipped"].values())
     return f"{reason}; {len(skipped)} cannot be used, first: {skipped[0]}" if skipped else reason
@@ -105,11 +118,11 @@ def _no_windows(dataset: Dataset, split: str, facts: dict[str, Any]) -> str:
 
 def _write_split(
     dataset: Dataset,
-    starts: Sequence[tuple[Kept, NDArray[np.int64]]],
+    starts: Sequence[_Starts],
     draft: Path,
     split: str,
 ) -> None:
-    """Write windows one after the other, so that memory holds one recording whatever they are."""
+    """Write windows one after the other, so that only one recording is in memory at a time."""
     counts = [len(first) for _, first in starts]
     joints = len(dataset.skeleton)
     with (
@@ -120,12 +133,12 @@ def _write_split(
             _write_header(file, (sum(counts), length, joints, 3))
         for one, first in starts:
             recording = np.load(one.motion, allow_pickle=False)
-            nothing = np.full((dataset.future, joints, 3), np.nan, dtype=np.float32)
-            continued = np.concatenate([recording, nothing])
+            padding = np.full((dataset.future, joints, 3), np.nan, dtype=np.float32)
+            padded = np.concatenate([recording, padding])
             for start in first.tolist():
                 end = start + dataset.frames
-                motion.write(continued[start:end].data)
-                future.write(continued[end : end + dataset.future].data)
+                motion.write(padded[start:end].data)
+                future.write(padded[end : end + dataset.future].data)
     index = {
         "source": _repeated([one.source.name for one, _ in starts], counts),
         "start": np.concatenate([first for _, first in starts]),

@@ -1,28 +1,28 @@
 """Human3.6M, in the exponential-map text files of the prediction literature.
 
 Files are ``S<subject>/<action>_<1 or 2>.txt``: comma-separated, 99 columns, 50 rows per second;
-three of root translation, then an exponential map for each of 32 joints, the root's first. They
-were made by Jain et al. (CVPR 2016, Structural-RNN) of the motion of Ionescu et al. (2014), and
-``S5`` tests, ``S11`` validates, the others train, as in all work after Martinez et al. (CVPR 2017).
+three of root translation, then an exponential map for each of 32 joints, the root's first. Jain
+et al. (CVPR 2016, Structural-RNN) made them from the motion of Ionescu et al. (2014). ``S5`` is
+test, ``S11`` valid, the others train, as in all work after Martinez et al. (CVPR 2017).
 
-The vectors are those of transposed rotations: positions come of row vectors in the published
-forward kinematics (Martinez et al.), ``child = parent + offset @ R_parent`` with
-``R_joint = exp(v) @ R_parent``. In columns that is the usual order with the angles negated. With
-the root's rotation removed y is up, z forward and x to the left: the bones of the rest pose say so.
+The vectors represent transposed rotations: the published forward kinematics (Martinez et al.) uses
+row vectors, ``child = parent + offset @ R_parent`` with ``R_joint = exp(v) @ R_parent``. With
+column vectors that is the usual order with negated angles. Once the root's rotation is removed, y
+is up, z forward and x to the left, as the bones of the rest pose show.
 
-Root columns hold how the root moves and turns from one frame to the next (``R_diff`` of the
-release's own ``revertCoordinateSpace``), not how it stands, so that a body's lean cannot be had,
-and ``orientation`` can only be ``removed``.
+Root columns contain the root's motion and rotation from one frame to the next (``R_diff`` of the
+release's own ``revertCoordinateSpace``), not its absolute rotation, so a body's lean cannot be
+recovered, and ``orientation`` can only be ``removed``.
 
-With ``joints: 22`` the joints are those of the 32 that move and are no copies of others, as in
-LearnTrajDep and HisRepItself (Mao et al. 2019, 2020): without 0, 1, 6 and 11, which stand still,
-and 16, 20, 23, 24, 28 and 31, which are where 13, 19, 22, 13, 27 and 30 are.
+With ``joints: 22`` the joints are those of the 32 that move and do not coincide with others, as in
+LearnTrajDep and HisRepItself (Mao et al. 2019, 2020): without 0, 1, 6 and 11, which do not move,
+and 16, 20, 23, 24, 28 and 31, which coincide with 13, 19, 22, 13, 27 and 30.
 
-With ``joints: 18`` they are as many as the paper's, which does not say which: the 22 without the
+With ``joints: 18`` there are as many as in the paper, which does not name them: the 22 without the
 ends of toes and thumbs (5, 10, 21 and 29). Fifteen have the names of joints that other data sets
-share. The top of the head and the ends of the hands stand in for three that this skeleton lacks:
-its lower back is one bone, so that a spine2 in its middle would be half of spine3 and nothing else,
-and its clavicles begin at the neck, so that collars would be copies of it.
+share. The top of the head and the ends of the hands replace three that this skeleton lacks: its
+lower back is one bone, so a spine2 in its middle would only be half of spine3, and its clavicles
+begin at the neck, so collars would coincide with it.
 """
 
 from collections.abc import Mapping
@@ -45,9 +45,9 @@ from bench.motion.kinematics import resample_rotations
 FILE_FPS = 50.0
 COLUMNS = 99
 LARGEST_FILE = 2**26
-"""Bytes; real ones have six million at the most."""
+"""Most bytes of a file; real ones have at most six million."""
 LARGEST_ANGLE = 100.0
-"""Radians; what is beyond is no exponential map."""
+"""Greatest plausible component of an exponential map, radians."""
 ACTIONS = (
     "directions",
     "discussion",
@@ -123,7 +123,7 @@ ENDS = ("toe_end", "thumb_end")
 
 
 def _full_skeleton() -> Skeleton:
-    """Return all joints where they are with every angle zero, the arms upwards."""
+    """Return the skeleton of all 32 joints in the pose with all angles zero, the arms upwards."""
     rest = np.zeros((len(_JOINTS), 3))
     for joint, (_, parent, offset) in enumerate(_JOINTS):
         rest[joint] = np.array(offset) + (rest[parent] if parent >= 0 else 0)
@@ -150,7 +150,7 @@ FULL_SKELETON = _full_skeleton()
 
 
 def _rest_pose() -> NDArray[np.float64]:
-    """Return where all joints are in a pose with the arms straight out to the sides."""
+    """Return ``(32, 3)`` joint positions in a pose with the arms straight out to the sides."""
     rotations = np.tile(np.eye(3), (len(FULL_SKELETON), 1, 1))
     for side, degrees in (("left", -90), ("right", 90)):
         joint = FULL_SKELETON.names.index(f"{side}_clavicle")
@@ -176,16 +176,14 @@ class H36M(Dataset):
     fixed: ClassVar[bool] = True
 
     joints: Literal[18, 22] = Field(
-        18, description="as many as the paper's, or the prediction literature's 22"
+        18, description="as many as in the paper, or the prediction literature's 22"
     )
 
     @field_validator("orientation")
     @classmethod
     def _has_no_root(cls, orientation: str) -> str:
         if orientation != "removed":
-            raise ValueError(
-                "h36m's files tell how the root turns, not how it stands; use 'removed'"
-            )
+            raise ValueError("h36m's files have no absolute rotation of the root; use 'removed'")
         return orientation
 
     @property
@@ -206,11 +204,11 @@ class H36M(Dataset):
 
     def absent(self, root: Path | None) -> list[str]:
         """Return the known files that are not under ``root``."""
-        there = _found(root) if root else {}
-        return [name for name in KNOWN_FILES if name not in there]
+        present = _found(root) if root else {}
+        return [name for name in KNOWN_FILES if name not in present]
 
     def recognise(self, file: File) -> Source | None:
-        """Claim a text file that lies where the data set's do, or has as many columns."""
+        """Recognise a text file by the data set's path, or by its number of columns."""
         if file.inner.suffix.lower() != ".txt":
             return None
         known = "/".join(file.inner.parts[-2:]) in KNOWN_FILES
@@ -235,7 +233,7 @@ class H36M(Dataset):
 
 
 def _found(root: Path) -> dict[str, Path]:
-    """Return the known files in the first place that has any, by name."""
+    """Return the known files in the first of ``PLACES`` that has any, by name."""
     for place in PLACES:
         paths = {name: root / place / name for name in KNOWN_FILES}
         if found := {name: path for name, path in paths.items() if path.is_file()}:
@@ -247,29 +245,29 @@ def rows_of(file: File) -> NDArray[np.float64]:
     """Return the ``(row, 99)`` numbers of one file.
 
     Raises:
-        InputError: the file is cut short, or not 99 columns of finite numbers and angles.
+        InputError: the file is truncated, or not 99 columns of plausible numbers.
     """
-    mend = "fetch the file again"
+    remedy = "fetch the file again"
     content = file.read(LARGEST_FILE)
     check_table(file, content)
     if not content.strip():
-        raise InputError(f"{file}: empty; {mend}")
+        raise InputError(f"{file}: empty; {remedy}")
     try:
         rows = np.loadtxt(BytesIO(content), delimiter=",", comments=None, ndmin=2)
     except ValueError as error:
-        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {mend}") from None
+        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {remedy}") from None
     if rows.shape[1] != COLUMNS:
-        raise InputError(f"{file}: {rows.shape[1]} columns where {COLUMNS} are due; {mend}")
-    whole = np.isfinite(rows).all(axis=1) & (np.abs(rows[:, 3:]) <= LARGEST_ANGLE).all(axis=1)
-    if not whole.all():
-        bad = int(np.argmin(whole)) + 1
-        raise InputError(f"{file}: row {bad} has a number that is no angle in radians; {mend}")
+        raise InputError(f"{file}: {rows.shape[1]} columns, expected {COLUMNS}; {remedy}")
+    valid = np.isfinite(rows).all(axis=1) & (np.abs(rows[:, 3:]) <= LARGEST_ANGLE).all(axis=1)
+    if not valid.all():
+        bad = int(np.argmin(valid)) + 1
+        raise InputError(f"{file}: row {bad} has a number that is no angle in radians; {remedy}")
     return rows
 
 
 def joint_rotations(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(frame, 32, 3)`` rotation vectors of a file's rows.
+    """Return ``(frame, 32, 3)`` rotation vectors of a file's rows, radians.
 
-    The files hold the vectors of the transposed rotations, hence the sign.
+    The files contain the vectors of the transposed rotations, hence the sign.
     """
     return -rows[:, 3:].reshape(-1, len(_JOINTS), 3)

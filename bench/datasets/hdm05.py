@@ -1,21 +1,21 @@
-"""HDM05's cut clips as Acclaim files: short recordings of single classes of motion.
+"""HDM05's cut clips as Acclaim files: short recordings of one motion class each.
 
-Read where they lie, unpacked or in an archive: ``hdm05_asfamc/<actor>/HDM_<actor>.asf`` with
-``HDM_<actor>_<class>_<id>_<fps>.amc``. The body is CMU's, so that either corpus can be foreign to
-the other. Source: M. Müller, T. Röder, M. Clausen, B. Eberhardt, B. Krüger, A. Weber,
-Documentation Mocap Database HDM05, Tech. Rep. CG-2007-2, Universität Bonn, 2007.
+Read from a folder or directly from an archive: ``hdm05_asfamc/<actor>/HDM_<actor>.asf`` with
+``HDM_<actor>_<class>_<id>_<fps>.amc``. The body is the same as CMU's, so each corpus can serve as
+foreign data for the other. Source: M. Müller, T. Röder, M. Clausen, B. Eberhardt, B. Krüger,
+A. Weber, Documentation Mocap Database HDM05, Tech. Rep. CG-2007-2, Universität Bonn, 2007.
 """
 
 import re
 from pathlib import Path
 from typing import ClassVar
 
-from bench.datasets.acclaim_body import AcclaimBody, beside
+from bench.datasets.acclaim_body import AcclaimBody, sibling
 from bench.datasets.archive import File
 from bench.datasets.base import Source
 
 SPLITS = {"dg": "valid", "mm": "test"}
-"""Of actors; the others train."""
+"""Splits of actors; the others are train."""
 _NAME = re.compile(r"HDM_([^_]+)_([^_]+)_([0-9]+)_([1-9][0-9]{0,3})\.amc", re.IGNORECASE)
 
 
@@ -29,17 +29,17 @@ class HDM05(AcclaimBody):
     example = "hdm05_asfamc/bd/HDM_bd_squat1Reps_001_120.amc"
 
     def sources(self, root: Path | None) -> list[Source]:
-        """Return every clip under ``root``; its action is HDM05's class."""
+        """Return every clip under ``root``; its action is HDM05's motion class."""
         return [
-            Source(file.inner.stem, SPLITS.get(told[1], "train"), told[2], told[1], file)
-            for file, told in self.recordings(root)
+            Source(file.inner.stem, SPLITS.get(match[1], "train"), match[2], match[1], file)
+            for file, match in self.recordings(root)
         ]
 
     def skeleton_file(self, source: Source) -> File:
         """Return the ASF file of a clip's actor."""
         assert source.file is not None
-        return beside(source.file, f"HDM_{source.subject}.asf")
+        return sibling(source.file, f"HDM_{source.subject}.asf")
 
     def file_fps(self, source: Source) -> float:
-        """Return the frames per second that a clip's name ends with."""
+        """Return the frames per second at the end of a clip's name."""
         return float(source.name.rsplit("_", 1)[1])

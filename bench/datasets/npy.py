@@ -1,4 +1,4 @@
-"""Numpy's array format, read so that a damaged file can neither run code nor fill the memory."""
+"""A safe reader of .npy files: a damaged file can neither run code nor exhaust the memory."""
 
 import math
 from io import BytesIO
@@ -16,24 +16,25 @@ _HEADERS = {
 
 
 def array_of(content: bytes) -> NDArray[Any]:
-    """Return the numbers that the bytes of an .npy file are.
+    """Return the array in the bytes of an .npy file.
 
     Raises:
-        ValueError: they are none, there are none, or not as many as its header says.
+        ValueError: the bytes are no .npy file, its type is not numeric, it is empty, or its size
+            differs from its header.
     """
     stream = BytesIO(content)
     try:
         shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
         count = math.prod(map(int, shape))
     except Exception as error:
-        # Numpy reads the header as Python, which a damaged one fails in many ways.
+        # Numpy parses the header as Python, which fails in many ways if it is damaged.
         raise ValueError(f"no array of numpy's format ({reason_of(error)})") from None
     if dtype.kind not in "fiu":
         raise ValueError(f"of type {dtype}, not numbers")
-    there = len(content) - stream.tell()
-    # Memory is taken for what the header says, so it must say what is there.
-    if min(shape, default=0) < 0 or count * dtype.itemsize != there:
-        raise ValueError(f"{there} bytes for an array of {str(shape)[:200]}, so cut short")
+    available = len(content) - stream.tell()
+    # The header determines how much memory is allocated, so it must match the data.
+    if min(shape, default=0) < 0 or count * dtype.itemsize != available:
+        raise ValueError(f"{available} bytes for an array of {str(shape)[:200]}, so cut short")
     if not count:
         raise ValueError("no frame with a number in it")
     numbers = np.frombuffer(content, dtype, count, stream.tell())

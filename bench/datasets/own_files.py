@@ -1,9 +1,9 @@
 """What data sets of a user's own files have in common: where they lie, and how they are split.
 
-Files whose path below the data begins with ``train/``, ``valid/`` or ``test/`` are of that split;
-then all must be. Else recordings of one kind, whose names are the same up to a trailing number,
-stay together: kinds in the order of a hash of their names, the first 15 % (one at the least) are
-test, the next 15 % (one at the least) valid, the others train.
+Files in ``train/``, ``valid/`` or ``test/`` below the data folder belong to that split; then every
+file must lie in one of the three. Otherwise recordings of one kind, with equal names up to a
+trailing number, stay together: kinds are ordered by a hash of their names; the first 15 % (at least
+one) are test, the next 15 % (at least one) valid, the others train.
 """
 
 import string
@@ -28,8 +28,10 @@ HELD_OUT = 0.15
 def place_of(name: str, root: Path | None, what: str) -> Path:
     """Return where a data set's files lie: ``root/name``, ``root/name.zip``, or ``root`` itself.
 
+    ``what`` describes the expected files in messages.
+
     Raises:
-        InputError: there is no such folder or archive.
+        InputError: ``root`` is not given, or no folder.
     """
     root = data_root(name, root, f"{what}, itself or in {name}/")
     inside = (root / name, root / f"{name}.zip")
@@ -37,10 +39,10 @@ def place_of(name: str, root: Path | None, what: str) -> Path:
 
 
 def files_in(name: str, place: Path, *suffixes: str) -> dict[PurePosixPath, File]:
-    """Return files of some suffixes by where they lie below ``place``.
+    """Return the files with given suffixes, by their path relative to ``place``.
 
     Raises:
-        InputError: there are none.
+        InputError: there is none.
     """
     found = {
         PurePosixPath(file.member) if file.member else _below(place, file.path): file
@@ -58,10 +60,11 @@ def _below(place: Path, path: Path) -> PurePosixPath:
 
 
 def splits_of(name: str, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """Return the split of each file.
+    """Return the split of each file of data set ``name``, by the rule at the top of this module.
 
     Raises:
-        InputError: files lie both in folders of splits and elsewhere, or are too few kinds.
+        InputError: some files lie in split folders and others do not, or there are fewer than
+            three kinds.
     """
     outside = [path for path in paths if path.parts[0] not in SPLITS]
     if not outside:
@@ -86,7 +89,7 @@ def splits_of(name: str, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, 
 
 def kind_of(path: PurePosixPath) -> str:
     """Return a file's name up to its trailing number: ``walk`` of ``a/walk_003.bvh``."""
-    # A pattern of spaces and digits would try a long run of them from each of its places.
+    # A regular expression would take quadratic time on a long run of spaces or digits.
     before = path.stem.rstrip(string.digits)
     if before == path.stem:
         return before
@@ -94,29 +97,29 @@ def kind_of(path: PurePosixPath) -> str:
 
 
 def folder_of(path: PurePosixPath) -> str:
-    """Return the name of the folder that a file lies in, empty at the top or in a split's."""
+    """Return the name of a file's folder; empty at the top level or in a split folder."""
     folders = path.parts[1:-1] if path.parts[0] in SPLITS else path.parts[:-1]
     return folders[-1] if folders else ""
 
 
-def described(cls: type[Description], path: Path) -> Description:
-    """Return what a user's YAML file says.
+def read_description(cls: type[Description], path: Path) -> Description:
+    """Return a user's YAML file, validated as ``cls``.
 
     Raises:
-        InputError: the file cannot be read, or says something that cannot be.
+        InputError: the file cannot be read or is not valid.
     """
     return _parsed(cls, path, File(path).read(HEAD))
 
 
 @lru_cache(maxsize=64)
 def _parsed(cls: type[Description], path: Path, text: bytes) -> Description:
-    """Return what a text says; ``path`` is what messages call it."""
+    """Return a YAML text, validated as ``cls``; ``path`` is for messages."""
     try:
         raw = safe_yaml.parse(text)
     except ValueError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: no mapping of keys; docs/own_data.md shows a whole one")
+        raise InputError(f"{path}: no mapping of keys; docs/own_data.md shows a complete one")
     try:
         return validated(cls, raw, "")
     except InputError as error:

@@ -1,9 +1,9 @@
-"""Embedded synthetic motion: an articulated body driven by twenty made-up actions.
+"""Embedded synthetic motion: an articulated body that performs twenty invented actions.
 
-Nothing here was recorded. Joint angles come from the tables of ``synthetic_actions``, each
-subject's own style, slow and fast smooth noise, and joint limits; positions come from forward
-kinematics, so bones have constant length. It exists so that the harness runs without data, and
-its results say nothing about real motion: everything made from it is marked synthetic.
+Nothing here was recorded. Joint angles come from the tables of ``synthetic_actions``, a style per
+subject, slow and fast smooth noise, and joint limits; positions come from forward kinematics, so
+bones have constant length. It lets the harness run without data; its results do not apply to real
+motion, and everything made from it is marked synthetic.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ _LOWER, _UPPER, _STANDING = np.array(list(_LIMITS.values()), dtype=np.float64).T
 
 
 class Synthetic(Dataset):
-    """Synthetic motion of an articulated 18-joint body, twenty actions; made up, not recorded."""
+    """Synthetic motion of an articulated 18-joint body, twenty actions; not recorded."""
 
     name: ClassVar[str] = "synthetic"
     synthetic: ClassVar[bool] = True
@@ -99,7 +99,7 @@ class Synthetic(Dataset):
     seconds: float = Field(
         9.0, gt=0, le=3600, description="length of each subject's take of each action"
     )
-    seed: int = Field(0, ge=0, description="another seed is another set of people and takes")
+    seed: int = Field(0, ge=0, description="seed of the subjects' styles and of the takes")
 
     @property
     def skeleton(self) -> Skeleton:
@@ -117,7 +117,7 @@ class Synthetic(Dataset):
         return found
 
     def read(self, source: Source) -> NDArray[np.float32]:
-        """Make one take."""
+        """Generate one take: ``(frame, 18, 3)`` positions relative to the root, mm."""
         person = int(source.subject.rpartition("_")[2])
         style = Style.draw(np.random.default_rng(derive_seed("style", self.seed, person)))
         rng = np.random.default_rng(derive_seed("take", self.seed, person, source.action))
@@ -128,7 +128,15 @@ class Synthetic(Dataset):
 
 @dataclass(frozen=True)
 class Style:
-    """How one person moves: posture, gain and lag of every angle, tempo and handedness."""
+    """How one person moves.
+
+    Attributes:
+        posture: ``(angle,)`` constant offset of every angle, degrees.
+        gain: ``(angle,)`` factor on the deviation from standing.
+        lag: ``(angle,)`` phase shift: turns of a cycle; in a routine, units of ``seconds / 2``.
+        tempo: factor on the speed.
+        left_handed: whether actions are mirrored.
+    """
 
     posture: NDArray[np.float64]
     gain: NDArray[np.float64]
@@ -138,7 +146,7 @@ class Style:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Style":
-        """Draw a person; left and right differ, since every angle has its own gain and lag."""
+        """Draw a person at random; sides differ, since every angle has its own gain and lag."""
         count = len(ANGLES)
         return cls(
             posture=rng.normal(0, 4, count),
@@ -161,7 +169,7 @@ def take(
         moved = _routine(plan, style, frames, fps, rng)
     if style.left_handed:
         moved = _mirror(moved)
-    # The person stands at times, and drifts in and out of the action: nothing repeats exactly.
+    # The person drifts in and out of the action, standing in between: nothing repeats exactly.
     engaged = _engagement(frames, fps, rng)[:, None]
     angles = _STANDING + style.posture + style.gain * engaged * (moved - _STANDING)
     angles += 3.0 * _noise(frames, len(ANGLES), 0.45 * fps, rng)
@@ -170,7 +178,7 @@ def take(
 
 
 def joint_rotations(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(frame, 22, 3, 3)`` local rotations of the body for joint angles in degrees."""
+    """Return ``(frame, 22, 3, 3)`` local rotations for ``(frame, angle)`` degrees of ``ANGLES``."""
     column = {name: angles[:, number] for number, name in enumerate(ANGLES)}
     rotations = np.tile(np.eye(3), (len(angles), len(BODY), 1, 1))
 
@@ -204,7 +212,7 @@ def joint_rotations(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _vector(pose: Pose) -> NDArray[np.float64]:
-    """Return all angles of a pose, those it does not name as when standing."""
+    """Return ``(angle,)`` degrees of a pose; angles that it does not name are as in standing."""
     angles = _STANDING.copy()
     for name, degrees in pose.items():
         columns, shared = _columns(name)
@@ -213,7 +221,7 @@ def _vector(pose: Pose) -> NDArray[np.float64]:
 
 
 def _columns(name: str) -> tuple[list[int], int]:
-    """Return the angles that a name of the tables means, and how many share its degrees."""
+    """Return the columns of a name in the action tables, and how many share its degrees."""
     if name in ANGLES:
         return [ANGLES.index(name)], 1
     if name in _LIMB_ANGLES:
@@ -265,7 +273,7 @@ def _routine(
 
 
 def _engagement(frames: int, fps: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return how far into the action a person is at each frame, mostly 1, with smooth lapses."""
+    """Return ``(frame,)`` degree of engagement in the action, mostly 1, with smooth lapses."""
     level = np.ones(frames + 1)
     at = rng.exponential(3.0)
     while at < frames / fps:

@@ -1,19 +1,22 @@
-"""The twenty made-up actions of the synthetic motion, as tables of joint angles in degrees."""
+"""The twenty invented actions of the synthetic motion, as tables of joint angles in degrees."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# What the tables may name: a limb's angle alone means both sides, spine_* all three joints
-# together (the angle is shared out), left_*, right_* and neck_* themselves.
+# Names in the tables: a limb's angle without a side means both sides; spine_* is divided equally
+# among the three spine joints; left_*, right_* and neck_* mean a single angle.
 Pose = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """An action that repeats: every angle a mean and harmonics of one phase.
+    """An action that repeats: every angle is a mean plus harmonics of a common phase.
 
-    ``swing`` maps an angle to (amplitude in degrees, phase in turns, harmonic); a name with ~
-    in front has its right side half a turn later than its left.
+    Attributes:
+        hertz: cycles per second.
+        swing: angle to (amplitude in degrees, phase in turns, harmonic); if the name begins with ~,
+            the right side is half a turn later than the left.
+        base: mean of the angles that are not as in standing.
     """
 
     hertz: float
@@ -23,7 +26,12 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Routine:
-    """An action that passes through key poses, with pauses of random length between them."""
+    """An action that passes through key poses, with pauses of random length between them.
+
+    Attributes:
+        seconds: mean duration of the movement between two poses.
+        poses: the key poses, in order.
+    """
 
     seconds: float
     poses: tuple[Pose, ...]

@@ -1,4 +1,4 @@
-"""bench data: what is listed, described and checked."""
+"""The commands ``bench data list``, ``describe`` and ``check``."""
 
 import zipfile
 from dataclasses import replace
@@ -25,7 +25,7 @@ SMALL = ("--set", "subjects=4", "--set", "seconds=3.5", "--set", "stride=20")
 
 
 class Wobble(Dataset):
-    """Bodies whose bones are of known, different lengths; one lacks values, one cannot be read."""
+    """Bodies with different known bone lengths; one lacks values, one cannot be read."""
 
     name: ClassVar[str] = "wobble"
     home: ClassVar[str] = "wobble.example, free for all"
@@ -37,7 +37,7 @@ class Wobble(Dataset):
     def sources(self, root: Path | None) -> list[Source]:
         if root is None:
             raise InputError("wobble: no folder; give --data-root")
-        told = [
+        rows = [
             ("a", "train", "walk", "x"),
             ("b", "train", "walk", "y"),
             ("c", "valid", "sit", "x"),
@@ -45,7 +45,7 @@ class Wobble(Dataset):
             ("short", "test", "walk", "y"),
             ("broken", "train", "walk", "y"),
         ]
-        return [Source(*one) for one in told]
+        return [Source(*row) for row in rows]
 
     def read(self, source: Source) -> NDArray[np.float32]:
         if source.name == "broken":
@@ -79,12 +79,12 @@ def data(tmp_path: Path) -> Data:
 
 
 def cells(text: str, title: str) -> list[str]:
-    """Return what a printed table has in the row of a title."""
+    """Return the cells of a printed table in the row with a title."""
     row = next(line for line in text.splitlines() if line[1:].strip().startswith(title))
     return [cell.strip() for cell in row.split("│")[2:-1]]
 
 
-def test_list_says_what_is_there_and_why_not(
+def test_list_counts_recordings_or_gives_the_reason_for_none(
     bench: Bench, tmp_path: Path, wobble: type[Dataset]
 ) -> None:
     ended = bench("data", "list")
@@ -94,14 +94,14 @@ def test_list_says_what_is_there_and_why_not(
         "real", "wobble: no folder; give --data-root", "wobble.example, free for all"
     ]  # fmt: skip
     assert "where are the files?" in ended.out
-    there = bench("data", "list", "--data-root", tmp_path)
-    assert cells(there.out, "wobble")[1] == "6 (train 3, valid 1, test 2)"
+    present = bench("data", "list", "--data-root", tmp_path)
+    assert cells(present.out, "wobble")[1] == "6 (train 3, valid 1, test 2)"
 
 
 def test_names_are_shown_as_they_are(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Brackets are markup to what prints tables, dollars mathematics to what draws pictures."""
+    """Brackets are markup in printed tables, dollars mathematics in figures."""
     odd = "[/b] $x_{ [red]"
 
     class Odd(Wobble):
@@ -134,8 +134,8 @@ def test_list_reads_no_recording(bench: Bench, real_data: Path, monkeypatch: Any
     assert cells(ended.out, "cmu_expmap")[1] == "38 (train 26, valid 6, test 6)"
 
 
-def test_every_real_data_set_says_where_it_is_published() -> None:
-    own = {"arrays", "bvh"}  # formats, whose files are the user's own
+def test_every_real_data_set_has_its_place_of_publication() -> None:
+    own = {"arrays", "bvh"}  # formats of the user's own files
     for cls in DATASETS.all().values():
         if cls.__module__.startswith("bench.") and not cls.synthetic and cls.name not in own:
             assert cls.home, cls
@@ -146,11 +146,11 @@ def test_describe_counts_what_was_read(bench: Bench, tmp_path: Path, wobble: typ
         "data", "describe", "wobble", "--data-root", tmp_path, "--results", tmp_path / "results"
     )
     assert ended.code == 0, ended.err
-    told = {
+    expected = {
         "recordings (train": "2, 1, 2",
         # 200, 100 and 180 frames at 25 a second
         "minutes (train": "0.1, 0.1, 0.1",
-        # 11 from each 100 frames, every 5th start; of d's 21 those lack values that reach to 140
+        # 11 from each 100 frames, every 5th start; of d's 21 those that reach frame 140 lack values
         "windows (train": "22, 11, 19",
         "frames of a window": "50",
         "frames per second": "25",
@@ -162,7 +162,7 @@ def test_describe_counts_what_was_read(bench: Bench, tmp_path: Path, wobble: typ
         "recordings that cannot": "1",
         "absent files": "0",
     }
-    for title, value in told.items():
+    for title, value in expected.items():
         assert cells(ended.out, title) == [value], title
     assert cells(ended.out, "minutes by action") == ["walk 0.2"]
     assert "skipped: wobble: broken has no end; fetch it again" in ended.out
@@ -172,7 +172,7 @@ def test_describe_counts_what_was_read(bench: Bench, tmp_path: Path, wobble: typ
         assert image.width > 400
 
 
-def test_bones_vary_within_and_between_recordings_by_what_they_were_made_with(data: Data) -> None:
+def test_bone_variation_within_and_between_recordings_is_as_constructed(data: Data) -> None:
     bones = describe.bone_lengths(data)
     assert len(bones) == len(SKELETON.bones)
     offsets = np.linalg.norm(SKELETON.offsets[[child for _, child in SKELETON.bones]], axis=-1)
@@ -220,7 +220,7 @@ def test_the_picture_is_the_same_each_time(data: Data, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("actions", "rows"), [(20, 8), (8, 8), (3, 8), (1, 8)])
-def test_a_picture_shows_as_different_recordings_as_there_are(actions: int, rows: int) -> None:
+def test_a_picture_shows_recordings_as_diverse_as_possible(actions: int, rows: int) -> None:
     recordings = pd.DataFrame(
         [
             {"source": f"{subject}/{action}", "action": f"{action:02}", "subject": subject}
@@ -235,7 +235,7 @@ def test_a_picture_shows_as_different_recordings_as_there_are(actions: int, rows
     assert len(counts) == min(actions, rows)
     assert counts.max() - counts.min() <= 1
     assert chosen["subject"].nunique() > 3
-    if actions > rows:  # the first, the last, and what lies between
+    if actions > rows:  # the first, the last, and some between
         assert {"00", "19"} <= set(chosen["action"])
     pd.testing.assert_frame_equal(chosen, describe._spread(recordings))
 
@@ -259,7 +259,7 @@ def test_a_run_names_what_it_left_out_of_foreign_data_too(
 
 
 def expmap(frames: int = 60) -> bytes:
-    """Return a file of the CMU benchmark in which nobody moves."""
+    """Return a file of the CMU benchmark without movement."""
     return b"\n".join([b",".join([b"0"] * 117)] * (frames + 1)) + b"\n"
 
 
@@ -278,17 +278,17 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def test_check_reads_all_there_is(bench: Bench, folder: Path) -> None:
+def test_check_reads_all_files(bench: Bench, folder: Path) -> None:
     ended = bench("data", "check", folder)
     assert ended.code == 0
     assert cells(ended.out, "cmu_expmap") == ["3", "0.2", "0"]
     for reason in (
         "not motion (.asf: a skeleton",
-        "not motion (.txt: no data set knows such a file)",
-        "not motion (.png: no data set knows such a file)",
+        "not motion (.txt: not recognised by any data set)",
+        "not motion (.png: not recognised by any data set)",
         "not motion (.zip: an archive in an archive",
     ):
-        assert cells(ended.out, reason)[0] == "1 left alone"
+        assert cells(ended.out, reason)[0] == "1 ignored"
 
 
 def test_check_names_what_is_refused(bench: Bench, folder: Path) -> None:
@@ -323,22 +323,22 @@ def test_check_of_a_single_file(bench: Bench, folder: Path) -> None:
         assert ended.err == f"bench: {nothing}: no such file or folder\n"
 
 
-def test_a_reader_that_breaks_hides_no_other_file(tmp_path: Path, wobble: type[Dataset]) -> None:
+def test_a_failing_reader_does_not_hide_other_files(tmp_path: Path, wobble: type[Dataset]) -> None:
     for name in ("a", "broken", "bug"):
         (tmp_path / f"{name}.wob").write_text(name)
-    good, refused, broke = inventory.check(tmp_path)
+    good, refused, failed = inventory.check(tmp_path)
     assert (good.kind, good.problem, good.seconds) == ("wobble", "", 4.0)
     assert refused.refused
     assert refused.problem == "wobble: broken has no end; fetch it again"
-    assert broke.refused
-    assert "ZeroDivisionError: by zero" in broke.problem
+    assert failed.refused
+    assert "ZeroDivisionError: by zero" in failed.problem
 
 
 def test_what_one_data_set_refuses_another_may_read(
     tmp_path: Path, wobble: type[Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Also(Wobble):
-        """Reads what the other one does not."""
+        """Reads files that the other one refuses."""
 
         name: ClassVar[str] = "zz_also"
 

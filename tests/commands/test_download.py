@@ -1,4 +1,4 @@
-"""Fetching and unpacking: servers that drop, forget, change, lie and stall; archives that harm."""
+"""Downloads from faulty servers (dropped, changed, stalled), and unpacking of harmful archives."""
 
 import hashlib
 import io
@@ -23,13 +23,13 @@ import pytest
 
 from bench.commands import download as downloading
 from bench.commands import unpack as unpacking
-from bench.commands.download import ARCHIVES, Archive, Patience, download, get
+from bench.commands.download import ARCHIVES, Archive, RetryPolicy, download, get
 from bench.commands.unpack import unpack
 from bench.core.errors import InputError
 from tests.conftest import Bench
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
-QUICK = Patience(connect=2, stall=0.4, tries=3, pause=0.01)
+QUICK = RetryPolicy(connect_timeout=2, read_timeout=0.4, attempts=3, delay=0.01)
 SUFFIXES = frozenset({"", ".asf", ".amc", ".txt"})
 
 
@@ -39,7 +39,7 @@ def sha256(content: bytes) -> str:
 
 @dataclass
 class Behaviour:
-    """What the server does, and what it was asked."""
+    """How the test server behaves, and the requests that it received."""
 
     content: bytes = CONTENT
     etag: str = '"first"'
@@ -49,11 +49,12 @@ class Behaviour:
     """Bytes after which the next connections are dropped."""
     stalls: bool = False
     length: int | None = None
-    """Bytes that are promised of the whole; the true number by default."""
+    """Content-Length of the whole file; the true length by default."""
     codes: list[int] = field(default_factory=list)
-    """What the next requests are answered with."""
+    """Status codes of the next responses."""
     before: Callable[["Behaviour"], None] = lambda behaviour: None
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
+    """Headers of the requests received."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -62,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         behaviour = self.behaviour
         behaviour.before(behaviour)
-        behaviour.asked.append(dict(self.headers))
+        behaviour.requests.append(dict(self.headers))
         if behaviour.codes:
             self.send_error(behaviour.codes.pop(0))
             return
@@ -114,8 +115,8 @@ def serving(behaviour: Behaviour) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy, and no connection that leaves this machine."""
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use no proxy, and allow no connection to another machine."""
     monkeypatch.setenv("NO_PROXY", "*")
     connect = socket.socket.connect
 
@@ -126,10 +127,10 @@ def _loopback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
-def fetch(behaviour: Behaviour, folder: Path, due: bytes = CONTENT) -> Path:
+def fetch(behaviour: Behaviour, folder: Path, expected: bytes = CONTENT) -> Path:
     target = folder / "all.zip"
     with serving(behaviour) as url:
-        download(url, target, sha256(due), patience=QUICK)
+        download(url, target, sha256(expected), retries=QUICK)
     return target
 
 
@@ -142,45 +143,45 @@ def left_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if not path.name.endswith(".lock")}
 
 
-def test_a_file_comes_whole(tmp_path: Path) -> None:
+def test_a_file_is_downloaded_completely(tmp_path: Path) -> None:
     assert fetch(Behaviour(), tmp_path).read_bytes() == CONTENT
     assert left_in(tmp_path) == {"all.zip"}
 
 
 @pytest.mark.parametrize("dated", [False, True])
-def test_dropped_connections_go_on_where_they_were(tmp_path: Path, dated: bool) -> None:
+def test_dropped_connections_are_resumed(tmp_path: Path, dated: bool) -> None:
     behaviour = Behaviour(drops=[70_000] * 4, dated=dated)
     assert fetch(behaviour, tmp_path).read_bytes() == CONTENT
-    starts = [int(asked.get("Range", "bytes=0-")[6:-1]) for asked in behaviour.asked]
-    # More drops than tries: whatever brings something new is no failure.
-    assert len(starts) == 5 > QUICK.tries
+    starts = [int(request.get("Range", "bytes=0-")[6:-1]) for request in behaviour.requests]
+    # More drops than attempts: an attempt with new bytes is no failure.
+    assert len(starts) == 5 > QUICK.attempts
     assert starts == sorted(set(starts))
     assert all(b - a > 70_000 - downloading.CHUNK for a, b in pairwise(starts))
 
 
-def test_another_call_goes_on_where_the_last_one_gave_up(tmp_path: Path) -> None:
+def test_another_call_resumes_a_failed_download(tmp_path: Path) -> None:
     behaviour = Behaviour(drops=[100_000, 0, 0, 0])
     target = tmp_path / "all.zip"
     with serving(behaviour) as url:
-        with pytest.raises(InputError, match="what came is kept") as error:
-            download(url, target, sha256(CONTENT), patience=QUICK)
+        with pytest.raises(InputError, match="partial file kept") as error:
+            download(url, target, sha256(CONTENT), retries=QUICK)
         one_line(error)
         kept = (tmp_path / "all.zip.part").stat().st_size
         assert 100_000 - downloading.CHUNK < kept <= 100_000
         assert not target.exists()
-        download(url, target, sha256(CONTENT), patience=QUICK)
+        download(url, target, sha256(CONTENT), retries=QUICK)
     assert target.read_bytes() == CONTENT
-    assert behaviour.asked[-1]["Range"] == f"bytes={kept}-"
-    assert behaviour.asked[-1]["If-Range"] == behaviour.etag
+    assert behaviour.requests[-1]["Range"] == f"bytes={kept}-"
+    assert behaviour.requests[-1]["If-Range"] == behaviour.etag
 
 
-def test_what_another_address_gave_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_part_from_another_address_is_not_resumed(tmp_path: Path) -> None:
     behaviour = Behaviour(drops=[100_000, 0, 0])
     with serving(behaviour) as url:
         with pytest.raises(InputError):
-            download(url, tmp_path / "all.zip", sha256(CONTENT), patience=QUICK)
-        download(f"{url}?other", tmp_path / "all.zip", sha256(CONTENT), patience=QUICK)
-    assert "Range" not in behaviour.asked[-1]
+            download(url, tmp_path / "all.zip", sha256(CONTENT), retries=QUICK)
+        download(f"{url}?other", tmp_path / "all.zip", sha256(CONTENT), retries=QUICK)
+    assert "Range" not in behaviour.requests[-1]
 
 
 def test_a_server_without_ranges_starts_over(tmp_path: Path) -> None:
@@ -192,24 +193,24 @@ def test_a_server_without_ranges_that_always_drops_is_given_up(tmp_path: Path) -
     behaviour = Behaviour(drops=[100_000] * 99, ranges=False)
     with pytest.raises(InputError, match="the connection failed"):
         fetch(behaviour, tmp_path)
-    assert len(behaviour.asked) == QUICK.tries
+    assert len(behaviour.requests) == QUICK.attempts
 
 
 def test_a_file_that_changes_meanwhile_is_not_mixed(tmp_path: Path) -> None:
     new = CONTENT[::-1]
 
     def change(behaviour: Behaviour) -> None:
-        if behaviour.asked:
+        if behaviour.requests:
             behaviour.content, behaviour.etag = new, '"second"'
 
     behaviour = Behaviour(drops=[100_000], before=change)
-    assert fetch(behaviour, tmp_path, due=new).read_bytes() == new
+    assert fetch(behaviour, tmp_path, expected=new).read_bytes() == new
 
 
-def test_a_tag_that_promises_nothing_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_a_weak_etag_does_not_allow_resuming(tmp_path: Path) -> None:
     behaviour = Behaviour(drops=[100_000], etag='W/"weak"')
     assert fetch(behaviour, tmp_path).read_bytes() == CONTENT
-    assert "Range" not in behaviour.asked[1]
+    assert "Range" not in behaviour.requests[1]
 
 
 def test_a_length_that_is_too_long_is_given_up(tmp_path: Path) -> None:
@@ -231,26 +232,26 @@ def test_another_file_is_refused_with_both_hashes_and_can_be_trusted(tmp_path: P
     target = tmp_path / "all.zip"
     with serving(behaviour) as url:
         with pytest.raises(InputError) as error:
-            download(url, target, sha256(b"another"), patience=QUICK)
-        for told in (sha256(CONTENT), sha256(b"another"), "--sha256"):
-            assert told in one_line(error)
+            download(url, target, sha256(b"another"), retries=QUICK)
+        for part in (sha256(CONTENT), sha256(b"another"), "--sha256"):
+            assert part in one_line(error)
         assert not target.exists()
-        download(url, target, sha256(CONTENT), patience=QUICK)
+        download(url, target, sha256(CONTENT), retries=QUICK)
     assert target.read_bytes() == CONTENT
-    assert len(behaviour.asked) == 1  # what was fetched is not fetched again
+    assert len(behaviour.requests) == 1  # the file is not downloaded again
 
 
 @pytest.mark.parametrize("code", [404, 403, 410])
-def test_a_wrong_address_is_not_tried_again(tmp_path: Path, code: int) -> None:
+def test_a_wrong_address_is_not_retried(tmp_path: Path, code: int) -> None:
     behaviour = Behaviour(codes=[code] * 9)
     with pytest.raises(InputError, match=f"{code}.*check the address") as error:
         fetch(behaviour, tmp_path)
     one_line(error)
-    assert len(behaviour.asked) == 1
+    assert len(behaviour.requests) == 1
     assert left_in(tmp_path) == set()
 
 
-def test_a_busy_server_is_tried_again(tmp_path: Path) -> None:
+def test_a_busy_server_is_retried(tmp_path: Path) -> None:
     behaviour = Behaviour(codes=[503, 429])
     assert fetch(behaviour, tmp_path).read_bytes() == CONTENT
     with pytest.raises(InputError, match="500"):
@@ -259,7 +260,7 @@ def test_a_busy_server_is_tried_again(tmp_path: Path) -> None:
 
 def test_a_stalled_server_is_given_up(tmp_path: Path) -> None:
     start = time.monotonic()
-    with pytest.raises(InputError, match="the server fell silent") as error:
+    with pytest.raises(InputError, match="the server stopped responding") as error:
         fetch(Behaviour(stalls=True, ranges=False), tmp_path)
     one_line(error)
     assert time.monotonic() - start < 10
@@ -271,12 +272,12 @@ def test_no_server_and_no_address(tmp_path: Path) -> None:
         closed = f"http://127.0.0.1:{unused.getsockname()[1]}/a.zip"
     for url in (closed, "ftp://127.0.0.1/a.zip", "nonsense", "http://", "file:///etc/passwd"):
         with pytest.raises(InputError) as error:
-            download(url, tmp_path / "all.zip", sha256(b""), patience=QUICK)
+            download(url, tmp_path / "all.zip", sha256(b""), retries=QUICK)
         assert url in one_line(error)
-        assert "silent" not in str(error.value)
+        assert "responding" not in str(error.value)
 
 
-def test_what_has_no_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_too_large_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloading, "LARGEST_DOWNLOAD", 100_000)
     with pytest.raises(InputError, match="too many"):
         fetch(Behaviour(), tmp_path)
@@ -369,7 +370,7 @@ def _added(name: str) -> Callable[[Path], None]:
     ("harm", "message"),
     [
         *(
-            (_added(name), "no name that an honest archive has")
+            (_added(name), "is a suspicious name")
             for name in (
                 "../evil.txt",
                 "all_asfamc/../../evil.txt",
@@ -428,7 +429,7 @@ def test_sizes_have_bounds(
     assert everything_in(tmp_path) == {"a.zip"}
 
 
-def test_one_of_many_members_that_is_there_twice_is_found_at_once(tmp_path: Path) -> None:
+def test_a_duplicate_among_many_members_is_found_quickly(tmp_path: Path) -> None:
     names = [f"all_asfamc/{number}.txt" for number in range(20_000)]
     packed = archive(tmp_path / "a.zip", dict.fromkeys(names, b""))
     with pytest.warns(UserWarning, match="Duplicate name"):
@@ -472,7 +473,7 @@ def test_damaged_archives_never_crash_and_never_write_outside(tmp_path: Path) ->
     rng = np.random.default_rng(2)
     packed = tmp_path / "inner" / "a.zip"
     packed.parent.mkdir()
-    # The directory of an archive is where damage tells; it is at its end.
+    # Damage to the directory of an archive, which is at its end, has the most effect.
     for number in range(300):
         content = bytearray(whole)
         for place in rng.integers(len(content) - 400, len(content), rng.integers(1, 6)):
@@ -500,7 +501,7 @@ def zipped() -> bytes:
     return buffer.getvalue()
 
 
-def test_one_command_fetches_checks_and_unpacks(
+def test_one_command_downloads_verifies_and_unpacks(
     tmp_path: Path, bench: Bench, zipped: bytes
 ) -> None:
     behaviour = Behaviour(zipped, drops=[20_000])
@@ -518,9 +519,9 @@ def test_one_command_fetches_checks_and_unpacks(
         for name, content in HONEST.items():
             assert (to / name).read_bytes() == content
         assert left_in(to) == {"all_asfamc"}
-        asked = len(behaviour.asked)
+        requests = len(behaviour.requests)
         assert bench(*call).code == 0
-        assert len(behaviour.asked) == asked  # it is there
+        assert len(behaviour.requests) == requests  # it exists already
 
 
 def test_the_archive_stays_when_it_cannot_be_unpacked(
@@ -540,7 +541,7 @@ def test_the_archive_stays_when_it_cannot_be_unpacked(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["synthetic"], "nobody publishes synthetic"),
+        (["synthetic"], "synthetic is not published"),
         (["cmu_expmap"], "published at"),
         (["cmv"], "did you mean 'cmu'"),
         (["cmu", "--sha256", "abc"], "64 hexadecimal digits"),

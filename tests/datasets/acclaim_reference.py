@@ -42,12 +42,12 @@ class Bone:
 
 def bones_of(asf: str) -> dict[str, Bone]:
     """Return the bones of an ASF file, parents before children."""
-    told: dict[str, Bone] = {}
+    bones: dict[str, Bone] = {}
     data, _, hierarchy = asf.partition(":bonedata")[2].partition(":hierarchy")
     for block in data.split("begin")[1:]:
         words = {line.split()[0]: line.split()[1:] for line in block.splitlines() if line.split()}
         length = float(words["length"][0])
-        told[words["name"][0]] = Bone(
+        bones[words["name"][0]] = Bone(
             axis=zyx(*map(float, words["axis"][:3])),
             vector=[float(part) * length for part in words["direction"]],
             dof=words.get("dof", []),
@@ -56,8 +56,8 @@ def bones_of(asf: str) -> dict[str, Bone]:
     for line in hierarchy.splitlines():
         parent, *children = line.split() or ["begin"]
         for child in children:
-            told[child].parent = parent
-            ordered[child] = told[child]
+            bones[child].parent = parent
+            ordered[child] = bones[child]
     return ordered
 
 
@@ -74,8 +74,8 @@ def frames_of(amc: str) -> list[dict[str, Vector]]:
 
 
 def ends_of(bones: dict[str, Bone], frame: dict[str, Vector]) -> dict[str, Vector]:
-    """Return where each bone ends in the root's own axes, in the file's units."""
-    # What the root turns is left out: its rotation is that which data sets remove.
+    """Return the end of each bone in the root's own axes, in the file's units."""
+    # The rotation of the root is left out, because data sets remove it.
     turned: dict[str, Matrix] = {"root": zyx(0, 0, 0)}
     ends: dict[str, Vector] = {"root": [0, 0, 0]}
     for name, bone in bones.items():

@@ -12,7 +12,7 @@ UNIT = 25.4 / 0.45
 
 @dataclass(frozen=True)
 class TextBone:
-    """A bone as an ASF file states it: degrees, units of length."""
+    """A bone as in an ASF file: degrees, units of length."""
 
     name: str
     parent: str
@@ -25,7 +25,7 @@ class TextBone:
 
 @dataclass(frozen=True)
 class Rig:
-    """A skeleton, and how its files are written."""
+    """A skeleton, and the style of its files."""
 
     bones: tuple[TextBone, ...]
     order: tuple[str, ...] = ("TX", "TY", "TZ", "RX", "RY", "RZ")
@@ -74,7 +74,7 @@ class Rig:
         return self.newline.join([*rows, "  end", ""])
 
     def amc(self, frames: Sequence[Mapping[str, Vector]]) -> str:
-        """Return the text of frames; each has the values of root and bones, degrees."""
+        """Return the text of frames, given the values of root and bones in degrees."""
         rows = ["#!OML:ASF made up", ":FULLY-SPECIFIED", ":RADIANS" if self.radians else ":DEGREES"]
         names = self.lines or ("root", *(bone.name for bone in self.bones if bone.dof))
         for number, frame in enumerate(frames, start=1):
@@ -86,12 +86,12 @@ class Rig:
                     else [True] * len(frame[name])
                 )
                 values = zip(frame[name], turning, strict=True)
-                told = (self.value(value) if turns else repr(value) for value, turns in values)
-                rows.append(" ".join([name, *told]))
+                words = (self.value(value) if turns else repr(value) for value, turns in values)
+                rows.append(" ".join([name, *words]))
         return self.newline.join([*rows, ""])
 
     def ends(self, frame: Mapping[str, Vector]) -> dict[str, list[float]]:
-        """Return where each bone ends relative to the root, mm."""
+        """Return the end of each bone relative to the root, mm."""
         turned = {"root": self._root(frame["root"])}
         placed = {"root": [0.0, 0.0, 0.0]}
         for bone in self.bones:
@@ -120,12 +120,12 @@ class Rig:
 
 
 def fixed_axes(order: str, angles: Vector, by_letter: bool = True) -> Matrix:
-    """Turn about fixed axes, the first letter first; angles in degrees.
+    """Return a rotation about fixed axes, the first letter first; angles in degrees.
 
     Args:
-        order: of the axes, as XYZ.
-        angles: of x, y and z if ``by_letter``, else as ``order`` has them.
-        by_letter: see ``angles``.
+        order: order of the axes, such as XYZ.
+        angles: of x, y and z if ``by_letter``, else in the order of ``order``.
+        by_letter: whether ``angles`` are sorted by axis.
     """
     whole: Matrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     for place, letter in enumerate(order.lower()):

@@ -1,4 +1,4 @@
-"""Ways in which files are damaged: on disks, in transfers, by editors, by programs, on purpose."""
+"""Kinds of damage to files: by disks, transfers, editors and programs, or on purpose."""
 
 import io
 import re
@@ -19,7 +19,7 @@ WORDS = (
     *(b"99999999999999999999999", b"0x1f", b"1_000", b"word", b"", b"\x00", b'"', b"#", b"1e"),
     *(b"--1", b"1.2.3", b"1,5", b"NA", b"True", b"1+2j", b"\xef\xbc\x91", b"\xff", b"\x1b[31m"),
 )
-"""What may stand where a number is due."""
+"""Words that may replace a number."""
 COUNTS = (b"0", b"-1", b"1", b"2147483648", b"9223372036854775808", b"1" + b"0" * 30)
 _NUMBER = re.compile(rb"[-+]?\d[\d.]*(?:[eE][-+]?\d+)?")
 _COUNT = re.compile(rb"\b\d+\b")
@@ -61,7 +61,7 @@ def garbage(content: bytes, rng: Rng) -> bytes:
 
 
 def zeroed(content: bytes, rng: Rng) -> bytes:
-    """A block that never reached the disk."""
+    """Zero a block, as if it had not reached the disk."""
     first, last = _span(len(content), rng)
     return content[:first] + bytes(last - first) + content[last:]
 
@@ -81,7 +81,7 @@ def _span(length: int, rng: Rng) -> tuple[int, int]:
 
 
 def huge_counts(content: bytes, rng: Rng) -> bytes:
-    """Four or eight bytes, as lengths and offsets are, that say far too much."""
+    """Replace four or eight bytes, as of a length or offset, by a huge value."""
     changed = bytearray(content)
     place = int(rng.integers(max(1, len(content) - 8)))
     word = _any((b"\xff" * 4, b"\xff\xff\xff\x7f", b"\xff" * 8), rng)
@@ -113,7 +113,7 @@ def number_replaced(content: bytes, rng: Rng) -> bytes:
 
 
 def count_replaced(content: bytes, rng: Rng) -> bytes:
-    """One of the first whole numbers, which are counts and indices in most formats."""
+    """Replace one of the first whole numbers, which are counts and indices in most formats."""
     head = content[:600]
     return _put(head, _COUNT, _any(COUNTS, rng), rng) + content[600:]
 
@@ -137,7 +137,7 @@ def column_added(content: bytes, rng: Rng) -> bytes:
 
 
 def one_column_more(content: bytes, rng: Rng) -> bytes:
-    """In every line."""
+    """Add a column to every line."""
     between = b"," if content.count(b",") > content.count(b" ") else b" "
     return re.sub(rb"(?m)([\d.])$", rb"\1" + between + b"7", content)
 
@@ -175,11 +175,11 @@ TEXT: tuple[Damage, ...] = (
     *(count_replaced, column_lost, column_added, one_column_more, utf16, marked, other_letters),
     *(crlf, mixed_ends),
 )
-"""Damage to text that has numbers in it."""
+"""Damage to text with numbers."""
 
 
 def npy_shape(content: bytes, rng: Rng) -> bytes:
-    """A header that tells of other lengths than the array's, itself as long as before."""
+    """Put a false shape into the header, without changing its length."""
     size = 10 + struct.unpack_from("<H", content, 8)[0]
     head = content[10:size].rstrip()
     shapes = (
@@ -215,7 +215,7 @@ def packed(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> 
 
 
 def in_a_member(damages: Sequence[Damage]) -> Damage:
-    """Return damage that was done before the archive was made, so that its sums agree."""
+    """Return damage to a member before packing, so that checksums are valid."""
 
     def damage(content: bytes, rng: Rng) -> bytes:
         members = members_of(content)
@@ -237,7 +237,7 @@ def in_directory(content: bytes, rng: Rng) -> bytes:
 
 
 def field_set(place: int, kind: str, values: Sequence[int], local: int | None = None) -> Damage:
-    """Return damage to one number that the directory, and its copy at a member, states."""
+    """Return damage to one number in the directory, and to its copy in the member's header."""
 
     def damage(content: bytes, rng: Rng) -> bytes:
         changed = bytearray(content)
@@ -263,7 +263,7 @@ wrong_place = field_set(42, "<I", [1, 40, 2**31, 2**32 - 2])
 
 
 def with_member(name: str, content: bytes = b"1\n", mode: int = 0) -> Damage:
-    """Return damage that adds a member, or puts it in the place of one."""
+    """Return damage that adds a member, or duplicates the name of one (``FIRST``)."""
 
     def damage(whole: bytes, rng: Rng) -> bytes:
         buffer = io.BytesIO(whole)
@@ -283,7 +283,7 @@ def nested(content: bytes, rng: Rng) -> bytes:
 
 
 def repacked(content: bytes, rng: Rng) -> bytes:
-    """In a way that most programs do not pack in."""
+    """Pack with an unusual compression method, then damage."""
     method = _any((zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2), rng)
     return _any(BYTES, rng)(packed(members_of(content), method), rng)
 
@@ -295,4 +295,4 @@ ARCHIVE: tuple[Damage, ...] = (
     *(without_directory, in_directory, in_directory, encrypted, version, other_method),
     *(other_method, wrong_sum, wrong_size, wrong_packed_size, wrong_place, nested, repacked),
 )
-"""Damage to an archive as such."""
+"""Damage to an archive as a whole."""

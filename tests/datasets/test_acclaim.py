@@ -1,4 +1,4 @@
-"""Acclaim files: the numbers in them, the body they place, and damage."""
+"""Acclaim files: their numbers, the positions of the body, and damage."""
 
 import math
 import random
@@ -26,7 +26,7 @@ ORDER = st.permutations("XYZ").map("".join)
 
 @st.composite
 def _rigs(draw: st.DrawFn) -> tuple[Rig, Frames]:
-    """Any tree of a few bones, any axes and degrees of freedom, and two or three frames."""
+    """Draw a tree of a few bones with any axes and degrees of freedom, and two or three frames."""
     triple = st.tuples(ANGLE, ANGLE, ANGLE)
     bones: list[TextBone] = []
     for number in range(draw(st.integers(1, 6))):
@@ -62,7 +62,7 @@ def _rigs(draw: st.DrawFn) -> tuple[Rig, Frames]:
 
 
 def _ends(motion: AcclaimMotion) -> dict[str, np.ndarray]:
-    """Return ``(frame, 3)`` where each bone ends, mm."""
+    """Return the ``(frame, 3)`` end of each bone, mm."""
     skeleton = motion.skeleton.skeleton
     placed = forward_kinematics(rotation_matrices(motion.vectors), skeleton)
     starts = {bone.parent: bone.name for bone in motion.skeleton.bones}
@@ -74,7 +74,7 @@ def _ends(motion: AcclaimMotion) -> dict[str, np.ndarray]:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_rigs())
-def test_any_rig_is_placed_as_plain_loops_place_it(
+def test_any_rig_has_the_positions_that_plain_loops_give(
     tmp_path: Path, drawn: tuple[Rig, Frames]
 ) -> None:
     rig, frames = drawn
@@ -88,7 +88,7 @@ def test_any_rig_is_placed_as_plain_loops_place_it(
                 np.testing.assert_allclose(placed[name][number], end, atol=1e-6)
 
 
-def test_a_real_motion_is_placed_as_plain_loops_place_it(real_data: Path) -> None:
+def test_a_real_motion_has_the_positions_that_plain_loops_give(real_data: Path) -> None:
     with zipfile.ZipFile(real_data / "cmu_asfamc.zip") as archive:
         folder = "all_asfamc/subjects/16/16"
         rig = rig_of(archive.read(f"{folder}.asf").decode())
@@ -120,10 +120,10 @@ def test_every_number_of_a_real_motion(
     assert len(motion) == len(frames)
     assert sum(values.shape[1] for values in motion.values.values()) == 62
     for name, values in motion.values.items():
-        told = np.array([frame[name] for frame in frames])
+        expected = np.array([frame[name] for frame in frames])
         angles = slice(3, None) if name == "root" else slice(None)
-        told[:, angles] = np.radians(told[:, angles])
-        np.testing.assert_allclose(values, told, rtol=1e-13)
+        expected[:, angles] = np.radians(expected[:, angles])
+        np.testing.assert_allclose(values, expected, rtol=1e-13)
 
 
 HIP = TextBone("hip", "root", (1, 0, 0), 1.0)
@@ -154,8 +154,8 @@ def test_lengths_limits_and_frame_rate_are_read(tmp_path: Path) -> None:
     assert motion.skeleton.skeleton.names == ("root", "hip", "thigh", "shin", "shin end")
 
 
-def test_comments_blank_lines_and_odd_spaces_mean_nothing(tmp_path: Path) -> None:
-    plain = _read_leg(tmp_path, LEG.asf(), LEG.amc(STEPS))
+def test_comments_blank_lines_and_odd_spaces_are_ignored(tmp_path: Path) -> None:
+    original = _read_leg(tmp_path, LEG.asf(), LEG.amc(STEPS))
     odd = (
         LEG.amc(STEPS)
         .replace("\n3\n", " \n\n# f\xfcr\x85 7\n\t3  \n")
@@ -163,7 +163,7 @@ def test_comments_blank_lines_and_odd_spaces_mean_nothing(tmp_path: Path) -> Non
     )
     odd = odd.replace("#!OML", "#\x85!OML")
     assert len(odd) > len(LEG.amc(STEPS))
-    np.testing.assert_array_equal(_read_leg(tmp_path, LEG.asf(), odd).vectors, plain.vectors)
+    np.testing.assert_array_equal(_read_leg(tmp_path, LEG.asf(), odd).vectors, original.vectors)
 
 
 def test_motion_may_begin_at_any_frame_number(tmp_path: Path) -> None:
@@ -181,8 +181,8 @@ def test_a_start_held_at_zero_is_left_out(tmp_path: Path) -> None:
     motion = _read_leg(tmp_path, LEG.asf(), LEG.amc([*held, *STEPS[2:]]))
     assert len(motion.without_held_start()) == 3
     np.testing.assert_array_equal(motion.without_held_start().vectors, motion.vectors[2:])
-    # One zero angle alone is a straight knee; zero throughout is a bone that does not move; a zero
-    # later on is no start.
+    # A single zero angle is a straight knee; a bone that is zero throughout does not move; a zero
+    # later in the motion is not at its start.
     straight: Frames = [{**step, "shin": [0]} for step in STEPS[:2]]
     still: Frames = [{**step, "thigh": [0, 0, 0]} for step in STEPS]
     for frames in ([*straight, *STEPS[2:]], still, [STEPS[2], *held, *STEPS[:2]]):
@@ -208,7 +208,7 @@ def _put(old: str, new: str, times: int = 1) -> Callable[[str], str]:
         (_put("\n4\n", "\n"), "frame 4 of the file: 'root 4"),
         (_put("\n4\n", "\n5\n"), "frame 4 .* does not follow"),
         (_put("\nshin 0.375", ""), "frame 3"),
-        (_put("shin 0.375", "shin"), "frame 3 .* 'shin' where shin and 1"),
+        (_put("shin 0.375", "shin"), "frame 3 .* 'shin', expected shin and 1"),
         (_put("shin 0.375", "shin 0.375 1"), "frame 3"),
         (_put("shin 0.375", "shim 0.375"), "frame 3 .* 'shim 0.375'"),
         (_put("shin 0.375", "shins 0.375"), "frame 3"),
@@ -230,7 +230,7 @@ def _put(old: str, new: str, times: int = 1) -> Callable[[str], str]:
         (_put(":DEGREES", ":DEGREES\nwhat"), "'what' before the first frame"),
     ],
 )
-def test_a_damaged_motion_is_refused_by_name(
+def test_a_damaged_motion_is_refused_with_its_name(
     tmp_path: Path, damage: Callable[[str], str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as refused:
@@ -251,19 +251,19 @@ def test_a_damaged_motion_is_refused_by_name(
         (_put("length 0.45", "length nan"), "finite number"),
         (_put("order TX", "order TY"), "order of :root"),
         (_put("axis XYZ", "axis XYX"), "the order 'XYX'"),
-        (_put("length 7.0", "length seven"), "'seven' where a number is due"),
-        (_put("length 7.0", "length 7_0"), "'7_0' where a number is due"),
+        (_put("length 7.0", "length seven"), "'seven' in place of a number"),
+        (_put("length 7.0", "length 7_0"), "'7_0' in place of a number"),
         (_put("length 7.0", "length 1e300"), "finite number"),
         (_put("length 7.0", "length 1e30"), "bone thigh is"),
         (_put("direction 0.6", "direction 1e99"), "no unit vector"),
         (_put("length 7.0", "length -7.0"), "bone thigh is"),
         (_put("direction 0.6", "direction 0.7"), "no unit vector"),
-        (_put("direction 0.6", "direction"), "2 numbers where 3 are due"),
+        (_put("direction 0.6", "direction"), "2 numbers, expected 3"),
         (_put("direction 0.6", "directon 0.6"), "unknown line"),
         (_put("dof rx ry rz", "dof rx ry tz"), "bone thigh changes its length"),
         (_put("dof rx ry rz", "dof rx ry l"), "bone thigh changes its length"),
         (_put("dof rx ry rz", "dof rx ry rx"), "dof of thigh"),
-        (_put("dof rx ry rz", "dof rx ry"), "6 limits of thigh where 4"),
+        (_put("dof rx ry rz", "dof rx ry"), "6 limits of thigh, expected 4"),
         (_put("axis 0 0 20", "axis 0 0"), "axis of thigh"),
         (_put("axis 0 0 20", "axis 0 0 1e20"), "turns without end"),
         (_put("name shin", "name thigh"), "'thigh'"),
@@ -277,7 +277,7 @@ def test_a_damaged_motion_is_refused_by_name(
         (_put(":root", ":root\n:root"), ":root twice"),
     ],
 )
-def test_a_damaged_skeleton_is_refused_by_name(
+def test_a_damaged_skeleton_is_refused_with_its_name(
     tmp_path: Path, damage: Callable[[str], str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as refused:

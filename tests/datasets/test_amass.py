@@ -1,4 +1,4 @@
-"""AMASS, in files that are laid out as distributed: splits, time, kinematics, damage.
+"""AMASS, in files with the distributed layout: splits, time, kinematics, damage.
 
 Their motion is made up.
 """
@@ -52,7 +52,7 @@ NOW = {
 
 
 def made_up(frames: int, rate: float, seed: int = 0, width: int = 156) -> NDArray[np.float64]:
-    """Return smooth rotation vectors, those of a body that stands in AMASS's world."""
+    """Return smooth rotation vectors of a body that is upright in AMASS's world."""
     rng = np.random.default_rng(seed)
     time = np.arange(frames)[:, None] / rate
     poses = 0.4 * np.sin(rng.uniform(1, 6, width) * time + rng.uniform(0, 6, width))
@@ -61,7 +61,7 @@ def made_up(frames: int, rate: float, seed: int = 0, width: int = 156) -> NDArra
 
 
 def smplh(path: Path, poses: NDArray[np.float64], rate: object, /, **other: Any) -> Path:
-    """Write a recording as the first packaging has it."""
+    """Write a recording in the first packaging."""
     content = {
         "trans": np.zeros((len(poses), 3)),
         "gender": np.array("female"),
@@ -77,7 +77,7 @@ def smplh(path: Path, poses: NDArray[np.float64], rate: object, /, **other: Any)
 
 
 def smplx(path: Path, poses: NDArray[np.float64], rate: float, /, **other: Any) -> Path:
-    """Write a recording as the later packaging has it, labels pickled."""
+    """Write a recording in the later packaging, with pickled labels."""
     content = {
         "mocap_framerate": None,
         "gender": np.array(b"neutral", dtype=object),
@@ -103,7 +103,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def placed(rotations: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return joint positions of one frame, walking up from each joint to the root."""
+    """Return joint positions of one frame, computed from each joint up to the root."""
     names = list(JOINTS)
     places = {}
     for name in names:
@@ -128,7 +128,7 @@ def test_joints_are_where_a_walk_up_the_tree_puts_them(tree: Path) -> None:
     poses = np.load(source.file.path)["poses"].reshape(150, 52, 3)
     for frame in (0, 77, 149):
         expected = placed(poses[frame])
-        # Upright in a world whose z is up; ours has its y up and z where the body faces.
+        # Upright in a world with z up; in ours y is up and the body faces along z.
         turned = np.array([[x, z, -y] for x, y, z in (expected[name] for name in KEPT)])
         np.testing.assert_allclose(motion[frame], turned, atol=1e-3)
 
@@ -148,7 +148,7 @@ def test_bones_are_rigid_and_of_the_stated_length(tree: Path) -> None:
 def test_a_standing_body_is_upright_and_faces_where_it_should(
     tmp_path: Path, orientation: str, heading: float
 ) -> None:
-    """Standing in AMASS's world: z up, the body's own y turned up, facing away from y."""
+    """An upright body in AMASS's world: z up, the body's own y turned up, facing away from y."""
     stand = Rotation.from_euler("z", heading, degrees=True) * Rotation.from_euler("x", np.pi / 2)
     poses = np.zeros((40, 156))
     poses[:, :3] = stand.as_rotvec()
@@ -179,7 +179,7 @@ def test_leaning_stays_when_only_facing_is_removed(tmp_path: Path) -> None:
 
 
 def expected_frames(frames: int, rate: float) -> int:
-    """Frames at 25 fps: as many as fit between the first and the last, both included."""
+    """Return the number of frames at 25 fps between the first and the last, both included."""
     span = Fraction(frames - 1) / Fraction(str(rate))
     return math.floor(span * 25) + 1
 
@@ -189,7 +189,7 @@ RATES = (120.0, 100.0, 60.0, 59.94)
 
 @pytest.fixture
 def twenty(tmp_path: Path) -> tuple[Path, dict[str, tuple[int, float]]]:
-    """Twenty recordings of four frame rates in 13 data sets, and what is not to be read."""
+    """Twenty recordings at four frame rates in 13 data sets, and files that must be ignored."""
     made = {}
     for number in range(20):
         name = FORMER[number % len(FORMER)]
@@ -230,9 +230,9 @@ def test_twenty_recordings_have_their_true_time(
     assert data.skipped == {}
     assert data.absent == []
     windows = sum(len(windows) for windows in data.splits.values())
-    due = [(expected_frames(*one) - 50) // 5 + 1 for one in made.values()]
-    assert windows == sum(max(0, count) for count in due)
-    assert min(due) > 0
+    counts = [(expected_frames(*one) - 50) // 5 + 1 for one in made.values()]
+    assert windows == sum(max(0, count) for count in counts)
+    assert min(counts) > 0
     by_split = {split: set(windows.index["source"]) for split, windows in data.splits.items()}
     names = {split: {source.split("/")[0] for source in by_split[split]} for split in by_split}
     assert names == {
@@ -243,7 +243,7 @@ def test_twenty_recordings_have_their_true_time(
 
 
 def test_frames_are_at_exact_times(tmp_path: Path) -> None:
-    """One knee that turns evenly, at four rates: the same motion at the same times."""
+    """A knee that rotates at constant speed, at four rates: the same motion at the same times."""
     speed = 0.7
     knee = KEPT.index("left_ankle")
     seen = []
@@ -262,11 +262,11 @@ def test_frames_are_at_exact_times(tmp_path: Path) -> None:
 
 
 def published_rate(rate: float) -> float:
-    """Frames per second that the published loader takes for 25."""
+    """Return the true frames per second of what the published loader treats as 25."""
     return rate / int(rate // 25)
 
 
-def test_what_the_published_loader_makes_of_frame_rates_is_as_documented() -> None:
+def test_the_published_loader_resamples_frame_rates_as_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "amass.md").read_text()
     for rate in (250, 150, 120, 100, 60, 59.94, 50):
         real = published_rate(rate)
@@ -320,9 +320,7 @@ def test_a_missing_root_says_how_to_give_one(tmp_path: Path) -> None:
         AMASS().sources(tmp_path)
 
 
-def test_damaged_and_foreign_files_are_named_and_counted_or_an_error(
-    tree: Path, tmp_path: Path
-) -> None:
+def test_damaged_and_foreign_files_are_reported_or_an_error(tree: Path, tmp_path: Path) -> None:
     folder = tree / "amass" / "CMU" / "a"
     whole = (folder / "b_poses.npz").read_bytes()
     (folder / "cut_poses.npz").write_bytes(whole[: len(whole) // 2])
@@ -338,7 +336,7 @@ def test_damaged_and_foreign_files_are_named_and_counted_or_an_error(
         load(AMASS(), tree, tmp_path / "strict", strict=True)
 
 
-def test_several_processes_read_alike(
+def test_several_processes_read_the_same_motion(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = load(AMASS(), tree, tmp_path / "alone")
@@ -374,13 +372,13 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no frames": ({"poses": np.zeros((0, 156))}, "no frame"),
     "uneven parts": (
         {"poses": None, "root_orient": np.zeros((9, 3)), "pose_body": np.zeros((8, 63))},
-        "9 root_orient for 8 pose_body",
+        "9 frames of root_orient but 8 of pose_body",
     ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_recording_is_refused_by_name(tmp_path: Path, fault: str) -> None:
+def test_a_faulty_recording_is_refused_with_its_name(tmp_path: Path, fault: str) -> None:
     content, message = FAULTS[fault]
     path = smplh(tmp_path / "x_poses.npz", made_up(60, 60), 60.0, **content)
     with pytest.raises(InputError, match=message) as refused:
@@ -422,7 +420,7 @@ def npy(header: str, body: bytes = b"") -> bytes:
         b"text",
     ],
 )
-def test_a_header_that_lies_costs_no_memory(tmp_path: Path, member: bytes) -> None:
+def test_a_false_header_allocates_no_memory(tmp_path: Path, member: bytes) -> None:
     path = smplh(tmp_path / "x.npz", made_up(9, 60), 60, poses=None)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("poses.npy", member)
@@ -453,7 +451,7 @@ np.savez(CONTENT, poses=made_up(12, 60), mocap_framerate=60.0, gender="male")
     ),
     length=st.integers(0, len(CONTENT.getvalue())) | st.none(),
 )
-def test_no_damage_crashes_or_passes_unseen(
+def test_no_damage_crashes_or_passes_unnoticed(
     tmp_path: Path, flips: list[tuple[int, int]], length: int | None
 ) -> None:
     content = bytearray(CONTENT.getvalue())
@@ -483,24 +481,24 @@ def test_a_body_model_gives_its_own_skeleton(tree: Path, tmp_path: Path) -> None
     vertices = np.random.default_rng(0).normal(size=(80, 3))
     regressor = np.zeros((52, 80))
     regressor[:22] = joints @ np.linalg.pinv(vertices)
-    told = model(tmp_path / "told.npz", J=np.concatenate([joints, np.ones((30, 3))]))
-    worked_out = model(
+    stated = model(tmp_path / "stated.npz", J=np.concatenate([joints, np.ones((30, 3))]))
+    computed = model(
         tmp_path / "model.npz",
         J_regressor=regressor,
         v_template=vertices.astype(np.float32),
         posedirs=np.array([{}], dtype=object),
     )
     source = AMASS().sources(tree)[0]
-    plain = AMASS().read(source)
-    for path in (told, worked_out):
+    original = AMASS().read(source)
+    for path in (stated, computed):
         dataset = AMASS(body_model=path)
-        np.testing.assert_allclose(dataset.read(source), 1.1 * plain, rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(dataset.read(source), 1.1 * original, rtol=1e-4, atol=1e-2)
         np.testing.assert_allclose(dataset.skeleton.rest, 1.1 * AMASS().skeleton.rest, atol=1e-2)
         assert path in dataset.files(tree)
-    # Another model under the same name is another data set.
-    first = load(AMASS(body_model=told), tree, tmp_path / "cache")
-    model(told, J=1.2 * joints)
-    again = load(AMASS(body_model=told), tree, tmp_path / "cache")
+    # A different model under the same name is a different data set.
+    first = load(AMASS(body_model=stated), tree, tmp_path / "cache")
+    model(stated, J=1.2 * joints)
+    again = load(AMASS(body_model=stated), tree, tmp_path / "cache")
     assert again.fingerprint != first.fingerprint
     longer = np.abs(again.splits["test"].motion).mean() / np.abs(first.splits["test"].motion).mean()
     assert longer == pytest.approx(1.2, rel=1e-3)

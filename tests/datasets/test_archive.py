@@ -1,4 +1,4 @@
-"""What is found in folders and archives; members damaged, packed oddly, or named to mislead."""
+"""Files in folders and archives; members that are damaged, or have unusual packing or names."""
 
 import struct
 import zipfile
@@ -17,7 +17,7 @@ def _archive(path: Path, name: str = "a.bvh", method: int = zipfile.ZIP_DEFLATED
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_what_cannot_be_unpacked_is_refused(tmp_path: Path, method: int) -> None:
+def test_a_member_that_cannot_be_unpacked_is_refused(tmp_path: Path, method: int) -> None:
     path = _archive(tmp_path / "a.zip", method=method)
     assert File(path, "a.bvh").read() == b"HIERARCHY" * 1000
     content = bytearray(path.read_bytes())
@@ -28,7 +28,7 @@ def test_what_cannot_be_unpacked_is_refused(tmp_path: Path, method: int) -> None
         File(damaged, "a.bvh").read()
 
 
-def test_an_archive_of_a_later_kind_is_refused(tmp_path: Path) -> None:
+def test_an_archive_of_a_later_format_version_is_refused(tmp_path: Path) -> None:
     path = _archive(tmp_path / "a.zip")
     content = bytearray(path.read_bytes())
     struct.pack_into("<H", content, content.index(b"PK\x01\x02") + 6, 99)
@@ -37,7 +37,7 @@ def test_an_archive_of_a_later_kind_is_refused(tmp_path: Path) -> None:
         tree(path, ".bvh")
 
 
-def test_a_name_with_line_ends_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_name_with_line_breaks_is_reported_in_one_line(tmp_path: Path) -> None:
     name = "a\nrefused: nothing\x1b[31m.bvh"
     path = _archive(tmp_path / "a.zip", name)
     with pytest.raises(InputError, match="larger than") as refused:
@@ -46,7 +46,7 @@ def test_a_name_with_line_ends_is_told_in_one_line(tmp_path: Path) -> None:
     assert str(refused.value).isprintable()
 
 
-def test_links_to_folders_are_followed_and_end(tmp_path: Path) -> None:
+def test_links_to_folders_are_followed_without_cycles(tmp_path: Path) -> None:
     place, elsewhere = tmp_path / "data", tmp_path / "large disk"
     (place / "here").mkdir(parents=True)
     elsewhere.mkdir()
@@ -62,7 +62,7 @@ def test_links_to_folders_are_followed_and_end(tmp_path: Path) -> None:
     assert len(tree(tmp_path / "link", ".bvh")) == 3
 
 
-def test_what_macos_adds_is_passed_over(tmp_path: Path) -> None:
+def test_files_added_by_macos_are_ignored(tmp_path: Path) -> None:
     folder = tmp_path / "folder" / "train"
     folder.mkdir(parents=True)
     (folder / "walk.bvh").touch()

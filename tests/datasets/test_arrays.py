@@ -1,4 +1,4 @@
-"""Arrays of positions: every format alike, missing values, orientation, damage, the docs page."""
+"""Arrays of positions: all formats, missing values, orientation, damage, the docs page."""
 
 import io
 import re
@@ -43,7 +43,7 @@ REST = BODY.rest[BODY.index(JOINTS)]
 
 
 _Z_UP = ((0, 1), (2, -1), (1, 1))
-"""Which axis of y up, and its sign, each axis of z up is."""
+"""For each axis with z up, the corresponding axis with y up, and its sign."""
 
 
 def _motion(frames: int = 40, seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -86,7 +86,7 @@ def _read(path: Path, **chosen: object) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("orientation", ["removed", "facing_removed", "kept"])
-def test_every_format_is_the_same_motion(tmp_path: Path, orientation: str) -> None:
+def test_every_format_gives_the_same_motion(tmp_path: Path, orientation: str) -> None:
     positions, turns = _motion()
     positions[3, 5] = np.nan
     _folder(tmp_path, LAYOUT)
@@ -135,14 +135,14 @@ def test_conventions_of_the_user_are_undone(
     convert: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> None:
     positions, _ = _motion()
-    plain, other = _folder(tmp_path / "a", LAYOUT), _folder(tmp_path / "b", LAYOUT | change)
-    np.save(plain / "a.npy", positions)
+    usual, other = _folder(tmp_path / "a", LAYOUT), _folder(tmp_path / "b", LAYOUT | change)
+    np.save(usual / "a.npy", positions)
     np.save(other / "a.npy", convert(positions))
     for orientation in ("removed", "facing_removed", "kept"):
-        expected = _read(plain / "a.npy", orientation=orientation)
+        expected = _read(usual / "a.npy", orientation=orientation)
         found = _read(other / "a.npy", orientation=orientation)
         if "root" in change and isinstance(change["root"], list):
-            # Relative to another point, or seen along another axis up.
+            # Relative to another point, or with another axis up.
             found, expected = (
                 np.linalg.norm(np.diff(each, axis=1), axis=-1) for each in (found, expected)
             )
@@ -169,7 +169,7 @@ def test_windows_with_missing_values_are_left_out_and_counted(tmp_path: Path) ->
     assert again.fingerprint != data.fingerprint
 
 
-def test_a_joint_that_was_never_seen_is_why_there_are_no_windows(tmp_path: Path) -> None:
+def test_a_joint_that_is_always_missing_leaves_no_windows(tmp_path: Path) -> None:
     for split in ("train", "valid", "test"):
         positions, _ = _motion(40)
         positions[:, JOINTS.index("head")] = np.nan
@@ -221,7 +221,7 @@ BAD_LAYOUTS: list[tuple[dict[str, Any], str]] = [
     ({"fps": None}, "fps: input should be a valid number"),
     ({"fps": -1}, "fps: input should be greater than or equal to 1"),
     ({"fps": float("inf")}, "fps: "),
-    ({"fps": 1e-9}, "fps: "),  # of a few frames it would make as many as fill all memory
+    ({"fps": 1e-9}, "fps: "),  # resampling a few frames would exhaust the memory
     ({"units": "ft"}, "units: input should be 'mm', 'cm' or 'm'"),
     ({"unit": "mm"}, "unknown key 'unit' .did you mean 'units'"),
     ({"joints": []}, "joints: "),
@@ -246,7 +246,9 @@ BAD_LAYOUTS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_LAYOUTS)
-def test_a_wrong_layout_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_wrong_layout_is_refused_in_one_line(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     _folder(tmp_path, LAYOUT | change)
     np.save(tmp_path / "a.npy", _motion()[0])
     with pytest.raises(InputError, match=message) as refused:
@@ -281,7 +283,7 @@ def test_what_is_no_layout_is_refused(tmp_path: Path, text: str, message: str) -
 
 
 def _npy(array: object, **changes: object) -> bytes:
-    """Return bytes of an .npy file, with other facts in its header."""
+    """Return bytes of an .npy file, with changes to its header."""
     stream = io.BytesIO()
     np.save(stream, np.asarray(array))
     content = stream.getvalue()
@@ -299,7 +301,7 @@ def _zip(**members: bytes) -> bytes:
 
 
 def _shaped(shape: str) -> bytes:
-    """Return an .npy file whose header says another shape than it has."""
+    """Return an .npy file with a false shape in its header."""
     content = _npy(_motion()[0])
     stated = b"(40, 21, 3), }"
     assert stated in content
@@ -310,7 +312,7 @@ _GOOD = _motion()[0]
 
 
 def _csv_with_longer_rows(positions: NDArray[np.float64]) -> bytes:
-    """Return a table whose rows have one cell more than its header."""
+    """Return a table with rows one cell longer than the header."""
     head, *rows = _table(positions, "_").to_csv(index=False).encode().splitlines(keepends=True)
     return head + b"".join(b"0," + row for row in rows)
 
@@ -334,7 +336,7 @@ _BOMB = _zip(a=b"\0" * 2**26)
         ("a.npy", _npy(_GOOD[0]), r"an array of \(21, 3\)"),
         ("a.npy", _npy(_GOOD[:0]), "no frame"),
         ("a.npy", _shaped(f"(0, {10**22}, 3)")[:128], "no frame"),
-        ("a.npy", _npy(_GOOD / 1000), "mend units"),
+        ("a.npy", _npy(_GOOD / 1000), "correct units"),
         ("a.npz", b"PK\x03\x04", "not a whole zip archive"),
         ("a.npz", _zip(a=_npy(_GOOD))[:-40], "not a whole zip archive"),
         ("a.npz", _zip(a=_npy(_GOOD), b=_npy(_GOOD)), "which array.*a, b"),
@@ -348,7 +350,7 @@ _BOMB = _zip(a=b"\0" * 2**26)
         ("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", "no Parquet table"),
     ],
 )
-def test_a_damaged_file_is_refused_by_name(
+def test_a_damaged_file_is_refused_with_its_name(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     _folder(tmp_path, LAYOUT)
@@ -359,7 +361,7 @@ def test_a_damaged_file_is_refused_by_name(
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_whose_rotation_nothing_tells_is_refused_alone(tmp_path: Path) -> None:
+def test_a_file_without_a_defined_rotation_is_refused_alone(tmp_path: Path) -> None:
     """As ``bench data check`` reads it, without the other files of its folder."""
     _folder(tmp_path, LAYOUT | {"left": None})
     np.save(tmp_path / "a.npy", _GOOD)
@@ -388,7 +390,7 @@ def test_random_damage_never_crashes(tmp_path: Path, name: str) -> None:
         spoilt = bytearray(content[: rng.integers(1, len(content))] if number % 4 == 0 else content)
         for place in rng.integers(0, len(spoilt), rng.integers(1, 20)):
             spoilt[place] ^= 1 << int(rng.integers(8))
-        # Another file each time: an archive is known by its path and time.
+        # A new file each time: archives are cached by path and modification time.
         damaged = tmp_path / f"{number}{path.suffix}"
         damaged.write_bytes(spoilt)
         try:

@@ -1,4 +1,4 @@
-"""Windows from recordings: bounded memory, resume, refusals, processes that die."""
+"""Windows from recordings: bounded memory, resume, unusable files, killed processes."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ from tests.conftest import PROJECT
 
 
 class Lengths(Dataset):
-    """Files that say how many frames of noise they are, or what happens when they are read."""
+    """Files that state how many frames of noise they contain, or what happens when read."""
 
     name: ClassVar[str] = "lengths"
 
@@ -49,24 +49,24 @@ class Lengths(Dataset):
         path = source.file.path
         with (path.parent / "log").open("a") as log:
             log.write(f"{source.name}\n")
-        said = path.read_text().split("#")[0]
-        if said == "interrupt" and not (path.parent / "go on").exists():
+        content = path.read_text().split("#")[0]
+        if content == "interrupt" and not (path.parent / "go on").exists():
             raise KeyboardInterrupt
-        if said == "die" and not (path.parent / "go on").exists():
+        if content == "die" and not (path.parent / "go on").exists():
             os._exit(9)
-        if said == "broken" and not (path.parent / "go on").exists():
-            raise InputError(f"{path}: broken; mend it")
-        if said == "slow":
+        if content == "broken" and not (path.parent / "go on").exists():
+            raise InputError(f"{path}: broken; repair it")
+        if content == "slow":
             time.sleep(0.05)
-        frames = int(said) if said.isdigit() else 70
+        frames = int(content) if content.isdigit() else 70
         rng = np.random.default_rng(len(source.name) + frames)
         return rng.normal(0, 100, (frames, 18, 3)).astype(np.float32)
 
 
 def written(root: Path, lengths: dict[str, object]) -> Path:
     root.mkdir(exist_ok=True)
-    for name, said in lengths.items():
-        (root / f"{name}.txt").write_text(str(said))
+    for name, content in lengths.items():
+        (root / f"{name}.txt").write_text(str(content))
     return root
 
 
@@ -78,7 +78,7 @@ def log(root: Path) -> list[str]:
     return (root / "log").read_text().split() if (root / "log").exists() else []
 
 
-def kept(cache: Path) -> list[Path]:
+def cached(cache: Path) -> list[Path]:
     return sorted(cache.glob(".reading-*/*.npy"))
 
 
@@ -97,7 +97,7 @@ def in_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
-def test_windows_are_slices_of_recordings_and_futures_what_follows(tmp_path: Path) -> None:
+def test_windows_are_slices_of_recordings_and_futures_follow_them(tmp_path: Path) -> None:
     root = some(tmp_path / "data", train_1=49, train_2=50, train_3=0)
     dataset = Lengths(stride=7, future=20)
     data = load(dataset, root, tmp_path / "cache")
@@ -122,7 +122,7 @@ def test_windows_are_slices_of_recordings_and_futures_what_follows(tmp_path: Pat
     assert not list((tmp_path / "cache").glob(".reading-*"))
 
 
-def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_interrupted_build_is_resumed(tmp_path: Path) -> None:
     root = some(tmp_path / "data", train_1=55, train_2="interrupt", train_3=66)
     with pytest.raises(KeyboardInterrupt):
         load(Lengths(), root, tmp_path / "cache")
@@ -135,7 +135,7 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
     same(whole, load(Lengths(), root, tmp_path / "elsewhere"))
 
 
-def test_one_mended_file_is_all_that_is_read_again(tmp_path: Path) -> None:
+def test_only_a_repaired_file_is_read_again(tmp_path: Path) -> None:
     root = some(tmp_path / "data", train_1=55, train_2="broken", train_3=66)
     with pytest.raises(InputError, match="train_2"):
         load(Lengths(), root, tmp_path / "cache", strict=True)
@@ -146,7 +146,7 @@ def test_one_mended_file_is_all_that_is_read_again(tmp_path: Path) -> None:
     assert before == ["test_0", "train_0", "train_1", "train_2"]
 
 
-def test_what_was_refused_is_tried_again_by_the_next_attempt(tmp_path: Path) -> None:
+def test_an_unusable_file_is_retried_by_the_next_build(tmp_path: Path) -> None:
     root = some(tmp_path / "data", train_1="broken", train_2="interrupt")
     with pytest.raises(KeyboardInterrupt):
         load(Lengths(), root, tmp_path / "cache")
@@ -156,17 +156,17 @@ def test_what_was_refused_is_tried_again_by_the_next_attempt(tmp_path: Path) -> 
     assert "train_1" in set(data.splits["train"].index["source"])
 
 
-def test_refusals_are_named_counted_and_under_strict_an_error(tmp_path: Path) -> None:
+def test_unusable_files_are_reported_and_under_strict_an_error(tmp_path: Path) -> None:
     root = some(tmp_path / "data", train_1="broken", valid_1="broken")
     data = load(Lengths(), root, tmp_path / "cache")
     assert set(data.skipped) == {"train_1", "valid_1"}
     assert str(root / "train_1.txt") in data.skipped["train_1"]
-    # Windows that were built without them are no excuse.
-    with pytest.raises(InputError, match="broken; mend it"):
+    # Also if windows were built without them before.
+    with pytest.raises(InputError, match="broken; repair it"):
         load(Lengths(), root, tmp_path / "cache", strict=True)
 
 
-def test_several_processes_give_what_one_gives(
+def test_several_processes_give_the_same_as_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = some(tmp_path / "data", **{f"train_{n}": 50 + n for n in range(1, 9)}, valid_1="broken")
@@ -179,14 +179,16 @@ def test_several_processes_give_what_one_gives(
     same(alone, together)
 
 
-def test_other_processes_stop_at_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_processes_stop_at_an_unusable_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     in_two_processes(monkeypatch)
     files = {f"train_{number:03}": "slow" for number in range(100)}
     root = some(tmp_path / "data", **files, aaa_0="broken")
     try:
         load(Lengths(), root, tmp_path / "cache", strict=True)
     except InputError:
-        # While the error is still being handled, and so nothing of it is garbage.
+        # While the exception is still referenced, so that nothing was garbage-collected.
         reads = len(log(root))
         time.sleep(0.4)
         assert len(log(root)) == reads < 60
@@ -203,16 +205,16 @@ def test_a_killed_process_loses_nothing_that_was_read(
     with pytest.raises(InputError, match="killed") as refused:
         load(Lengths(), root, tmp_path / "cache")
     assert "\n" not in str(refused.value)
-    there = len(kept(tmp_path / "cache"))
-    assert there >= 8
+    done = len(cached(tmp_path / "cache"))
+    assert done >= 8
     (root / "go on").touch()
     before = len(log(root))
     load(Lengths(), root, tmp_path / "cache")
-    assert len(log(root)) - before == 23 - there
+    assert len(log(root)) - before == 23 - done
 
 
 def test_a_script_without_a_main_guard_ends(tmp_path: Path) -> None:
-    """Processes that read import the script, and so come to the same call."""
+    """Worker processes import the script, and so reach the same call."""
     root = some(tmp_path / "data", **{f"train_{number}": 60 for number in range(1, 6)})
     script = tmp_path / "script.py"
     script.write_text(
@@ -253,10 +255,10 @@ def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
         load(Twice(), some(tmp_path / "data"), tmp_path / "cache")
 
 
-def test_windows_are_made_anew_if_their_cutting_is_edited(
+def test_windows_are_built_again_if_the_code_that_cuts_them_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a data set that does not itself import what cuts."""
+    """For a data set that does not itself import that code."""
     dataset = Synthetic(subjects=4, seconds=2.5, stride=20)
     before = load(dataset, None, tmp_path).fingerprint
     assert load(dataset, None, tmp_path).fingerprint == before
@@ -285,13 +287,13 @@ def test_large_files_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(hashed) == 4
     assert load(Lengths(), root, tmp_path / "cache").fingerprint == first.fingerprint
     assert [Path(name).stem for name in hashed[4:]] == ["test_0", "valid_0"]
-    # The same length of other bytes.
+    # Other bytes of the same length.
     (root / "train_0.txt").write_text("90#" + "z" * build.REMEMBERED)
     assert load(Lengths(), root, tmp_path / "cache").fingerprint != first.fingerprint
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '"a"'])
-def test_a_damaged_memory_of_hashes_is_no_hindrance(tmp_path: Path, content: str) -> None:
+def test_a_damaged_cache_of_hashes_is_ignored(tmp_path: Path, content: str) -> None:
     root = some(tmp_path / "data", train_0="90#" + "x" * build.REMEMBERED)
     first = load(Lengths(), root, tmp_path / "cache")
     known = tmp_path / "cache" / "hashes.json"
@@ -301,7 +303,7 @@ def test_a_damaged_memory_of_hashes_is_no_hindrance(tmp_path: Path, content: str
     assert json.loads(known.read_text())
 
 
-def test_what_nobody_goes_on_with_is_removed_in_time(tmp_path: Path) -> None:
+def test_abandoned_recordings_are_removed_after_two_weeks(tmp_path: Path) -> None:
     root = some(tmp_path / "data")
     for age in (1, 13, 15, 400):
         folder = tmp_path / "cache" / f".reading-{age}"
@@ -323,7 +325,7 @@ def test_memory_does_not_grow_with_the_number_of_recordings(tmp_path: Path) -> N
         tracemalloc.stop()
         return most
 
-    peak(2)  # imports, once and for all
+    peak(2)  # a first call, for imports
     few, many = peak(10), peak(60)
     # 50 more recordings of 650 kB are 32 MB, and 480 MB of windows; their index is in memory.
     assert many - few < 50 * 591 * 100

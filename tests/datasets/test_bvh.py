@@ -1,4 +1,4 @@
-"""BVH files: against plain loops, against the same trials' AMC, known rigs, damage."""
+"""BVH files: compared with plain loops and with AMC of the same trials; known rigs, damage."""
 
 import zipfile
 from collections.abc import Callable, Sequence
@@ -78,7 +78,7 @@ Written = Callable[[str], Path]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """Write text to a file, the same one each time."""
+    """Return a function that writes text to one file, the same each time."""
     path = tmp_path_factory.mktemp("bvh") / "a_1.bvh"
 
     def write(text: str) -> Path:
@@ -98,7 +98,7 @@ def trees(draw: st.DrawFn) -> tuple[list[int], list[list[str]], int]:
 
 @settings(max_examples=60, deadline=None)
 @given(trees(), st.sampled_from(["\n", "\r\n", "\r", " \n\n "]))
-def test_any_hierarchy_and_channels_against_plain_loops(
+def test_any_hierarchy_and_channels_match_plain_loops(
     written: Written, tree: tuple[list[int], list[list[str]], int], end: str
 ) -> None:
     parents, channels, seed = tree
@@ -194,7 +194,7 @@ _ACCLAIM = {
     },
 }
 _PREFIXED = {joint: f"mixamorig:{name}" for joint, name in _MIXAMO.items()}
-# The root's own axes that are the body's left, up and forward.
+# The root's axes that are the body's left, up and forward.
 _STRAIGHT = np.stack([LEFT, UP, FORWARD], axis=1)
 _ALONG_X = np.stack([FORWARD, LEFT, UP], axis=1)
 _Z_UP = np.stack([LEFT, FORWARD, -UP], axis=1)
@@ -263,7 +263,7 @@ def test_known_rigs_are_the_same_body(
     kept = _read(path, orientation="kept")
     np.testing.assert_allclose(kept, expected @ body[dropped:].swapaxes(1, 2), atol=1e-2)
     faced = _read(path, orientation="facing_removed")
-    # Only a turn about the vertical is taken away: heights stay, and the body faces forward.
+    # Only the rotation about the vertical is removed: heights stay, and the body faces forward.
     np.testing.assert_allclose(faced[..., 1], kept[..., 1], atol=1e-2)
     front = [_front(frame, expected) for frame in faced.astype(np.float64)]
     assert np.abs(np.array(front)[:, 0]).max() < 1e-3
@@ -271,7 +271,7 @@ def test_known_rigs_are_the_same_body(
 
 
 def _front(frame: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where a body points to the front that is at rest but for a rotation."""
+    """Return the forward direction of a body that is at rest except for a rotation."""
     turn, *_ = np.linalg.lstsq(rest, frame, rcond=None)
     return FORWARD @ turn
 
@@ -290,7 +290,7 @@ def test_own_mapping_of_a_body_with_z_up(written: Written, tmp_path: Path) -> No
     names = {joint: f"the {joint}" for joint in JOINTS} | {"pelvis": "Hips"}
     text, body = _standing(names, _Z_UP, 1, _Z_UP)
     path = written(text)
-    with pytest.raises(InputError, match=r"of no rig that is known.*the left_knee.*mapping"):
+    with pytest.raises(InputError, match=r"not a known rig.*the left_knee.*mapping"):
         _read(path)
     joints = "".join(f"  {joint}: the {joint}\n" for joint in KEPT)
     mapping = tmp_path / "mapping.yaml"
@@ -316,10 +316,10 @@ def test_own_mapping_of_a_body_with_z_up(written: Written, tmp_path: Path) -> No
         (("left_knee:", "left_nee:"), "did you mean 'left_knee'"),
         (("the left_knee", "the left_nee"), "did you mean 'the left_knee'"),
         (("  left_knee: the left_knee\n", ""), "left_knee missing"),
-        (("the left_knee", "the right_knee"), "stands for two joints"),
+        (("the left_knee", "the right_knee"), "is given for two joints"),
         (("  left_collar: the left_collar\n", ""), "both collars or none"),
         (("vertical: z\n", ""), "vertical missing"),
-        (("forward: -y", "forward: z"), "one line"),
+        (("forward: -y", "forward: z"), "are parallel"),
         (("forward: -y", "forward: w"), "forward: input should be"),
         (("root: Hips\n", ""), "root: missing"),
         (("scale: 1", "scales: 1"), "unknown key 'scales' .did you mean 'scale'"),
@@ -328,7 +328,7 @@ def test_own_mapping_of_a_body_with_z_up(written: Written, tmp_path: Path) -> No
         (("root: Hips", "root: Hip"), "did you mean 'Hips'"),
     ],
 )
-def test_a_wrong_mapping_is_one_line(
+def test_a_wrong_mapping_is_refused_in_one_line(
     written: Written, tmp_path: Path, change: tuple[str, str], message: str
 ) -> None:
     names = {joint: f"the {joint}" for joint in JOINTS} | {"pelvis": "Hips"}
@@ -368,7 +368,7 @@ def _damages() -> dict[str, tuple[Callable[[str], str], str]]:
 
     return {
         "empty": (lambda text: "", "no line MOTION"),
-        "half": (lambda text: text[: len(text) * 2 // 3], "lacks a sane number|rows"),
+        "half": (lambda text: text[: len(text) * 2 // 3], "has an implausible number|rows"),
         "no motion": (sub("MOTION", ""), "no line MOTION"),
         "no counts": (sub("Frames: 7", ""), "no 'Frames:'"),
         "giant count": (sub("Frames: 7", "Frames: 99999999999999"), "but 7 rows"),
@@ -380,15 +380,18 @@ def _damages() -> dict[str, tuple[Callable[[str], str], str]]:
         "a channel less": (sub("CHANNELS 3 Zrotation", "CHANNELS 2"), "columns for the 68"),
         "a channel twice": (sub("CHANNELS 3 Zrotation", "CHANNELS 3 Xrotation"), "twice"),
         "no channel": (sub("CHANNELS 3 Zrotation", "CHANNELS 3 Wrotation"), "no channel"),
-        "an open joint": (sub("}", ""), "more than an OFFSET|before it is closed|where a joint"),
+        "an open joint": (
+            sub("}", ""),
+            "more than an OFFSET|is closed|in place of a joint",
+        ),
         "an offset of two": (sub("OFFSET 0.0 0.0 0.0", "OFFSET 0.0 0.0"), "OFFSET and 3 numbers"),
         "a nan offset": (sub("OFFSET 0.0 0.0 0.0", "OFFSET nan 0 0"), "OFFSET and 3 numbers"),
-        "nan": (lambda text: _last(text, "nan"), "frame 7 lacks a sane number"),
-        "inf": (lambda text: _last(text, "inf"), "frame 7 lacks a sane number"),
-        "huge": (lambda text: _last(text, "1e300"), "frame 7 lacks a sane number"),
+        "nan": (lambda text: _last(text, "nan"), "frame 7 has an implausible number"),
+        "inf": (lambda text: _last(text, "inf"), "frame 7 has an implausible number"),
+        "huge": (lambda text: _last(text, "1e300"), "frame 7 has an implausible number"),
         "a word": (lambda text: _last(text, "abc"), "no table of numbers"),
         "one number more": (lambda text: text.rstrip() + " 1 2\n", "no table of numbers"),
-        "one number less": (lambda text: _last(text, ""), "frame 7 lacks"),
+        "one number less": (lambda text: _last(text, ""), "frame 7 has an implausible number"),
         "two roots": (lambda text: text.replace("MOTION", _ROOT + "MOTION"), "a second root"),
     }
 
@@ -401,7 +404,7 @@ def _last(text: str, value: str) -> str:
 
 
 @pytest.mark.parametrize("damage", _damages())
-def test_a_damaged_file_is_refused_by_name(written: Written, damage: str) -> None:
+def test_a_damaged_file_is_refused_with_its_name(written: Written, damage: str) -> None:
     text = _standing(_MIXAMO, _STRAIGHT, 10, np.eye(3))[0]
     spoil, message = _damages()[damage]
     path = written(spoil(text))
@@ -594,7 +597,7 @@ _ENDS = {
         }.items()
     },
 }
-"""Bones of ASF files that end where joints are."""
+"""Bones of ASF files that end at joints."""
 
 
 _MOTIONBUILDER_ENDS = {
@@ -628,13 +631,13 @@ def test_the_same_trial_as_amc_is_the_same_to_a_hundredth_of_a_millimetre(
     ends_at = _ENDS | (_MOTIONBUILDER_ENDS if motionbuilder else {})
     for number in range(0, len(frames), 37):
         ends = {key: np.array(end) for key, end in ends_of(bones, frames[number]).items()}
-        # The MotionBuilder-friendly conversion lacks the thorax: what hangs on it is lower.
+        # The MotionBuilder-friendly conversion lacks the thorax, so the joints above are lower.
         lost = ends["thorax"] - ends["upperback"] if motionbuilder else np.zeros(3)
         assert np.linalg.norm(lost) * MM_PER_UNIT == pytest.approx(
             115.5 if motionbuilder else 0, abs=1.5
         )
         for joint, bone in ends_at.items():
-            # The other one made up the limbs of three frames in four, up to 340 mm off.
+            # The other one invented the limbs of three frames in four, up to 340 mm off.
             if joint.startswith(("left", "right")) and not motionbuilder and number % 4:
                 continue
             on_thorax = not bone.endswith(("back", "femur", "tibia", "foot"))
@@ -643,8 +646,8 @@ def test_the_same_trial_as_amc_is_the_same_to_a_hundredth_of_a_millimetre(
             assert np.linalg.norm(found - expected * MM_PER_UNIT) < 0.01, joint
 
 
-def test_the_daz_conversion_turns_its_hips_as_the_amc_does(real_data: Path) -> None:
-    """It puts the motion on a figure of other bones, so only directions can be compared."""
+def test_the_daz_conversion_rotates_its_hips_as_the_amc_does(real_data: Path) -> None:
+    """It applies the motion to other bones, so only directions can be compared."""
     path = real_data / "bvh" / "cmu_pairs" / "135_04_daz.bvh"
     asf, amc = _amc(real_data, "135_04")
     bones, frames = bones_of(asf), frames_of(amc)

@@ -1,4 +1,4 @@
-"""CMU's own files: the exponential maps of the same captures, splits, skeletons, faults."""
+"""CMU's own files: comparison with exponential maps of the same captures; splits, skeletons."""
 
 import shutil
 import zipfile
@@ -30,7 +30,7 @@ from bench.motion.body import KEPT
 
 SUBJECTS = "all_asfamc/subjects"
 
-# The bone that starts at each joint of the exponential-map files, in their order.
+# The bone that starts at each joint of the exponential-map files, in the files' order.
 BONES = """
     root lhipjoint lfemur ltibia lfoot ltoes . rhipjoint rfemur rtibia rfoot rtoes .
     lowerback upperback thorax lowerneck upperneck head .
@@ -42,20 +42,20 @@ TURNING = [joint for joint, bone in enumerate(BONES) if bone not in (".", "root"
 
 @pytest.fixture(scope="module")
 def captures(real_data: Path) -> list[tuple[str, Path]]:
-    """The trials that are also there as exponential maps, and the files of these."""
+    """The trials that also exist as exponential maps, and the files of these."""
     index = pd.read_csv(real_data / "index.csv", dtype=str, keep_default_na=False)
     index = index[index["path"].str.startswith("cmu_asfamc/")]
     found = []
-    for trial, told in zip(index["trial"], index["same_capture_as_expmap"], strict=True):
-        name, _, rebuilt = told.partition(" ")
+    for trial, capture in zip(index["trial"], index["same_capture_as_expmap"], strict=True):
+        name, _, rebuilt = capture.partition(" ")
         folder = "cmu_expmap_rebuilt" if rebuilt else "cmu_expmap"
-        if told and (path := real_data / folder / f"{name}.txt").is_file():
+        if capture and (path := real_data / folder / f"{name}.txt").is_file():
             found.append((trial, path))
     return found
 
 
 def _placed(vectors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Return ``(frame, 3)`` of each of the 18 joints on the one skeleton."""
+    """Return ``(frame, 3)`` positions of each of the 18 joints on the common skeleton."""
     positions = body_positions(rotation_matrices(vectors), MEAN)
     return dict(zip(KEPT, positions.swapaxes(0, 1), strict=True))
 
@@ -74,7 +74,7 @@ def _degrees(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
     return np.degrees(between.magnitude())
 
 
-def test_both_formats_of_a_capture_turn_every_joint_alike(
+def test_both_formats_of_a_capture_have_the_same_joint_rotations(
     real_data: Path, captures: list[tuple[str, Path]]
 ) -> None:
     assert len(captures) == 17
@@ -92,7 +92,7 @@ def test_both_formats_of_a_capture_turn_every_joint_alike(
         assert np.abs(moved).max() < 0.05, trial  # they have four decimals of a unit
 
 
-def test_both_formats_of_a_capture_put_one_skeleton_to_the_same_places(
+def test_both_formats_of_a_capture_give_the_same_positions_on_one_skeleton(
     real_data: Path, captures: list[tuple[str, Path]]
 ) -> None:
     for trial, path in captures:
@@ -105,7 +105,7 @@ def test_both_formats_of_a_capture_put_one_skeleton_to_the_same_places(
         assert np.linalg.norm(placed[0] - placed[1], axis=-1).max() < 0.01, trial
 
 
-def test_the_published_skeleton_lacks_two_bones_that_the_owner_s_has() -> None:
+def test_the_published_skeleton_lacks_two_bones_of_the_owner_s() -> None:
     """The conversion to BVH gives the thorax and the wrists no length; nothing else differs."""
     without_length = {
         BONES[parent]
@@ -117,7 +117,7 @@ def test_the_published_skeleton_lacks_two_bones_that_the_owner_s_has() -> None:
         assert np.linalg.norm(MEAN_BONES[bone][1]) > 90
 
 
-def test_the_one_skeleton_is_the_mean_of_the_subjects(real_data: Path) -> None:
+def test_the_common_skeleton_is_the_mean_of_the_subjects(real_data: Path) -> None:
     skeletons = [read_skeleton(file) for file in tree(real_data / "cmu_asfamc.zip", ".asf")]
     assert len(skeletons) == 19
     for number, (name, (parent, vector)) in enumerate(MEAN_BONES.items()):
@@ -141,7 +141,7 @@ def test_the_rest_pose_faces_forward_with_its_left_to_the_left() -> None:
     assert rest["spine2"][1] < rest["spine3"][1] < rest["neck"][1] < rest["head"][1]
 
 
-def test_collars_turn_with_the_chest_alone() -> None:
+def test_collars_rotate_only_with_the_chest() -> None:
     still = np.zeros((2, len(MEAN), 3))
     vectors = still.copy()
     vectors[1, MEAN.names.index("lclavicle")] = 0, 0, 0.5
@@ -155,7 +155,7 @@ def test_collars_turn_with_the_chest_alone() -> None:
     assert np.linalg.norm(placed["left_collar"][1] - placed["left_collar"][0]) > 25
 
 
-def test_orientations_are_one_motion_seen_differently(real_data: Path) -> None:
+def test_orientations_are_rotations_of_the_same_motion(real_data: Path) -> None:
     read = {}
     for orientation in ("removed", "facing_removed", "kept"):
         data = CMU.model_validate({"orientation": orientation})
@@ -167,12 +167,14 @@ def test_orientations_are_one_motion_seen_differently(real_data: Path) -> None:
         np.testing.assert_allclose(read["kept"][5 * number], turn.apply(body), atol=0.01)
         leaning = read["facing_removed"][5 * number]
         np.testing.assert_allclose(leaning[:, 1], read["kept"][5 * number, :, 1], atol=0.01)
-        # What is left of forward points forward: the body's axes, found from the two poses.
+        # Forward, projected to the ground, points forward; axes are fitted to both poses.
         fit, _ = Rotation.align_vectors(leaning, body)
         assert abs(np.degrees(np.arctan2(*fit.apply([0, 0, 1])[[0, 2]]))) < 0.1
 
 
-def test_own_bones_have_the_subject_s_lengths_and_one_skeleton_has_its_own(real_data: Path) -> None:
+def test_own_bones_have_the_subject_s_lengths_and_the_common_skeleton_its_own(
+    real_data: Path,
+) -> None:
     for bones in ("one", "own"):
         data = CMU.model_validate({"bones": bones})
         sources = {source.name: source for source in data.sources(real_data)}
@@ -202,18 +204,18 @@ def test_a_tenth_of_the_recordings_can_be_read(real_data: Path) -> None:
         assert len(motion) == pytest.approx((frames - 1) / 120 * 25 + 1, abs=1.6)
 
 
-def test_starts_held_at_zero_are_gone(real_data: Path) -> None:
+def test_leading_frames_at_zero_are_removed(real_data: Path) -> None:
     data = CMU(fps=120)
     sources = {source.name: source for source in data.sources(real_data)}
     left = {"03_02": 50, "16_15": 7, "16_23": 3, "16_28": 6, "07_05": 7}
     for trial, held in left.items():
         motion = data.read(sources[trial])
         assert len(motion) == len(_motion(real_data, trial)) - held
-        # No joint is thrown half a metre from one frame to the next.
+        # No joint jumps between two frames.
         assert np.linalg.norm(np.diff(motion[:10], axis=0), axis=-1).max() < 100
 
 
-def test_no_subject_is_on_two_sides(real_data: Path) -> None:
+def test_no_subject_is_in_two_splits(real_data: Path) -> None:
     sides: dict[str, set[str]] = {}
     for source in CMU().sources(real_data):
         sides.setdefault(source.subject, set()).add(source.split)
@@ -279,7 +281,7 @@ def test_folders_and_archives_give_the_same_windows(real_data: Path, tmp_path: P
             pd.testing.assert_frame_equal(windows.index, other.splits[split].index)
 
 
-def test_a_changed_skeleton_makes_other_windows(real_data: Path, tmp_path: Path) -> None:
+def test_a_changed_skeleton_changes_the_fingerprint(real_data: Path, tmp_path: Path) -> None:
     folder = _some(real_data, tmp_path / "a")
     first = load(CMU(frames=30), folder, tmp_path / "cache")
     asf = folder / SUBJECTS / "02" / "02.asf"
@@ -288,7 +290,7 @@ def test_a_changed_skeleton_makes_other_windows(real_data: Path, tmp_path: Path)
     assert load(CMU(frames=30), folder, tmp_path / "cache").fingerprint != first.fingerprint
 
 
-def test_what_cannot_be_used_is_named_and_left_out(real_data: Path, tmp_path: Path) -> None:
+def test_unusable_files_are_reported_and_left_out(real_data: Path, tmp_path: Path) -> None:
     folder = _some(real_data, tmp_path / "a")
     damaged = folder / SUBJECTS / "02" / "02_02.amc"
     damaged.write_bytes((folder / SUBJECTS / "02" / "02_01.amc").read_bytes()[:50_000])
@@ -308,7 +310,7 @@ def test_what_cannot_be_used_is_named_and_left_out(real_data: Path, tmp_path: Pa
         CMU().read(source)
 
 
-def test_a_missing_root_says_what_is_expected(tmp_path: Path) -> None:
+def test_the_message_for_a_missing_root_states_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data-root"):
         CMU().sources(None)
     with pytest.raises(InputError, match="no folder"):
@@ -320,7 +322,7 @@ def test_a_missing_root_says_what_is_expected(tmp_path: Path) -> None:
         CMU().sources(tmp_path)
 
 
-def test_names_that_are_no_trial_s_are_passed_over(tmp_path: Path) -> None:
+def test_names_that_are_not_trials_are_ignored(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "allasfamc.zip", "w") as archive:
         for name in ("01/01_01", "01/notes", "01/01_01_copy", f"9/{'9' * 5000}_01", "../../02_01"):
             archive.writestr(f"{SUBJECTS}/{name}.amc", "")
@@ -340,7 +342,7 @@ def _some(real_data: Path, folder: Path) -> Path:
     return folder
 
 
-def test_an_empty_folder_does_not_hide_the_archive_beside_it(
+def test_an_empty_folder_does_not_hide_the_archive_next_to_it(
     real_data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "all_asfamc").mkdir()
@@ -349,7 +351,7 @@ def test_an_empty_folder_does_not_hide_the_archive_beside_it(
 
 
 def test_actions_are_known_without_an_index(real_data: Path, tmp_path: Path) -> None:
-    """The owner's archive has none. An index of descriptions says the same of its trials."""
+    """The owner's archive has none; an index of descriptions gives the same actions."""
     (tmp_path / "allasfamc.zip").symlink_to(real_data / "cmu_asfamc.zip")
     alone = {source.name: source.action for source in CMU().sources(tmp_path)}
     assert alone == {source.name: source.action for source in CMU().sources(real_data)}

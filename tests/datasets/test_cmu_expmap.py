@@ -82,7 +82,7 @@ def test_true_time_and_true_length(data: Data, real_data: Path) -> None:
 
 
 def test_the_root_can_be_kept_and_is_the_corrected_one(real_data: Path) -> None:
-    # A subject who turns round while leaning: as published the body tips over.
+    # A subject turning round while leaning; as published, the body tips over.
     path = real_data / "cmu_expmap" / "train" / "directing_traffic" / "directing_traffic_1.txt"
     seen = {
         orientation: CMUExpmap.model_validate({"orientation": orientation, "fps": 120}).read(
@@ -99,7 +99,7 @@ def test_the_root_can_be_kept_and_is_the_corrected_one(real_data: Path) -> None:
     upright = np.cos(np.pi / 4)
     assert (published[:, 1, 1] < upright).mean() > 0.05
     assert (corrected[:, 1, 1] > upright).all()
-    # 25 m/s at a joint, as published; a person is slower.
+    # As published, a joint reaches 25 m/s; a person is slower.
     speed = np.linalg.norm(np.diff(seen["kept"], axis=0), axis=-1).max() * 120
     assert speed < 6000
 
@@ -130,13 +130,13 @@ def test_no_two_kept_joints_are_the_same_point(data: Data) -> None:
     assert motion.std(axis=(0, 1)).max(axis=1).min() > 3  # every kept joint moves
 
 
-def test_absent_files_are_named(data: Data) -> None:
+def test_absent_files_are_listed(data: Data) -> None:
     assert "train/washwindow/washwindow_1.txt" in data.absent
     assert "test/basketball_signal/basketball_signal_1.txt" in data.absent
     assert not any("walking" in name for name in data.absent)
 
 
-def test_rebuilt_files_fill_gaps_when_asked(real_data: Path) -> None:
+def test_rebuilt_files_fill_gaps_on_request(real_data: Path) -> None:
     more = CMUExpmap(rebuilt=True)
     assert len(more.absent(real_data)) == len(CMUExpmap().absent(real_data)) - 4
     assert len(more.files(real_data)) == len(CMUExpmap().files(real_data)) + 4
@@ -191,7 +191,7 @@ def _long_row(text: bytes) -> bytes:
         (lambda text: b"\xff\xfe" + text, "not a table of numbers"),
     ],
 )
-def test_a_damaged_file_is_refused_by_name(
+def test_a_damaged_file_is_refused_with_its_name(
     real_data: Path, tmp_path: Path, damage: Callable[[bytes], bytes], message: str
 ) -> None:
     source = _some_files(real_data, tmp_path / "data")

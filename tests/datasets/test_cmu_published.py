@@ -1,4 +1,4 @@
-"""The CMU benchmark as published: errors of a body that stops, joints, windows and draws."""
+"""The CMU benchmark as published: zero-velocity errors, joints, windows and draws."""
 
 from itertools import product
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.conftest import PROJECT
 
 ACTIONS = ("basketball", "jumping", "running", "soccer", "walking", "washwindow")
 AHEAD = (2, 4, 8, 10, 14, 25)
-"""Frames that are called 80, 160, 320, 400, 560 and 1000 ms."""
+"""Frames that are published as 80, 160, 320, 400, 560 and 1000 ms."""
 
 _tables = yaml.safe_load((PROJECT / "protocols" / "cmu_prediction.yaml").read_text())["published"]
 PUBLISHED: dict[str, dict[str, list[float]]] = {
@@ -35,7 +35,7 @@ PUBLISHED: dict[str, dict[str, list[float]]] = {
 
 @pytest.fixture(scope="module")
 def root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every test file, and the train files of two actions: all would be some 450 MB of windows."""
+    """Every test file, and the train files of two actions; all would make 450 MB of windows."""
     folder = tmp_path_factory.mktemp("files")
     paths = [*real_data.glob("cmu_expmap/test/*/*.txt")]
     for action in ("walking", "running"):
@@ -76,13 +76,13 @@ def file_of(root: Path, action: str) -> Path:
 
 
 def zero_velocity_errors(data: Data) -> dict[str, pd.DataFrame]:
-    """Return errors by choice of windows: a row per action, a column per horizon."""
+    """Return errors by subset of windows: a row per action, a column per horizon."""
     test = data.splits["test"]
     test = test.take(test.continued)
     assert test.future is not None
-    told = ZeroVelocity(test.spec).predict(test.tensor())
+    predicted = ZeroVelocity(test.spec).predict(test.tensor())
     weights = torch.from_numpy(CMUPublished().joint_weights)
-    errors = forecast_error(told, torch.from_numpy(np.array(test.future)), weights)
+    errors = forecast_error(predicted, torch.from_numpy(np.array(test.future)), weights)
     table = pd.DataFrame(errors[:, [ahead - 1 for ahead in AHEAD]].numpy())
     chosen = CMUPublished(frames=test.spec.frames).test_sets(test.index)
     return {
@@ -97,13 +97,13 @@ def errors(data: Data) -> dict[str, pd.DataFrame]:
 
 
 @pytest.mark.parametrize(("windows", "action"), [*product(("all", "8 windows"), ACTIONS)])
-def test_a_body_that_stops_errs_as_was_measured_apart_from_this(
+def test_zero_velocity_errors_match_published_ones(
     errors: dict[str, pd.DataFrame], windows: str, action: str
 ) -> None:
     assert set(PUBLISHED) == {"all", "8 windows"}
     assert set(PUBLISHED[windows]) == set(ACTIONS)
     found = errors[windows].loc[action].to_numpy()
-    # To the last digit printed; a hair more, for a digit that was rounded from a half.
+    # To the last published digit, with a margin for rounding of a half.
     np.testing.assert_allclose(found, PUBLISHED[windows][action], rtol=0, atol=0.0501)
 
 
@@ -114,13 +114,13 @@ def test_a_body_that_stops_errs_as_was_measured_apart_from_this(
         ("8 windows", "running", (44.7, 84.2, 148.4, 177.3, 222.4, 213.8)),
     ],
 )
-def test_two_rows_typed_by_hand(
+def test_two_rows_match_values_copied_by_hand(
     errors: dict[str, pd.DataFrame], windows: str, action: str, expected: tuple[float, ...]
 ) -> None:
     np.testing.assert_allclose(errors[windows].loc[action], expected, rtol=0, atol=0.0501)
 
 
-def test_weights_count_copies_and_leave_out_what_stands_still() -> None:
+def test_weights_count_copies_and_leave_out_still_joints() -> None:
     weights = CMUPublished().joint_weights
     assert weights.shape == (25,)
     assert weights.sum() == pytest.approx(32 / 38)
@@ -137,14 +137,15 @@ def test_weighted_joints_give_the_mean_over_all_38(root: Path, action: str) -> N
         assert np.ptp(motion[:, joint], axis=0).max() < 1e-9
     for joint, same in COPIES.items():
         np.testing.assert_allclose(motion[:, joint], motion[:, same], atol=1e-9)
-    # Any prediction in which the others follow, here one that is wrong everywhere.
-    told = motion.copy()
-    told[:, PREDICTED] += np.random.default_rng(0).normal(0, 50, told[:, PREDICTED].shape)
+    # For any prediction in which the copies follow; this one is wrong everywhere.
+    predicted = motion.copy()
+    noise = np.random.default_rng(0).normal(0, 50, predicted[:, PREDICTED].shape)
+    predicted[:, PREDICTED] += noise
     for joint, same in COPIES.items():
-        told[:, joint] = told[:, same]
-    over_all = np.linalg.norm(told - motion, axis=-1).mean(axis=1)
+        predicted[:, joint] = predicted[:, same]
+    over_all = np.linalg.norm(predicted - motion, axis=-1).mean(axis=1)
     weighted = forecast_error(
-        torch.from_numpy(told[None][:, :, PREDICTED]),
+        torch.from_numpy(predicted[None][:, :, PREDICTED]),
         torch.from_numpy(motion[None][:, :, PREDICTED]),
         torch.from_numpy(CMUPublished().joint_weights),
     )
@@ -171,7 +172,7 @@ def test_windows_are_every_second_row_at_seventy_to_a_unit(
         )
 
 
-def test_what_came_before_the_first_frame_is_the_first_frame(data: Data) -> None:
+def test_the_first_frame_is_repeated_before_the_recording(data: Data) -> None:
     windows = data.splits["test"]
     before = windows.spec.frames - 10
     starts = np.flatnonzero(windows.index["start"] == 0)
@@ -220,12 +221,12 @@ def test_the_eight_windows_of_a_file_are_those_drawn_for_it(data: Data, root: Pa
 
 
 def made_up_index(lengths: dict[str, int]) -> pd.DataFrame:
-    """Return the index of windows with a future of recordings of so many frames."""
+    """Return the index of windows with a future, for recordings of given lengths."""
     rows = [(name, start) for name, frames in lengths.items() for start in range(frames - 34)]
     return pd.DataFrame(rows, columns=["source", "start"])
 
 
-def test_draws_begin_anew_for_each_file_and_short_files_have_none() -> None:
+def test_draws_are_seeded_per_file_and_short_files_have_none() -> None:
     index = made_up_index({"b": 200, "short": 75, "a": 200, "just": 76})
     sets = CMUPublished().test_sets(index)
     assert np.array_equal(sets["all"], np.arange(len(index)))
@@ -245,7 +246,7 @@ def test_thinned_windows_are_not_drawn_from() -> None:
 def test_recordings_that_validate_are_among_those_trained_on(
     real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With every file of the benchmark that is here; only a few frames of each."""
+    """With every available file of the benchmark, a few frames of each."""
     monkeypatch.setattr("bench.datasets.cmu_published.rows_of", lambda file: rows_of(file)[:8])
     by_split: dict[str, dict[str, Any]] = {"train": {}, "valid": {}, "test": {}}
     dataset = CMUPublished()

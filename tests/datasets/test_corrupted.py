@@ -1,6 +1,7 @@
-"""A thousand damaged copies of every kind of file: each is refused in one line, or is motion.
+"""Damaged copies of every kind of file: each is refused in one line, or read as valid motion.
 
-``CORRUPTED_COPIES`` and ``CORRUPTED_SEED`` in the environment make it a longer campaign of others.
+The environment variables ``CORRUPTED_COPIES`` (1000 by default) and ``CORRUPTED_SEED`` set the
+number of copies and the seed.
 """
 
 import io
@@ -46,22 +47,22 @@ from tests.datasets.test_arrays import JOINTS, LAYOUT, _motion, _table
 TIMES = float(os.environ.get("CORRUPTED_COPIES", "1000")) / 1000
 SEED = int(os.environ.get("CORRUPTED_SEED", "0"))
 SECONDS = 10
-"""That one copy may take."""
+"""Most seconds that reading one copy may take."""
 
 Motions = list[tuple[Dataset, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of file, and what is done with damaged copies of it.
+    """One kind of file, how it is damaged, and how copies are read.
 
     Attributes:
-        name: of the damaged file.
-        copies: of a thousand.
-        damages: one of which each copy gets.
-        read: read a copy; raises InputError or returns what motion there is.
-        refused: least share of copies that must be.
-        gaps: whether a value of its motion may be missing.
+        name: name of the damaged file.
+        copies: number of copies among a thousand.
+        damages: kinds of damage, applied to the copies in turn.
+        read: reads a copy; raises InputError or returns its motion.
+        refused: least share of copies that must be refused.
+        gaps: whether values of its motion may be missing.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Kind:
 
 
 class _Late(BaseException):
-    """No Exception, so that no reader takes it for one of its own."""
+    """Not an Exception, so that no reader catches it."""
 
 
 @contextmanager
@@ -95,7 +96,7 @@ def _everything(folder: Path) -> set[Path]:
 
 
 def _check(kind: Kind, whole: bytes, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Damage a file over and over; the copies lie where nothing may be but what is there now."""
+    """Read damaged copies of a file; reading must not create other files."""
     path = folder / kind.name
     path.write_bytes(whole)
     for dataset, motion in kind.read(path):
@@ -105,11 +106,11 @@ def _check(kind: Kind, whole: bytes, folder: Path, monkeypatch: pytest.MonkeyPat
     outcomes: Counter[str] = Counter()
     for number in range(round(kind.copies * TIMES)):
         how = kind.damages[number % len(kind.damages)]
-        told = f"{kind.name}, {number}: {how.__qualname__}"
+        label = f"{kind.name}, {number}: {how.__qualname__}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             copy = how(whole, np.random.default_rng([SEED, number]))
-        path.unlink()  # a new file, so that no other one is remembered under its name
+        path.unlink()  # a new file, so that no cached file of the same name is used
         path.write_bytes(copy)
         os.utime(path, ns=(number, number))
         try:
@@ -118,18 +119,18 @@ def _check(kind: Kind, whole: bytes, folder: Path, monkeypatch: pytest.MonkeyPat
                 motions = kind.read(path)
         except InputError as refused:
             message = str(refused)
-            assert str(folder) in message, told
-            assert message.isprintable(), told
-            assert len(message) < 5000, told
+            assert str(folder) in message, label
+            assert message.isprintable(), label
+            assert len(message) < 5000, label
             outcomes["refused"] += 1
         except BaseException as error:
-            error.add_note(told)
+            error.add_note(label)
             raise
         else:
             for dataset, motion in motions:
-                _check_motion(dataset, motion, kind.gaps, told)
+                _check_motion(dataset, motion, kind.gaps, label)
             outcomes["same" if copy == whole else "read"] += 1
-        assert _everything(folder.parent) == before, told
+        assert _everything(folder.parent) == before, label
     print(kind.name, dict(outcomes))
     changed = outcomes["refused"] + outcomes["read"]
     assert outcomes["refused"] >= kind.refused * changed, outcomes
@@ -137,13 +138,13 @@ def _check(kind: Kind, whole: bytes, folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def _check_motion(
-    dataset: Dataset, motion: NDArray[np.float32], gaps: bool, told: str = "undamaged"
+    dataset: Dataset, motion: NDArray[np.float32], gaps: bool, label: str = "undamaged"
 ) -> None:
-    assert motion.dtype == np.float32, told
-    assert motion.ndim == 3, told
-    assert motion.shape[1:] == (len(dataset.skeleton), 3), told
-    assert not np.isinf(motion).any(), told
-    assert gaps or not np.isnan(motion).any(), told
+    assert motion.dtype == np.float32, label
+    assert motion.ndim == 3, label
+    assert motion.shape[1:] == (len(dataset.skeleton), 3), label
+    assert not np.isinf(motion).any(), label
+    assert gaps or not np.isnan(motion).any(), label
 
 
 def _reader(*datasets: Dataset, name: str = "a", subject: str = "") -> Callable[[Path], Motions]:
@@ -161,7 +162,7 @@ def folder(tmp_path: Path) -> Path:
     return inner
 
 
-# Real recordings, their first frames.
+# First frames of real recordings.
 
 
 def _cut_amc(content: bytes, frames: int) -> bytes:
@@ -177,9 +178,9 @@ def _cut_bvh(content: bytes, frames: int) -> bytes:
 def _members(archive: Path, *names: str) -> dict[str, bytes]:
     with zipfile.ZipFile(archive) as opened:
         return {
-            name: _cut_amc(there, 12) if name.endswith(".amc") else there
+            name: _cut_amc(content, 12) if name.endswith(".amc") else content
             for name in names
-            if (there := opened.read(name))
+            if (content := opened.read(name))
         }
 
 
@@ -255,7 +256,7 @@ def test_index(
 
 
 def _harmful_members(folder: Path) -> tuple[Damage, ...]:
-    """Names that lead out of the folder, links, bombs of 20 MiB, things that are no names."""
+    """Return members that lie outside the folder, links, bombs of 20 MiB, and invalid names."""
     outside = folder.parent / "evil"
     return (
         with_member("../evil.amc"),
@@ -275,9 +276,9 @@ def _harmful_members(folder: Path) -> tuple[Damage, ...]:
 
 
 def _in_place(dataset: Dataset, path: Path) -> Motions:
-    """Read all recordings of an archive, then have ``bench data check`` do so."""
+    """Check an archive as ``bench data check`` does, then read all its recordings."""
     for checked in inventory.check(path):
-        assert "its reader broke" not in checked.problem, checked
+        assert "its reader failed" not in checked.problem, checked
         assert not checked.refused or str(path) in checked.problem, checked
         assert checked.problem.isprintable()
     sources = dataset.sources(path.parent)
@@ -375,13 +376,13 @@ def test_unpacking(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "all_asfamc/subjects/16/16_49.amc": np.random.default_rng(0).bytes(9000).hex().encode(),
     }
 
-    def read(path: Path) -> Motions:
+    def read(archive: Path) -> Motions:
         target = folder / "all_asfamc"
-        unpack(path, target, frozenset({"", ".asf", ".amc", ".txt"}))
+        unpack(archive, target, frozenset({"", ".asf", ".amc", ".txt"}))
         try:
-            for there in target.rglob("*"):
-                assert not there.is_symlink()
-                assert there.is_dir() or there.is_file()
+            for path in target.rglob("*"):
+                assert not path.is_symlink()
+                assert path.is_dir() or path.is_file()
         finally:
             shutil.rmtree(target)
         return []
@@ -391,18 +392,18 @@ def test_unpacking(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _check(kind, damage.packed(members), folder, monkeypatch)
 
 
-# Small files that unpack to huge ones, or state that they do.
+# Small files that unpack to huge ones, or declare that they do.
 
 CHECK = """
 import resource, sys
 from pathlib import Path, PurePosixPath
-from bench import inventory
+from bench.commands import inventory
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, used + 2**30))
 for checked in inventory.check(Path(sys.argv[1])):
     print(f"{checked.file.inner.name}: {checked.problem or 'read'}")
 """
-"""Says what ``bench data check`` finds, with a gigabyte of memory more than when it begins."""
+"""Prints what ``bench data check`` finds, with at most a gigabyte of additional memory."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as Linux does it")
@@ -440,8 +441,8 @@ def test_bombs_take_neither_memory_nor_time(folder: Path) -> None:
     (folder / "short.csv").write_text(header + "\n" + "1\n" * 2**22)
     expected = {Path(name).name: message for name, (_, message) in bombs.items()}
     expected |= {"bytes.npz": "1048576 frames", "halves_poses.npz": "524288 frames"}
-    expected |= {"short.csv": "4194305 frames", "motion.yaml": "no data set knows"}
-    expected["16_01.amc"] = "larger than 1 MiB"  # of its skeleton
+    expected |= {"short.csv": "4194305 frames", "motion.yaml": "not recognised by any data set"}
+    expected["16_01.amc"] = "larger than 1 MiB"  # the message is about its skeleton
     ended = subprocess.run(
         [sys.executable, "-c", CHECK, folder],
         cwd=PROJECT,
@@ -451,10 +452,10 @@ def test_bombs_take_neither_memory_nor_time(folder: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    told = dict(line.split(": ", 1) for line in ended.stdout.splitlines())
-    assert told.keys() == expected.keys()
+    problems = dict(line.split(": ", 1) for line in ended.stdout.splitlines())
+    assert problems.keys() == expected.keys()
     for name, message in expected.items():
-        assert message in told[name], (name, told[name])
+        assert message in problems[name], (name, problems[name])
 
 
 def test_long_names_and_long_gaps_take_no_time(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Human3.6M, in synthetic files laid out as distributed: kinematics, joints, splits, damage."""
+"""Human3.6M, in synthetic files with the distributed layout: kinematics, joints, splits, damage."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from bench.datasets.h36m import H36M, KNOWN_FILES, rows_of
 
 PARENTS = [0, 1, 2, 3, 4, 5, 1, 7, 8, 9, 10, 1, 12, 13, 14, 15, 13, 17, 18, 19, 20, 21, 20, 23]
 PARENTS += [13, 25, 26, 27, 28, 29, 28, 31]
-"""Of the published kinematics, counted from one; 0 is none."""
+"""As in the published kinematics, counted from one; 0 is none."""
 LENGTHS: dict[int, tuple[float, float, float]] = {
     1: (-132.948591, 0, 0),
     2: (0, -442.894612, 0),
@@ -71,7 +71,7 @@ NUMBER = {
 }
 NAMES = H36M().skeleton.names
 STANDING = {16: (-0.25, 0.0, 2.0), 24: (-0.25, 0.0, -2.0), 17: (0, 0, 0.5), 25: (0, 0, -0.5)}
-"""Angles of the clavicles and arms of somebody who stands; about what the files have."""
+"""Angles of clavicles and arms of a standing person, similar to those in the files."""
 
 
 def matrix(vector: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def published(row: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def made_up(frames: int = 120, seed: int = 0) -> NDArray[np.float64]:
-    """Return rows of somebody who stands and fidgets."""
+    """Return rows of a person standing and fidgeting."""
     rng = np.random.default_rng(seed)
     time = np.arange(frames)[:, None] / 50
     rows = 0.4 * np.sin(rng.uniform(1, 6, 99) * time + rng.uniform(0, 6, 99))
@@ -125,7 +125,7 @@ def read(path: Path, **given: object) -> NDArray[np.float64]:
     return H36M.model_validate(given).read(source).astype(np.float64)
 
 
-def test_joints_are_where_the_published_kinematics_puts_them(file: Path) -> None:
+def test_joints_match_the_published_kinematics(file: Path) -> None:
     rows = np.loadtxt(file, delimiter=",")
     motion = {joints: read(file, joints=joints, fps=50) for joints in (18, 22)}
     assert set(NAMES) == set(NUMBER)
@@ -144,7 +144,7 @@ def test_25_fps_is_every_second_row(file: Path) -> None:
     assert len(motion) == 60
 
 
-def test_left_out_joints_stand_still_or_are_copies() -> None:
+def test_left_out_joints_do_not_move_or_are_copies() -> None:
     placed = np.array([published(row) for row in made_up(20)])
     for joint in (0, 1, 6, 11):
         assert np.ptp(placed[:, joint], axis=0).max() < 1e-9
@@ -154,11 +154,11 @@ def test_left_out_joints_stand_still_or_are_copies() -> None:
         assert np.ptp(placed[:, joint], axis=0).max() > 1
 
 
-def test_somebody_who_stands_is_upright_looks_ahead_and_has_their_left_on_the_left(
+def test_a_standing_person_is_upright_faces_forward_and_has_left_on_the_left(
     tmp_path: Path,
 ) -> None:
     rows = np.zeros((10, 99))
-    rows[:, :6] = [900, -300, 40, 0.3, 2.0, 0.2]  # how the root moves is of no account
+    rows[:, :6] = [900, -300, 40, 0.3, 2.0, 0.2]  # the motion of the root is irrelevant
     for joint, angles in STANDING.items():
         rows[:, 3 + 3 * joint : 6 + 3 * joint] = angles
     motion = dict(zip(NAMES, read(written(tmp_path / "a.txt", rows))[0], strict=True))
@@ -180,8 +180,8 @@ def test_a_knee_bends_backwards(tmp_path: Path) -> None:
     assert motion[NAMES.index("left_ankle"), 2] < -300
 
 
-def test_none_of_the_18_joints_is_made_of_others(file: Path) -> None:
-    """Each moves, and none is another one or a share of it."""
+def test_none_of_the_18_joints_depends_on_others(file: Path) -> None:
+    """Each moves, and none coincides with another one or is a multiple of it."""
     motion = read(file)
     assert motion.shape[1:] == (18, 3)
     moves = motion - motion.mean(axis=0)
@@ -189,7 +189,7 @@ def test_none_of_the_18_joints_is_made_of_others(file: Path) -> None:
     for one in range(18):
         for other in range(one):
             pair = moves[:, [one, other]].reshape(-1, 2, 3).transpose(0, 2, 1).reshape(-1, 2)
-            # The smaller singular value is nought where one is a multiple of the other.
+            # The smaller singular value is zero if one is a multiple of the other.
             large, small = np.linalg.svd(pair, compute_uv=False)
             assert small / large > 1e-3, (one, other)
 
@@ -206,7 +206,7 @@ def test_the_rest_pose_has_arms_straight_out(joints: int) -> None:
 
 def test_the_root_has_no_orientation_to_keep() -> None:
     for orientation in ("kept", "facing_removed"):
-        with pytest.raises(ValidationError, match="how the root turns"):
+        with pytest.raises(ValidationError, match="no absolute rotation of the root"):
             H36M.model_validate({"orientation": orientation})
 
 
@@ -214,7 +214,7 @@ PLACES = ("h36m", "h3.6m/dataset", "h3.6m", "dataset", ".")
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_split_subject_and_action_come_of_the_path(tmp_path: Path, place: str) -> None:
+def test_split_subject_and_action_come_from_the_path(tmp_path: Path, place: str) -> None:
     names = ("S1/walkingdog_2", "S9/sittingdown_1", "S11/phoning_1", "S5/walkingtogether_2")
     for name in names:
         written(tmp_path / place / f"{name}.txt", made_up(2))
@@ -276,7 +276,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "fewer columns": (lambda text: text.replace(b",", b" 1", 1), "not a table"),
     "98 columns": (
         lambda text: b"\n".join(row.rpartition(b",")[0] for row in text.split(b"\n")),
-        "98 columns where 99",
+        "98 columns, expected 99",
     ),
     "a long row": (lambda text: row_of(text, 7, lambda row: row + b",0"), "not a table"),
     "nan": (lambda text: row_of(text, 7, lambda row: b"nan" + row[row.index(b",") :]), "row 8"),
@@ -291,7 +291,7 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_refused_by_name(file: Path, damage: str) -> None:
+def test_a_damaged_file_is_refused_with_its_name(file: Path, damage: str) -> None:
     change, message = DAMAGE[damage]
     file.write_bytes(change(file.read_bytes()))
     with pytest.raises(InputError, match=message) as refused:

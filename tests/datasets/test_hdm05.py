@@ -1,4 +1,4 @@
-"""HDM05's cut clips, read as CMU's recordings are."""
+"""HDM05's cut clips, which are read like CMU's recordings."""
 
 import zipfile
 from pathlib import Path
@@ -13,7 +13,7 @@ from bench.datasets.hdm05 import HDM05
 CLIP = "hdm05_asfamc/bd/HDM_bd_lieDownFloor_003_120.amc"
 
 
-def test_clips_have_their_class_and_one_side_for_each_actor(real_data: Path) -> None:
+def test_clips_have_their_class_and_one_split_per_actor(real_data: Path) -> None:
     sources = HDM05().sources(real_data)
     assert len(sources) == 215
     assert {(source.subject, source.split) for source in sources} == {
@@ -26,7 +26,7 @@ def test_clips_have_their_class_and_one_side_for_each_actor(real_data: Path) -> 
     assert sum(source.action == "squat1Reps" for source in sources) == 37
 
 
-def test_a_tenth_of_the_clips_can_be_read_on_one_skeleton(real_data: Path) -> None:
+def test_a_tenth_of_the_clips_can_be_read_on_the_common_skeleton(real_data: Path) -> None:
     data = HDM05()
     rest = dict(zip(data.skeleton.names, data.skeleton.rest, strict=True))
     rigid = [("knee", "ankle"), ("ankle", "foot"), ("shoulder", "elbow"), ("elbow", "wrist")]
@@ -76,7 +76,7 @@ def test_folder_and_archive_are_the_same(real_data: Path, tmp_path: Path) -> Non
         ]
 
 
-def test_neither_corpus_is_taken_for_the_other(real_data: Path, tmp_path: Path) -> None:
+def test_neither_corpus_is_mistaken_for_the_other(real_data: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(real_data / "hdm05_asfamc.zip") as archive:
         archive.extract(CLIP, tmp_path)
     with pytest.raises(InputError, match="cmu: no recording"):

@@ -1,4 +1,4 @@
-"""The embedded motion: repeatable, anatomically sane, and hard the way real motion is."""
+"""The embedded motion: reproducible, anatomically plausible, and as hard as real motion."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_whole_subjects_are_held_out() -> None:
         "valid": 1,
         "test": 2,
     }
-    assert len(set.union(*subjects.values())) == 4
+    assert len(set().union(*subjects.values())) == 4
     assert len({source.action for source in sources}) == len(ACTIONS) >= 15
 
 
@@ -81,7 +81,7 @@ def test_no_cycle_repeats_itself() -> None:
     angles = take("walk", Style.draw(rng), 12, 25, rng)[:, ANGLES.index("left_hip_flex")]
     swing = angles - angles.mean()
     lagged = np.correlate(swing, swing, "full")[len(swing) :] / (swing**2).sum()
-    # The second step resembles the first, and is not the first.
+    # The second step resembles the first but is not equal to it.
     assert 0.2 < lagged[15:40].max() < 0.97
 
 
@@ -100,7 +100,7 @@ def both(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dat
 def test_it_is_as_hard_as_real_motion(both: tuple[Data, Data]) -> None:
     synthetic, cmu = (dct_energy(data.splits["train"]) for data in both)
     for count in (1, 3, 5, 10, 20):
-        # Energy left after so many coefficients: within a factor of two and a half.
+        # Remaining energy after some coefficients: within a factor of two and a half.
         ratio = (1 - synthetic[count - 1]) / (1 - cmu[count - 1])
         assert 0.4 < ratio < 2.5, f"after {count} coefficients: {ratio}"
 
@@ -113,12 +113,12 @@ def test_trivial_imputers_rank_as_on_real_motion(both: tuple[Data, Data], level:
     assert ranks[0] == ranks[1]
 
 
-def test_it_says_that_it_is_synthetic(both: tuple[Data, Data]) -> None:
+def test_it_is_labelled_synthetic(both: tuple[Data, Data]) -> None:
     assert "synthetic" in both[0].label
     assert "synthetic" not in both[1].label
 
 
-def test_the_future_of_a_window_is_what_its_recording_goes_on_with(tmp_path: Path) -> None:
+def test_the_future_of_a_window_is_the_continuation_of_its_recording(tmp_path: Path) -> None:
     dataset = Synthetic(subjects=4, seconds=3.5, stride=10, future=12)
     motion = {source.name: dataset.read(source) for source in dataset.sources(None)}
     data = load(dataset, None, tmp_path)
@@ -142,7 +142,7 @@ def test_the_future_of_a_window_is_what_its_recording_goes_on_with(tmp_path: Pat
     )
 
 
-def test_another_future_is_another_cache_and_the_same_windows(tmp_path: Path) -> None:
+def test_another_future_gives_another_cache_and_the_same_windows(tmp_path: Path) -> None:
     near, far = (
         load(Synthetic(subjects=4, seconds=3, stride=10, future=future), None, tmp_path)
         for future in (1, 25)
