@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.core.registry import CORRUPTIONS, MECHANISMS
 from bench.protocol.reference import page
 from tests.conftest import PROJECT, walk
 from tests.test_readme import example
@@ -121,3 +122,9 @@ def test_the_predictors_example_continues_the_last_movement() -> None:
         defined(spec).predict(past)[:, :, 0, 0], torch.tensor([[14.0, 21.0, 28.0]]).expand(2, -1)
     )
     assert len(code.splitlines()) < 30
+
+
+def test_every_mechanism_and_corruption_is_defined() -> None:
+    text = (PROJECT / "docs" / "mechanisms.md").read_text()
+    headings = " ".join(re.findall(r"^### (.*)$", text, flags=re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", headings)) == {*MECHANISMS.all(), *CORRUPTIONS.all()}

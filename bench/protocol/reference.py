@@ -176,6 +176,8 @@ def _kind(title: str, registry: Registry[Any], base: type[BaseModel] = Settings)
     for name, cls in registry.all().items():
         yield f"### {registry.kind.capitalize()} `{name}`"
         yield summary(cls).replace("``", "`")
+        if issubclass(cls, Mechanism | Corruption):
+            yield _levels(cls)
         settings = getattr(cls, "Settings", cls)
         if settings.model_fields and settings in described:
             yield f"Its settings are those of `{described[settings]}`."
@@ -198,6 +200,18 @@ def _kind(title: str, registry: Registry[Any], base: type[BaseModel] = Settings)
         for preset, chosen in getattr(cls, "presets", {}).items():
             values = ", ".join(f"`{key}: {_plain(value)}`" for key, value in chosen.items())
             yield f"Preset `{preset}`: {values}."
+
+
+def _levels(cls: Any) -> str:
+    """Return what levels a mechanism or corruption takes, with examples or their unit."""
+    examples = [f"`{level}`" for level in getattr(cls, "examples", ()) if level]
+    if examples:
+        return f"Levels, for example: {', '.join(examples)}."
+    field = cls.model_fields["level"]
+    if getattr(cls, "examples", None) or field.annotation is type(None):
+        return "No levels."
+    unit = getattr(cls, "unit", "")
+    return f"Levels: {_type(field.annotation, field.metadata)}{unit and f', in {unit}'}."
 
 
 def _same(field: FieldInfo, other: FieldInfo | None) -> bool:
@@ -263,7 +277,7 @@ def _bare(annotation: Any) -> str:
     if hasattr(annotation, "__metadata__"):
         return _type(annotation.__origin__, list(annotation.__metadata__))
     if annotation is Level:
-        return "level"
+        return "count or share"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return "mapping"
     return SIMPLE.get(annotation, str(getattr(annotation, "__name__", annotation)).lower())
