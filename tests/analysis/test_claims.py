@@ -1,4 +1,4 @@
-"""Every claim of the paper with every verdict, from numbers that settle it."""
+"""Every claim of the paper with every verdict, from values that decide it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -27,12 +27,12 @@ PAPERS_MAP = {"map": {"steps": 10}}
 # Of six windows, with mean 0 and a standard deviation of about one.
 SPREAD = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0])
 
-Told = Mapping[str, float]
+ByLevel = Mapping[str, float]
 
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Resample seldom: verdicts here do not hang on an interval's last digit."""
+    """Draw few resamples: verdicts here do not depend on an interval's last digit."""
     monkeypatch.setattr(statistics, "DRAWS", 100)
     statistics.resamples.cache_clear()
     yield
@@ -46,7 +46,7 @@ def protocol(**changes: Any) -> Protocol:
 
 
 def cell(model: str, metric: str, values: ArrayLike, **labels: Any) -> pd.DataFrame:
-    """Return values of six windows; on clean windows unless labels tell otherwise."""
+    """Return values of six windows; on clean windows unless labels say differently."""
     table = {
         "dataset": "motion",
         "split": "test",
@@ -75,22 +75,24 @@ def hidden(
     return cell(model, metric, values, inference=inference, **labels)
 
 
-def errors(model: str, told: Told, inference: str = "") -> list[pd.DataFrame]:
+def errors(model: str, values: ByLevel, inference: str = "") -> list[pd.DataFrame]:
     """Return the squared errors of an imputer by level."""
-    return [hidden(model, "mse", value, level, inference) for level, value in told.items()]
+    return [hidden(model, "mse", value, level, inference) for level, value in values.items()]
 
 
-def scores(model: str, clean: float, degraded: Told, after: Told | None = None) -> pd.DataFrame:
+def scores(
+    model: str, clean: float, degraded: ByLevel, after: ByLevel | None = None
+) -> pd.DataFrame:
     """Return negative log posteriors: of clean windows, with the mean filled in, after MAP."""
     tables = [cell(model, "nlp", clean + SPREAD)]
-    for inference, told in (("mean", degraded), ("map", after or {})):
-        for level, value in told.items():
+    for inference, values in (("mean", degraded), ("map", after or {})):
+        for level, value in values.items():
             tables.append(hidden(model, "nlp", value + SPREAD, level, inference))
     return joined(*tables)
 
 
-def shifted(told: Told, by: float = 100) -> dict[str, float]:
-    return {level: value + by for level, value in told.items()}
+def shifted(values: ByLevel, by: float = 100) -> dict[str, float]:
+    return {level: value + by for level, value in values.items()}
 
 
 def joined(*parts: pd.DataFrame) -> pd.DataFrame:
@@ -103,9 +105,9 @@ def results(values: pd.DataFrame, chosen: Protocol | None = None) -> Results:
 
 def judged(of: Results) -> dict[str, claims.Claim]:
     """Return claims by letter, their second parts as "audit" and "drawn"."""
-    told = claims.claims(of)
-    parts = {name: c for c in told for name in ("audit", "drawn") if f", {name})" in c.statement}
-    return {c.claim: c for c in told if c not in parts.values()} | parts
+    every = claims.claims(of)
+    parts = {name: c for c in every for name in ("audit", "drawn") if f", {name})" in c.statement}
+    return {c.claim: c for c in every if c not in parts.values()} | parts
 
 
 def everywhere(value: float) -> dict[str, float]:
@@ -116,8 +118,8 @@ def by_level(*values: float) -> dict[str, float]:
     return dict(zip(LEVELS, values, strict=True))
 
 
-def reduction(hgvae: Told, inference: str = "map") -> pd.DataFrame:
-    """Return errors of mean imputation, of HG-VAE and of some that it is held against."""
+def reduction(hgvae: ByLevel, inference: str = "map") -> pd.DataFrame:
+    """Return errors of mean imputation, of HG-VAE and of some imputers to compare it with."""
     return joined(
         *errors("mean", everywhere(100)),
         *errors("hgvae", hgvae, inference),
@@ -143,7 +145,7 @@ def reduced() -> Results:
         (by_level(150, 150, 150), "does not hold"),
     ],
 )
-def test_the_headline_holds_if_every_level_reaches_it(hgvae: Told, verdict: str) -> None:
+def test_the_headline_holds_if_every_level_reaches_it(hgvae: ByLevel, verdict: str) -> None:
     claim = judged(results(reduction(hgvae)))["a"]
     assert claim.verdict == verdict
     # The lowest and the highest change over levels.
@@ -209,7 +211,7 @@ def test_without_hgvae_the_headline_is_not_tested() -> None:
         (by_level(500, 500, 500), "holds"),
     ],
 )
-def test_the_audit_holds_if_no_control_reaches_the_headline(zeros: Told, verdict: str) -> None:
+def test_the_audit_holds_if_no_control_reaches_the_headline(zeros: ByLevel, verdict: str) -> None:
     comparisons = {
         "zeros": {"model": "zero", "against": "wrong_mean"},
         "net": {"model": "hgvae", "inference": "map", "against": "wrong_mean"},
@@ -266,17 +268,17 @@ def test_without_a_control_against_a_wrong_mean_there_is_no_audit(
 @pytest.mark.parametrize(
     ("hgvae", "vae", "verdict"),
     [
-        (by_level(5, 9, 20), by_level(0, 0.1, 0.5), "holds"),  # the VAE never notices
+        (by_level(5, 9, 20), by_level(0, 0.1, 0.5), "holds"),  # the VAE detects none
         (by_level(5, 9, 20), by_level(0, 0.1, 5), "holds"),
-        (by_level(-5, 9, 20), by_level(0, 0.1, -5), "holds"),  # whichever way they leave
+        (by_level(-5, 9, 20), by_level(0, 0.1, -5), "holds"),  # in either direction
         (by_level(5, 9, 20), by_level(0, 5, 9), "does not hold"),  # the VAE at 10 %
         (by_level(0.5, 9, 20), by_level(0, 0.1, 5), "does not hold"),  # HG-VAE at 10 % only
         (by_level(0.5, 0.5, 0.5), by_level(0, 0.1, 5), "does not hold"),  # HG-VAE never
         (by_level(0, 0, 0), by_level(0, 0, 0), "does not hold"),
     ],
 )
-def test_detection_holds_if_hgvae_notices_soon_and_the_vae_late(
-    hgvae: Told, vae: Told, verdict: str
+def test_detection_holds_if_hgvae_detects_few_hidden_features_and_the_vae_many(
+    hgvae: ByLevel, vae: ByLevel, verdict: str
 ) -> None:
     values = joined(
         scores("hgvae", 100, shifted(hgvae)),
@@ -287,15 +289,15 @@ def test_detection_holds_if_hgvae_notices_soon_and_the_vae_late(
     )
     claim = judged(results(values))["b"]
     assert claim.verdict == verdict
-    for label, told in (("hgvae", hgvae), ("vae", vae)):
-        noticed = [level for level, shift in told.items() if abs(shift) > SPREAD.std(ddof=1)]
+    for label, shifts in (("hgvae", hgvae), ("vae", vae)):
+        detected = [level for level, shift in shifts.items() if abs(shift) > SPREAD.std(ddof=1)]
         (text,) = (part for part in claim.ours.split("; ") if part.startswith(f"{label}: "))
-        assert text.startswith(f"{label}: {noticed[0] if noticed else 'at no level'} (")
+        assert text.startswith(f"{label}: {detected[0] if detected else 'at no level'} (")
     assert "untrained: 10% (" in claim.control
     assert "pca_error: at no level (0 " in claim.control
 
 
-def test_detection_tells_the_level_of_the_mechanism_that_it_judges() -> None:
+def test_detection_states_the_level_of_the_mechanism_that_it_judges() -> None:
     occlusion = {
         "features": {"levels": list(LEVELS)},
         "one_mask": {"mechanism": "features", "shared": True, "levels": [1]},
@@ -350,7 +352,7 @@ def test_without_one_of_the_two_detection_and_order_are_not_tested(absent: str) 
     ],
 )
 def test_the_order_holds_if_it_does_at_every_level(
-    hgvae: Told, vae: Told, verdict: str, ours: tuple[str, str]
+    hgvae: ByLevel, vae: ByLevel, verdict: str, ours: tuple[str, str]
 ) -> None:
     values = joined(
         scores("hgvae", 100, everywhere(110), shifted(hgvae)),
@@ -390,7 +392,7 @@ def test_a_power_law_is_a_straight_line(clean: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         ((1.0, 1.01, 90.0), ""),  # rising, but bent
         ((0.01, 0.2, 0.1), "not rising throughout"),
@@ -400,11 +402,11 @@ def test_a_power_law_is_a_straight_line(clean: float) -> None:
     ],
 )
 def test_a_line_that_bends_falls_or_goes_below_clean_is_not_straight(
-    change: tuple[float, ...], told: str
+    change: tuple[float, ...], text: str
 ) -> None:
     claim = judged(results(line(change)))["d"]
     assert claim.verdict == "does not hold"
-    assert told in claim.ours
+    assert text in claim.ours
     if min(change) > 0:
         slope = np.polyfit(np.log(SHARE), np.log(change), 1)[0]
         explained = np.corrcoef(np.log(SHARE), np.log(change))[0, 1] ** 2
@@ -421,7 +423,7 @@ def test_seeds_that_disagree_widen_the_interval_of_the_slope() -> None:
     assert alike.ours.split(", R2")[0].endswith("[0.7, 0.7]")
 
 
-def test_the_controls_line_is_told_beside_hgvaes() -> None:
+def test_the_controls_line_is_stated_next_to_hgvaes() -> None:
     control = line([0.1, 0.2, 0.3]).assign(model="untrained")
     claim = judged(results(joined(line(SHARE), control)))["d"]
     assert claim.verdict == "holds"
@@ -445,7 +447,7 @@ def forecasts(
 ) -> pd.DataFrame:
     """Return a predictor's errors, changed against the mean-imputed past by so many per cent.
 
-    ``changes`` are by model and level; mean and the true past are there whatever they say.
+    ``changes`` are by model and level; the mean and the true past are always included.
     """
     tables = [cell("", AVERAGE, BASE / 2, predictor=predictor)]
     for model, by_level_ in {"mean": everywhere(0), **changes}.items():
@@ -465,8 +467,8 @@ def forecasts(
         (by_level(1, 2, 3), by_level(1, 2, 3), "does not hold"),
     ],
 )
-def test_forecasting_holds_if_every_predictor_errs_less_at_every_degree(
-    ltd: Told, gru: Told, verdict: str
+def test_forecasting_holds_if_every_predictors_error_is_lower_at_every_degree(
+    ltd: ByLevel, gru: ByLevel, verdict: str
 ) -> None:
     predictors = {"ltd": {}, "gru": {"predictor": "ltd", "width": 4}}
     values = joined(
@@ -475,9 +477,9 @@ def test_forecasting_holds_if_every_predictor_errs_less_at_every_degree(
     )
     claim = judged(results(values, protocol(predictors=predictors)))["e"]
     assert claim.verdict == verdict
-    for name, told in (("ltd", ltd), ("gru", gru)):
+    for name, changes in (("ltd", ltd), ("gru", gru)):
         (text,) = (part for part in claim.ours.split("; ") if part.startswith(f"{name}: "))
-        for end in (min(told.values()), max(told.values())):
+        for end in (min(changes.values()), max(changes.values())):
             assert f"{end:.3g} [" in text
     assert "linear: -70 [" in claim.control
     assert "untrained: 3 [" in claim.control
@@ -548,7 +550,7 @@ def test_forecasts_of_nothing_leave_the_claim_untested() -> None:
         ([0, 0, 0, 0, 0, 0], "does not hold"),
     ],
 )
-def test_actions_are_separated_if_z0_tells_them_better_than_a_control(
+def test_actions_are_separated_if_z0_predicts_them_better_than_a_control(
     hgvae: list[float], verdict: str
 ) -> None:
     values = joined(
@@ -575,7 +577,7 @@ def test_actions_are_not_tested_without_a_control_to_be_better_than() -> None:
     assert claim.verdict == "not tested"
 
 
-def test_a_model_fitted_on_some_actions_plays_no_part() -> None:
+def test_a_model_fitted_on_some_actions_is_left_out() -> None:
     part = {"model": "hgvae", "like": "hgvae", "train_on": ["walk"]}
     models = {"part": part, **yaml.safe_load(yaml.safe_dump(TINY))["models"]}
     values = joined(
@@ -598,43 +600,45 @@ DRAWING: dict[str, Any] = {
 }
 
 
-def drawings(asked: list[int], deaf: list[int], real: list[int]) -> Results:
-    """Return results in which windows are taken for what was asked, or not."""
+def drawings(conditional: list[int], unconditional: list[int], real: list[int]) -> Results:
+    """Return results in which windows are recognised as the requested action (1), or not (0)."""
 
-    def told(model: str, right: list[int], split: str) -> pd.DataFrame:
+    def recognised(model: str, right: list[int], split: str) -> pd.DataFrame:
         names = [f"{split}@{number}" for number in range(6)]
         table = cell(model, "action_told", right)
         return table.assign(split=split, window=names, source=names)
 
     values = joined(
-        told("conditional_hgvae", asked, "sample"),
-        told("hgvae", deaf, "sample"),
-        told("action_classifier", real, "test"),
+        recognised("conditional_hgvae", conditional, "sample"),
+        recognised("hgvae", unconditional, "sample"),
+        recognised("action_classifier", real, "test"),
     )
     return results(values, protocol(**DRAWING))
 
 
 @pytest.mark.parametrize(
-    ("asked", "deaf", "verdict"),
+    ("conditional", "unconditional", "verdict"),
     [
         ([1, 1, 1, 1, 1, 1], [1, 0, 0, 1, 0, 0], "holds"),
         ([1, 0, 0, 1, 0, 0], [1, 0, 0, 1, 0, 0], "does not hold"),
-        # Better on average, and not beyond doubt.
+        # Better on average, but not significantly.
         ([1, 1, 0, 1, 0, 0], [1, 0, 0, 1, 0, 0], "does not hold"),
         ([1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], "does not hold"),
     ],
 )
-def test_drawn_windows_must_beat_those_of_models_that_are_deaf_to_the_action(
-    asked: list[int], deaf: list[int], verdict: str
+def test_drawn_windows_must_beat_those_of_models_not_conditioned_on_the_action(
+    conditional: list[int], unconditional: list[int], verdict: str
 ) -> None:
-    claim = judged(drawings(asked, deaf, [1, 1, 1, 1, 1, 0]))["drawn"]
+    claim = judged(drawings(conditional, unconditional, [1, 1, 1, 1, 1, 0]))["drawn"]
     assert claim.verdict == verdict
-    assert claim.ours.startswith(f"conditional_hgvae: {tables.number(100 * sum(asked) / 6)} [")
+    assert claim.ours.startswith(
+        f"conditional_hgvae: {tables.number(100 * sum(conditional) / 6)} ["
+    )
     assert "hgvae: " in claim.control
     assert "test windows: 83.3 [" in claim.control
 
 
-def test_drawing_is_not_tested_without_anything_deaf() -> None:
+def test_drawing_is_not_tested_without_an_unconditional_model() -> None:
     found = drawings([1] * 6, [1] * 6, [1] * 6)
     alone = found.values[found.values["model"] != "hgvae"]
     assert judged(results(alone, protocol(**DRAWING)))["drawn"].verdict == "not tested"
@@ -642,9 +646,9 @@ def test_drawing_is_not_tested_without_anything_deaf() -> None:
 
 def test_a_run_of_nothing_tests_nothing(tmp_path: Path) -> None:
     nothing = results(pd.DataFrame(columns=records.WINDOW_COLUMNS))
-    told = claims.claims(nothing)
-    assert [claim.claim for claim in told] == ["a", "a", "b", "c", "d", "e", "f", "f"]
-    assert {claim.verdict for claim in told} == {"not tested"}
+    untested = claims.claims(nothing)
+    assert [claim.claim for claim in untested] == ["a", "a", "b", "c", "d", "e", "f", "f"]
+    assert {claim.verdict for claim in untested} == {"not tested"}
     claims.write(nothing, tmp_path)
     written = pd.read_csv(tmp_path / "claims.csv", keep_default_na=False)
     assert list(written["verdict"]) == ["not tested"] * 8
@@ -658,10 +662,10 @@ def test_a_quick_look_has_its_figures_and_no_verdict(tmp_path: Path) -> None:
     values = reduction(everywhere(20))
     quick = results(values, protocol(limit=6))
     assert judged(results(values))["a"].verdict == "holds"
-    told = judged(quick)
-    assert told["a"].verdict == "withheld"
-    assert told["a"].ours == judged(results(values))["a"].ours
-    assert {claim.verdict for claim in told.values()} == {"withheld", "not tested"}
+    withheld = judged(quick)
+    assert withheld["a"].verdict == "withheld"
+    assert withheld["a"].ours == judged(results(values))["a"].ours
+    assert {claim.verdict for claim in withheld.values()} == {"withheld", "not tested"}
     claims.write(quick, tmp_path)
     stamp = "smoke run, limit 6: not a result"
     assert pd.read_csv(tmp_path / "claims.csv")["dataset"].str.contains(stamp).all()

@@ -1,4 +1,4 @@
-"""Forecasts from true and completed pasts: what predictors are fed, what is kept, what is told."""
+"""Forecasts from true and completed pasts: inputs of predictors, what is kept, the table."""
 
 import shutil
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Again:
-    """What a run's cells are about, made anew from its data and its kept fits."""
+    """The data, plan and fits of a run, loaded again from its store."""
 
     def __init__(self, results: Path) -> None:
         self.protocol: Protocol = resolve(SMALL)
@@ -127,19 +127,19 @@ class Again:
         return torch.where(occluded, imputer.impute(self.truth, occluded).motion, self.truth)
 
 
-def distances(told: Tensor, future: NDArray[np.float32]) -> NDArray[np.float64]:
+def distances(prediction: Tensor, future: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return ``(window, frame)`` mean distances of joints, window by window."""
-    told_, truth = told.double().numpy(), np.asarray(future, dtype=np.float64)
+    predicted, truth = prediction.double().numpy(), np.asarray(future, dtype=np.float64)
     return np.array(
         [
             [np.mean([np.linalg.norm(a - b) for a, b in zip(p, q, strict=True)])
              for p, q in zip(one, other, strict=True)]
-            for one, other in zip(told_, truth, strict=True)
+            for one, other in zip(predicted, truth, strict=True)
         ]
     )  # fmt: skip
 
 
-def told_of(values: pd.DataFrame, predictor: str, model: str, level: str) -> pd.DataFrame:
+def errors_of(values: pd.DataFrame, predictor: str, model: str, level: str) -> pd.DataFrame:
     """Return the errors of a forecast by window: a column per horizon, and one for all frames."""
     chosen = values[
         (values["predictor"] == predictor) & (values["model"] == model) & (values["level"] == level)
@@ -164,34 +164,34 @@ def test_a_forecast_is_what_a_predictor_makes_of_the_completed_past(
     chosen = ZeroVelocity(again.test.spec) if predictor == "zero_velocity" else again.ltd()
     assert again.test.future is not None
     expected = distances(chosen.predict(past[going_on]), again.test.future[going_on])
-    told = told_of(latest(finished, "windows.parquet"), predictor, model, level)
-    names = [name for name, there in zip(again.test.names, going_on, strict=True) if there]
-    assert sorted(told.index) == sorted(names)
+    errors = errors_of(latest(finished, "windows.parquet"), predictor, model, level)
+    names = [name for name, continued in zip(again.test.names, going_on, strict=True) if continued]
+    assert sorted(errors.index) == sorted(names)
     for horizon, frames in HORIZONS.items():
-        np.testing.assert_allclose(told.loc[names, horizon], expected[:, frames - 1], rtol=1e-4)
-    np.testing.assert_allclose(told.loc[names, "average"], expected.mean(axis=1), rtol=1e-4)
+        np.testing.assert_allclose(errors.loc[names, horizon], expected[:, frames - 1], rtol=1e-4)
+    np.testing.assert_allclose(errors.loc[names, "average"], expected.mean(axis=1), rtol=1e-4)
 
 
 def test_windows_whose_recording_ends_are_left_out_of_forecasts_alone(finished: Path) -> None:
     again, values = Again(finished), latest(finished, "windows.parquet")
     # Recordings have 87 or 88 frames: those that begin with frame 20 or 30 have no whole future.
     starts = dict(zip(again.test.names, again.test.index["start"], strict=True))
-    foretold = values[values["predictor"] != ""]
-    assert set(foretold["window"]) == {name for name, start in starts.items() if start <= 10}
+    predicted = values[values["predictor"] != ""]
+    assert set(predicted["window"]) == {name for name, start in starts.items() if start <= 10}
     imputed = values[(values["predictor"] == "") & (values["metric"] == "mse")]
     assert set(imputed["window"]) == set(starts)
     counts = latest(finished, "records.parquet").query("predictor != ''")["n"]
     assert set(counts) == {6}
 
 
-def test_each_horizon_is_a_row_and_what_has_none_says_so(finished: Path) -> None:
+def test_each_horizon_is_a_row_and_other_metrics_have_no_horizon(finished: Path) -> None:
     for name in ("windows.parquet", "records.parquet"):
         table = latest(finished, name)
-        foretold = table[table["predictor"] != ""]
-        by_metric = foretold.groupby("metric")["horizon_ms"].unique().map(set)
+        predicted = table[table["predictor"] != ""]
+        by_metric = predicted.groupby("metric")["horizon_ms"].unique().map(set)
         assert by_metric["mpjpe"] == {float(horizon) for horizon in HORIZONS}
         for metric in (AVERAGE, "eq4"):
-            assert foretold.loc[foretold["metric"] == metric, "horizon_ms"].isna().all()
+            assert predicted.loc[predicted["metric"] == metric, "horizon_ms"].isna().all()
         assert table.loc[table["predictor"] == "", "horizon_ms"].isna().all()
         assert not table["metric"].str.contains("@").any()
     actions = latest(finished, "windows.parquet").query("predictor != ''")
@@ -202,16 +202,16 @@ def test_each_horizon_is_a_row_and_what_has_none_says_so(finished: Path) -> None
 
 def test_a_forecast_has_the_share_that_was_hidden_of_its_own_windows(finished: Path) -> None:
     again = Again(finished)
-    foretold = latest(finished, "windows.parquet").query("predictor == 'ltd' and metric == 'eq4'")
+    predicted = latest(finished, "windows.parquet").query("predictor == 'ltd' and metric == 'eq4'")
     for level in ("10%", "50%"):
         share = again.occluded(level).reshape(12, -1).mean(axis=1)
         by_name = dict(zip(again.test.names, share, strict=True))
-        mine = foretold[foretold["level"] == level]
+        mine = predicted[predicted["level"] == level]
         np.testing.assert_allclose(mine["share"], mine["window"].map(by_name))
-    assert (foretold.loc[foretold["mechanism"] == "", "share"] == 0).all()
+    assert (predicted.loc[predicted["mechanism"] == "", "share"] == 0).all()
 
 
-def test_completions_hold_the_hidden_values_and_those_alone(finished: Path) -> None:
+def test_completions_contain_the_hidden_values_alone(finished: Path) -> None:
     again, values = Again(finished), latest(finished, "windows.parquet")
     kept = [cell for cell in again.plan.cells if cell.keep]
     assert len(kept) == PASTS
@@ -224,7 +224,7 @@ def test_completions_hold_the_hidden_values_and_those_alone(finished: Path) -> N
         completion = again.store.load_completion(cell.key)
         assert completion.dtype == np.float32
         assert completion.shape == (occluded.sum(),)
-        # In their order, or errors would not be those that the cell told of.
+        # In their order, or errors would differ from those of the cell.
         error = np.zeros(occluded.shape)
         error[occluded] = (completion - truth[occluded]) ** 2
         mse = error.sum(axis=(1, 2, 3)) / occluded.sum(axis=(1, 2, 3))
@@ -293,8 +293,8 @@ def test_a_completion_that_is_gone_is_made_again(
     after = modified(results)
     rewritten = {path for path, when in before.items() if after[path] != when}
     assert {path.stem for path in rewritten} <= {past.key}
-    told, expected = (latest(folder, "windows.parquet") for folder in (results, finished))
-    pd.testing.assert_frame_equal(told, expected, check_exact=True)
+    values, expected = (latest(folder, "windows.parquet") for folder in (results, finished))
+    pd.testing.assert_frame_equal(values, expected, check_exact=True)
 
 
 def test_a_past_that_failed_skips_its_forecasts_and_nothing_else(
@@ -319,8 +319,8 @@ def test_a_past_that_failed_skips_its_forecasts_and_nothing_else(
         **{(who, "mean"): ["done"] for who in ("zero_velocity", "ltd")},
         **{(who, "linear"): ["skipped"] for who in ("zero_velocity", "ltd")},
     }
-    told = latest(tmp_path, "forecasting.csv").fillna({"model": ""})
-    assert told.groupby("model")["status"].unique().map(list).to_dict() == {
+    forecasts_ = latest(tmp_path, "forecasting.csv").fillna({"model": ""})
+    assert forecasts_.groupby("model")["status"].unique().map(list).to_dict() == {
         "": ["done"],
         "mean": ["done"],
         "linear": ["skipped"],
@@ -358,8 +358,8 @@ def test_a_prediction_that_is_not_finite_is_a_failure_of_that_forecast_alone(
     def lost(self: ZeroVelocity, seen: Tensor) -> Tensor:
         # A tenth or more of a completed past is the mean itself.
         completed = bool(torch.isclose(seen, self.mean).double().mean() > 0.05)
-        told = predict(self, seen)
-        return told * torch.nan if completed == (past == "completed") else told
+        predicted = predict(self, seen)
+        return predicted * torch.nan if completed == (past == "completed") else predicted
 
     predict = ZeroVelocity.predict
     monkeypatch.setattr(ZeroVelocity, "predict", lost)
@@ -378,7 +378,7 @@ def test_a_prediction_that_is_not_finite_is_a_failure_of_that_forecast_alone(
 def test_the_figure_bears_a_true_past_that_is_not_there() -> None:
     """A forecast from the true past may have failed where others did not."""
     table = forecasting.table(
-        pd.concat([told("ltd", "mean", [3, 4]), told("ltd", "linear", [1, 2])]), resolve(SMALL)
+        pd.concat([errors("ltd", "mean", [3, 4]), errors("ltd", "linear", [1, 2])]), resolve(SMALL)
     )
     assert forecasting.sections(table.assign(status="done"))
     forecasts(table, "motion")
@@ -436,7 +436,7 @@ def test_a_predictor_added_to_a_finished_protocol_refits_no_model(
         "mean,linear,vae,pca_error,zero_velocity",
     )  # fmt: skip
     assert ended.code == 0
-    # What was completed was not kept, so it is so again, and is foretold from.
+    # The completion was not kept: it is computed again, and predicted from.
     assert f"1 fits and {PASTS + FORECASTS} cells to do" in ended.out
     after = modified(tmp_path)
     assert {path: after[path] for path in fits} == fits
@@ -478,11 +478,12 @@ def test_predictors_alone_make_a_run(tmp_path: Path, bench: Bench) -> None:
     assert (latest(tmp_path, "records.parquet")["status"] == "done").all()
     # The paper's claims are about imputers.
     assert not (run / "claims.csv").exists()
-    assert "MPJPE of predictions from the true past" in ended.out
+    shown = bench("show", run, "forecasting").out
+    assert "MPJPE of predictions from the true past" in shown
     assert bench("claims", run).code == 0
 
 
-def test_forecasts_of_windows_that_all_end_are_told_as_none(tmp_path: Path, bench: Bench) -> None:
+def test_forecasts_of_windows_that_all_end_are_empty_cells(tmp_path: Path, bench: Bench) -> None:
     ended = bench(
         "run", write(tmp_path), "--results", tmp_path, *LOCAL, "--only", "mean,zero_velocity",
         "--set", "dataset.seconds=2.5",
@@ -518,7 +519,7 @@ def going_on(windows: int = 8, lost: Sequence[int] = ()) -> Windows:
 
 
 class Seen(Predictor):
-    """Tells something of its past, and remembers what it saw."""
+    """Predicts a mix of past frames, and remembers its inputs."""
 
     name = "seen"
     pasts: list[Tensor]
@@ -575,7 +576,7 @@ def test_where_every_test_recording_ends_there_are_no_forecasts_and_no_failure(n
 
 
 class Weighted(Predictor):
-    """Tells a weighted end of its past, with gradients."""
+    """Predicts the end of its past times a parameter, with gradients."""
 
     name = "weighted"
 
@@ -588,14 +589,14 @@ class Weighted(Predictor):
         return self.weight * past[:, -self.frames :]
 
 
-def test_a_predictor_need_not_care_for_gradients() -> None:
+def test_a_predictor_need_not_disable_gradients() -> None:
     windows = going_on()
     evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
     found = evaluator.forecast(forecast_cell(), Weighted(windows.spec), None)
     assert np.isfinite(found.table[AVERAGE]).all()
 
 
-def test_a_prediction_of_another_shape_is_no_prediction() -> None:
+def test_a_prediction_of_another_shape_is_refused() -> None:
     windows = going_on()
     evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
     with pytest.raises(ValueError, match=r"predicted .* \(8, 1, 18, 3\), not \(8, 25, 18, 3\)"):
@@ -609,8 +610,8 @@ def test_the_true_past_is_seen_as_it_is() -> None:
     found_ = evaluator.forecast(forecast_cell(), predictor, None)
     assert torch.equal(predictor.pasts[0], windows.tensor())
     assert (found_.table["share"] == 0).all()
-    foretold = seer(windows).predict(windows.tensor())
-    np.testing.assert_array_equal(found_.completion, foretold.numpy())
+    predicted = seer(windows).predict(windows.tensor())
+    np.testing.assert_array_equal(found_.completion, predicted.numpy())
 
 
 def test_eq_4_counts_what_was_completed_wrongly_too() -> None:
@@ -620,12 +621,12 @@ def test_eq_4_counts_what_was_completed_wrongly_too() -> None:
     evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
     table = evaluator.forecast(forecast_cell("50%"), seer(windows), wrong).table
     past = windows.motion.astype(np.float64) + 10 * occluded
-    told_ = seer(windows).predict(torch.from_numpy(past.astype(np.float32))).double().numpy()
+    predicted = seer(windows).predict(torch.from_numpy(past.astype(np.float32))).double().numpy()
     assert windows.future is not None
     for row, value in enumerate(table["eq4"]):
         squared = [
             ((here - there) ** 2).sum()
-            for one, other in ((past, windows.motion), (told_, windows.future))
+            for one, other in ((past, windows.motion), (predicted, windows.future))
             for frame, truth in zip(one[row], other[row].astype(np.float64), strict=True)
             for here, there in zip(frame, truth, strict=True)
         ]
@@ -638,7 +639,7 @@ def test_eq_4_counts_what_was_completed_wrongly_too() -> None:
 SOURCES = ("a", "a", "b", "b", "c", "c")
 
 
-def told(predictor: str, model: str, values: Sequence[float], **labels: Any) -> pd.DataFrame:
+def errors(predictor: str, model: str, values: Sequence[float], **labels: Any) -> pd.DataFrame:
     """Return errors over the whole future of windows in turn; of completed pasts if by a model."""
     hidden = {"mechanism": "features", "level": "10%", "share": 0.1}
     table = {
@@ -670,9 +671,9 @@ def drawn(seed: int) -> pd.DataFrame:
                     labels = {"level": level, "share": share, "seed": by_seed}
                     labels["inference"] = inference
                     for metric, horizon in ((AVERAGE, np.nan), ("eq4", np.nan), ("mpjpe", 80.0)):
-                        part = told(predictor, model, list(rng.uniform(10, 90, 6)), **labels)
+                        part = errors(predictor, model, list(rng.uniform(10, 90, 6)), **labels)
                         parts.append(part.assign(metric=metric, horizon_ms=horizon))
-    # Windows in no order, so that only their names tell which belong together.
+    # Windows in random order, so that only their names say which belong together.
     return pd.concat(parts, ignore_index=True).sample(frac=1, random_state=seed)
 
 
@@ -700,10 +701,10 @@ def test_the_table_is_that_of_pandas(seed: int) -> None:
 def test_the_change_is_paired_by_window() -> None:
     values = pd.concat(
         [
-            told("ltd", "mean", [10, 20, 40, 80, 5, 60]),
-            told("ltd", "linear", [5, 10, 20, 40, 2.5, 30]).iloc[::-1],
-            told("ltd", "", [1, 1, 1, 1, 1, 1]),
-            told("gru", "mean", [1, 1, 1, 1, 1, 1]),
+            errors("ltd", "mean", [10, 20, 40, 80, 5, 60]),
+            errors("ltd", "linear", [5, 10, 20, 40, 2.5, 30]).iloc[::-1],
+            errors("ltd", "", [1, 1, 1, 1, 1, 1]),
+            errors("gru", "mean", [1, 1, 1, 1, 1, 1]),
         ]
     )
     table = forecasting.table(values, resolve(SMALL))
@@ -717,7 +718,7 @@ def test_the_change_is_paired_by_window() -> None:
 
 def test_the_interval_of_a_change_is_over_recordings() -> None:
     mean, mine = [10.0, 20, 40, 80, 5, 60], [9.0, 30, 10, 70, 6, 20]
-    values = pd.concat([told("ltd", "mean", mean), told("ltd", "linear", mine)])
+    values = pd.concat([errors("ltd", "mean", mean), errors("ltd", "linear", mine)])
     table = forecasting.table(values, resolve(SMALL)).set_index(["metric", "model"])
     sums = np.array([[sum(mine[k : k + 2]), sum(mean[k : k + 2])] for k in (0, 2, 4)])
     resampled = statistics.resamples(3) @ sums
@@ -726,8 +727,8 @@ def test_the_interval_of_a_change_is_over_recordings() -> None:
     assert list(ends) == pytest.approx([low, high])
 
 
-def test_without_a_mean_nothing_is_told_against_it() -> None:
-    values = pd.concat([told("ltd", "linear", [1, 2]), told("ltd", "", [1, 1])])
+def test_without_a_mean_there_is_no_change_against_it() -> None:
+    values = pd.concat([errors("ltd", "linear", [1, 2]), errors("ltd", "", [1, 1])])
     raw = SMALL | {"models": {"linear": {}}}
     table = forecasting.table(values, resolve(raw))
     assert set(table["metric"]) == {AVERAGE}
@@ -744,7 +745,7 @@ def test_no_forecasts_make_no_table() -> None:
     assert forecasts(nothing, "motion") is None
 
 
-def test_sections_put_the_true_past_beside_every_condition() -> None:
+def test_sections_have_the_true_past_under_every_condition() -> None:
     table = forecasting.table(drawn(0), resolve(SMALL))
     by_name = {
         section.name: section.text for section in forecasting.sections(table.assign(status="done"))
@@ -765,11 +766,11 @@ def test_sections_put_the_true_past_beside_every_condition() -> None:
 
 def test_forecasts_are_in_no_table_of_imputation() -> None:
     """Both have an MPJPE."""
-    errors = told("", "mean", [1, 2, 3], metric="mse")
-    errors = pd.concat([errors, errors.assign(metric="mpjpe", value=7.0)])
-    alone = found.build(errors, resolve(SMALL), [], "motion")
-    forecast = told("ltd", "mean", [99, 99, 99], metric="mpjpe", horizon_ms=80.0)
-    both = found.build(pd.concat([errors, forecast]), resolve(SMALL), [], "motion")
+    imputed = errors("", "mean", [1, 2, 3], metric="mse")
+    imputed = pd.concat([imputed, imputed.assign(metric="mpjpe", value=7.0)])
+    alone = found.build(imputed, resolve(SMALL), [], "motion")
+    forecast = errors("ltd", "mean", [99, 99, 99], metric="mpjpe", horizon_ms=80.0)
+    both = found.build(pd.concat([imputed, forecast]), resolve(SMALL), [], "motion")
     pd.testing.assert_frame_equal(both.imputation, alone.imputation)
     pd.testing.assert_frame_equal(both.quality, alone.quality)
     assert set(both.forecasting["value"]) == {99}

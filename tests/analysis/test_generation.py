@@ -50,7 +50,7 @@ def run(folder: Path, bench: Bench) -> Path:
     if not latest.exists():
         ended = bench(*run_of(PROTOCOL, folder))
         assert ended.code == 0, ended.err
-        assert "recognised" in ended.out
+        assert "recognised" in bench("show", latest, "generation").out
     return latest
 
 
@@ -81,11 +81,11 @@ def test_accuracy_is_the_mean_over_windows_and_the_rest_of_the_set(run: Path) ->
     table = pd.read_csv(run / "generation.csv").fillna({"action": ""})
     whole = table[table["action"] == ""].set_index(["model", "metric"])
     drawn = values[(values["model"] == "conditional_hgvae") & (values["split"] == "sample")]
-    told = drawn[drawn["metric"] == "action_told"]
-    assert len(told) == 2 * 12
-    assert set(told["value"]) <= {0.0, 1.0}
+    recognised = drawn[drawn["metric"] == "action_told"]
+    assert len(recognised) == 2 * 12
+    assert set(recognised["value"]) <= {0.0, 1.0}
     assert whole.loc[("conditional_hgvae", "action_told"), "value"] == pytest.approx(
-        100 * told["value"].mean()
+        100 * recognised["value"].mean()
     )
     distance = drawn[drawn["metric"] == "frechet"]
     assert distance["window"].tolist() == [SET, SET]
@@ -95,11 +95,11 @@ def test_accuracy_is_the_mean_over_windows_and_the_rest_of_the_set(run: Path) ->
     assert whole["low"].isna()["conditional_hgvae", "frechet"]
 
 
-def test_actions_are_asked_for_as_test_windows_have_them(run: Path) -> None:
+def test_actions_are_requested_in_the_proportions_of_test_windows(run: Path) -> None:
     values = pd.read_parquet(run / "windows.parquet")
-    told = values[(values["metric"] == "action_told") & (values["seed"] == 0)]
-    drawn = told[(told["split"] == "sample") & (told["model"] == "conditional_hgvae")]
-    real = told[told["model"] == "action_classifier"]
+    judged = values[(values["metric"] == "action_told") & (values["seed"] == 0)]
+    drawn = judged[(judged["split"] == "sample") & (judged["model"] == "conditional_hgvae")]
+    real = judged[judged["model"] == "action_classifier"]
     assert set(real["action"]) == set(ACTIONS)
     for action in ACTIONS:
         share = (real["action"] == action).mean()
@@ -115,7 +115,7 @@ def test_the_papers_pictures_are_there_and_move(run: Path) -> None:
             assert picture.info["duration"] == 40
 
 
-def test_run_again_nothing_is_done_twice(run: Path, folder: Path, bench: Bench) -> None:
+def test_a_second_run_repeats_nothing(run: Path, folder: Path, bench: Bench) -> None:
     again = bench(
         "run", folder / "drawing.yaml", "--results", folder / "results", "--executor", "local"
     )
@@ -128,13 +128,13 @@ def test_run_again_nothing_is_done_twice(run: Path, folder: Path, bench: Bench) 
 @pytest.mark.parametrize(
     ("override", "planned"),
     [
-        # The conditional model and the classifier, under two seeds; nobody else is told actions.
+        # The conditional model and the classifier, two seeds; no other model depends on actions.
         ("actions=[walk, jump]", "4 fits and"),
         # Two models' draws, and as many train windows in the row of test windows, twice.
         ("scale.samples=14", "0 fits and 6 cells to do"),
     ],
 )
-def test_what_changes_is_done_anew_and_nothing_else(
+def test_only_what_changes_is_computed_again(
     run: Path, folder: Path, bench: Bench, override: str, planned: str
 ) -> None:
     ended = bench(
@@ -171,7 +171,7 @@ def test_what_changes_is_done_anew_and_nothing_else(
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_said_in_one_line(
+def test_what_cannot_be_drawn_is_reported_in_one_line(
     tmp_path: Path, bench: Bench, override: str, message: str
 ) -> None:
     settings = [part for one in override.split(";") for part in ("--set", one)]

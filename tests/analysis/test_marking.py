@@ -1,4 +1,4 @@
-"""What failed stands in the tables as failed, as a user finds it."""
+"""Failed cells are marked as failed in the tables, as a user finds them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -94,15 +94,15 @@ def test_failed_cells_are_rows_marked_failed(
     drawn = pd.read_csv(run / "models.csv").query("metric == 'bones_in_range'")
     assert drawn["status"].to_list() == ["failed"]
     assert "failed" in (run / "models.md").read_text()
-    printed = " ".join(ended.out.split())
+    printed = " ".join(bench("show", run, "imputation").out.split())
     assert "without seed 1 (failed)" in printed
-    # Made again from the folder alone, claims are not misled by rows without a value.
+    # Computed again from the folder, claims are not misled by rows without a value.
     assert bench("claims", run).code == 0
     (run / "records.parquet").unlink()  # as in the folders of older runs
     assert bench("claims", run).code == 0
 
 
-def test_a_run_of_which_every_cell_failed_says_so(
+def test_a_run_in_which_every_cell_failed_says_so(
     tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Evaluator, *_: Any) -> Any:
@@ -128,7 +128,7 @@ def test_a_run_of_which_every_cell_failed_says_so(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[results.Run, pd.DataFrame]:
-    """A run of which nothing failed, and its records."""
+    """A run in which nothing failed, and its records."""
     from bench.cli import main
 
     folder = tmp_path_factory.mktemp("whole")
@@ -158,7 +158,7 @@ LOST = {
 
 
 def few(count: int, stream: int = 0) -> np.ndarray:
-    """Return fewer draws than usual: intervals are not what is tested."""
+    """Return fewer draws than usual: intervals are not tested here."""
     return resamples(count, stream)[:20]
 
 
@@ -188,5 +188,6 @@ def test_whatever_fails_every_table_and_figure_can_be_made(
     of_failed = marks[marks["status"] != "done"]
     assert of_failed["status"].str.contains("failed").all()
     assert of_failed.empty == failed.empty
-    who = {*failed["model"], *failed["predictor"]} - {""}
-    assert of_failed.reindex(columns=["model", "predictor", "against"]).isin(who).any(axis=1).all()
+    labels = {*failed["model"], *failed["predictor"]} - {""}
+    named = of_failed.reindex(columns=["model", "predictor", "against"]).isin(labels)
+    assert named.any(axis=1).all()

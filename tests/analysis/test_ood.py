@@ -1,4 +1,4 @@
-"""Detection of degraded windows, against scikit-learn and by hand."""
+"""Detection of degraded windows, compared with scikit-learn and by hand."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ ENDS = ("low", "high")
 
 
 def rows(scores: ArrayLike, sources: Sequence[str] | None = None, **labels: object) -> pd.DataFrame:
-    """Return clean windows unless labels tell otherwise, four recordings in turn."""
+    """Return clean windows unless labels say differently, of four recordings in turn."""
     values = np.asarray(scores, dtype=np.float64)
     count = len(values)
     table = {
@@ -54,7 +54,7 @@ def by_metric(table: pd.DataFrame, column: str = "value") -> "pd.Series[float]":
 
 
 def expected(clean: NDArray[np.float64], degraded: NDArray[np.float64]) -> list[float]:
-    """Return the four metrics, written anew."""
+    """Return the four metrics, computed independently."""
     truth = np.repeat([0, 1], [len(clean), len(degraded)])
     scores = np.concatenate([clean, degraded])
     threshold = np.sort(clean)[-(-95 * len(clean) // 100) - 1]
@@ -120,13 +120,13 @@ def test_the_interval_is_of_resampled_recordings(monkeypatch: pytest.MonkeyPatch
     assert list(table["high"]) == pytest.approx(list(high))
 
 
-def test_all_the_same_tells_nothing() -> None:
+def test_constant_scores_are_uninformative() -> None:
     value = by_metric(detect(rows([1.0] * 20), degraded_rows([1.0] * 20)))
     assert list(value[RANKED]) == [0.5, 0.5, 1.0]
     assert np.isnan(value["shift_sd"])
 
 
-def test_scores_apart_either_way() -> None:
+def test_scores_separated_in_either_direction() -> None:
     low, high = np.arange(20.0), np.arange(20.0) + 100
     right = detect(rows(low), degraded_rows(high))
     for column in ("value", "low", "high"):
@@ -228,7 +228,7 @@ def test_rows_keep_the_order_of_the_values() -> None:
     assert table["share"].isna().sum() == 8
 
 
-def test_windows_of_another_data_set_are_drawn_apart() -> None:
+def test_windows_of_another_data_set_are_resampled_separately() -> None:
     means = np.arange(8.0)
     own, foreign = [f"r{number}" for number in range(8)], [f"x{number}" for number in range(8)]
     apart = detect(rows(means, own), degraded_rows(means, foreign))
@@ -273,7 +273,7 @@ def test_no_scores_give_no_rows() -> None:
     assert list(ood.detection_levels(table).columns) == ood.LEVEL_COLUMNS
 
 
-def test_the_smallest_share_noticed() -> None:
+def test_the_smallest_share_detected() -> None:
     clean = np.random.default_rng(0).normal(0, 1, 40)
     shifts = {"60 %": 5.0, "10 %": 0.2, "30 %": 2.0}
     tables = [rows(clean), rows(clean, metric="nlp_z0"), rows(clean, metric="nlp_z1")]

@@ -1,4 +1,4 @@
-"""Predictors action by action beside published numbers, against pandas and by hand."""
+"""Errors of predictors by action next to published ones, compared with pandas and by hand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ def protocol(*tables: dict[str, Any], **changes: Any) -> Protocol:
 
 def errors(predictor: str, by_action: Mapping[str, Sequence[float]], **labels: Any) -> pd.DataFrame:
     """Return errors at 80 ms of windows in turn, and ten times that at 400 ms."""
-    told = [(action, value) for action, values in by_action.items() for value in values]
+    labelled = [(action, value) for action, values in by_action.items() for value in values]
     table = {
         "dataset": "motion",
         "split": "test",
@@ -53,12 +53,12 @@ def errors(predictor: str, by_action: Mapping[str, Sequence[float]], **labels: A
         "level": "0",
         "share": 0.0,
         "seed": 0,
-        "window": [f"test/{action}@{number}" for number, (action, _) in enumerate(told)],
-        "source": [f"test/{action}" for action, _ in told],
-        "action": [action for action, _ in told],
+        "window": [f"test/{action}@{number}" for number, (action, _) in enumerate(labelled)],
+        "source": [f"test/{action}" for action, _ in labelled],
+        "action": [action for action, _ in labelled],
         "horizon_ms": 80.0,
         "metric": "mpjpe",
-        "value": [float(value) for _, value in told],
+        "value": [float(value) for _, value in labelled],
     }
     near = pd.DataFrame(table | labels)[records.WINDOW_COLUMNS]
     return pd.concat([near, near.assign(horizon_ms=400.0, value=10 * near["value"])])
@@ -84,7 +84,7 @@ def test_errors_are_means_over_windows_and_averages_means_over_actions(seed: int
     rng = np.random.default_rng(seed)
     parts = []
     for predictor, by_seed in product(("ltd", "zero_velocity"), (0, 1)):
-        drawn = {name: list(rng.uniform(5, 50, len(told))) for name, told in MOTION.items()}
+        drawn = {name: list(rng.uniform(5, 50, len(values))) for name, values in MOTION.items()}
         parts.append(errors(predictor, drawn, seed=by_seed))
     values = pd.concat(parts).sample(frac=1, random_state=seed)
     # The order of horizons is that of the table, not of the values of some cell.
@@ -113,8 +113,8 @@ def test_only_forecasts_from_the_true_past_count() -> None:
         clean.assign(metric="mpjpe_average", horizon_ms=np.nan, value=999.0),
         clean.assign(metric="eq4", horizon_ms=np.nan, value=999.0),
     ]
-    told = prediction.table(pd.concat([clean, *more]), protocol(), [], [])
-    pd.testing.assert_frame_equal(told, prediction.table(clean, protocol(), [], []))
+    mixed = prediction.table(pd.concat([clean, *more]), protocol(), [], [])
+    pd.testing.assert_frame_equal(mixed, prediction.table(clean, protocol(), [], []))
     assert prediction.table(more[0], protocol(), [], []).empty
 
 
@@ -125,32 +125,32 @@ def test_no_forecasts_make_an_empty_table() -> None:
     assert prediction.sections(nothing) == []
 
 
-def test_published_errors_stand_beside_their_action_and_horizon() -> None:
+def test_published_errors_are_next_to_those_of_their_action_and_horizon() -> None:
     mm: Table = {"walk": [2, 40], "jump": [8, None], "average": [5, 50]}
     table = rows(
         pd.concat([errors("ltd", MOTION), errors("zero_velocity", MOTION)]), protocol(published(mm))
     )
-    told = table.loc["ltd", "all"]
+    ltd = table.loc["ltd", "all"]
     expected = {
         ("walk", 80): 2, ("walk", 400): 40, ("jump", 80): 8, ("jump", 400): np.nan,
         ("kick", 80): np.nan, ("kick", 400): np.nan, ("average", 80): 5, ("average", 400): 50,
     }  # fmt: skip
     for labels, value in expected.items():
-        assert told.loc[labels, "published"] == pytest.approx(value, nan_ok=True)
-        change = 100 * (told.loc[labels, "value"] / value - 1)
-        assert told.loc[labels, "difference"] == pytest.approx(change, nan_ok=True)
-    assert told.loc[("walk", 80), "difference"] == pytest.approx(50)  # 3 mm to 2
-    assert set(told["source"]) == {"somebody, 2019"}
+        assert ltd.loc[labels, "published"] == pytest.approx(value, nan_ok=True)
+        change = 100 * (ltd.loc[labels, "value"] / value - 1)
+        assert ltd.loc[labels, "difference"] == pytest.approx(change, nan_ok=True)
+    assert ltd.loc[("walk", 80), "difference"] == pytest.approx(50)  # 3 mm to 2
+    assert set(ltd["source"]) == {"somebody, 2019"}
     other = table.loc["zero_velocity"]
     assert other[["published", "difference"]].isna().all(axis=None)
     assert set(other["source"]) == {""}
 
 
 def test_a_published_average_is_of_the_actions_where_all_of_them_are_published() -> None:
-    """What was printed may be of actions that are not here."""
+    """The published average may include actions that the run lacks."""
     mm: Table = {"walk": [2, 40], "jump": [8, 90], "kick": [5, 50], "bow": [100, 100]}
-    told = rows(errors("ltd", MOTION), protocol(published(mm | {"average": [999, 999]})))
-    average = told.loc["ltd", "all", "average"]
+    ltd = rows(errors("ltd", MOTION), protocol(published(mm | {"average": [999, 999]})))
+    average = ltd.loc["ltd", "all", "average"]
     assert average["published"].to_dict() == pytest.approx({80: 5, 400: 60})
     without = rows(errors("ltd", MOTION), protocol(published(mm)))
     assert without.loc["ltd", "all", "average"]["published"].to_dict() == pytest.approx(
@@ -158,13 +158,13 @@ def test_a_published_average_is_of_the_actions_where_all_of_them_are_published()
     )
 
 
-def test_published_errors_follow_the_order_of_horizons_that_was_asked_for() -> None:
+def test_published_errors_follow_the_requested_order_of_horizons() -> None:
     of = protocol(published({"walk": [40, 2]}), forecast={"horizons_ms": [400, 80]})
     values = errors("ltd", MOTION)
-    # A cell tells of its horizons in the order asked for.
+    # A cell has its horizons in the requested order.
     values = pd.concat([values[values["horizon_ms"] == ms] for ms in (400, 80)])
-    told = rows(values, of).loc["ltd", "all", "walk"]["published"]
-    assert told.to_dict() == {400: 40, 80: 2}
+    ltd = rows(values, of).loc["ltd", "all", "walk"]["published"]
+    assert ltd.to_dict() == {400: 40, 80: 2}
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_published_errors_follow_the_order_of_horizons_that_was_asked_for() -> N
 )
 def test_actions_of_absent_files_are_not_comparable(absent: list[str]) -> None:
     mm: Table = {"walk": [2, 40], "jump": [8, 90], "kick": [5, 60], "average": [5, 50]}
-    told = rows(errors("ltd", MOTION), protocol(published(mm)), absent).loc["ltd", "all"]
-    near = told.xs(80, level="horizon_ms")
+    ltd = rows(errors("ltd", MOTION), protocol(published(mm)), absent).loc["ltd", "all"]
+    near = ltd.xs(80, level="horizon_ms")
     assert near["comparable"].to_dict() == {
         "walk": True,
         "jump": True,
@@ -189,16 +189,16 @@ def test_actions_of_absent_files_are_not_comparable(absent: list[str]) -> None:
 
 def test_a_published_average_alone_is_not_that_of_the_comparable_actions() -> None:
     of = protocol(published({"average": [5, 50]}))
-    told = rows(errors("ltd", MOTION), of, ["train/kick/kick_2.txt"]).loc["ltd", "all"]
-    assert (told.loc["average"]["published"] == [5, 50]).all()
-    assert told.loc["average, comparable"]["published"].isna().all()
+    ltd = rows(errors("ltd", MOTION), of, ["train/kick/kick_2.txt"]).loc["ltd", "all"]
+    assert (ltd.loc["average"]["published"] == [5, 50]).all()
+    assert ltd.loc["average, comparable"]["published"].isna().all()
 
 
-def test_an_action_is_not_taken_for_another_whose_name_begins_alike() -> None:
+def test_an_action_is_not_mistaken_for_another_with_the_same_beginning() -> None:
     values = errors("ltd", {"basketball": [1.0], "basketball_signal": [2.0]})
     absent = ["train/basketball_signal/basketball_signal_1.txt"]
-    told = rows(values, absent=absent).loc["ltd", "all"].xs(80, level="horizon_ms")
-    assert told["comparable"].to_dict() == {
+    ltd = rows(values, absent=absent).loc["ltd", "all"].xs(80, level="horizon_ms")
+    assert ltd["comparable"].to_dict() == {
         "basketball": True,
         "basketball_signal": False,
         "average": False,
@@ -209,8 +209,8 @@ def test_an_action_is_not_taken_for_another_whose_name_begins_alike() -> None:
 def test_where_an_action_lacks_every_test_file_the_average_of_the_others_is_comparable() -> None:
     mm: Table = {"walk": [2, 40], "jump": [8, 90], "kick": [5, 60], "bow": [50, 90]}
     absent = ["test/bow/bow_1.txt"]
-    told = rows(errors("ltd", MOTION), protocol(published(mm)), absent).loc["ltd", "all"]
-    near = told.xs(80, level="horizon_ms")
+    ltd = rows(errors("ltd", MOTION), protocol(published(mm)), absent).loc["ltd", "all"]
+    near = ltd.xs(80, level="horizon_ms")
     averages = near[near.index.str.startswith("average")]
     comparable = averages[averages["comparable"]]
     assert list(comparable["value"]) == pytest.approx([(3 + 10 + 6) / 3])
@@ -257,7 +257,7 @@ FITS: list[dict[str, Any]] = [
 ]
 
 
-def test_the_training_behind_a_number_stands_beside_it() -> None:
+def test_the_training_of_a_predictor_is_next_to_its_error() -> None:
     values = pd.concat([errors("ltd", MOTION), errors("zero_velocity", MOTION)])
     table = rows(values, fits=FITS)
     columns = ["epochs", "train_windows", "fit_seconds"]
@@ -268,7 +268,7 @@ def test_the_training_behind_a_number_stands_beside_it() -> None:
     assert bare[columns].isna().all(axis=None)
 
 
-def test_a_section_says_what_a_reader_must_know() -> None:
+def test_a_caption_states_unit_source_training_and_absent_files() -> None:
     mm: Table = {"walk": [2, 40], "jump": [8, None]}
     values = pd.concat([errors("ltd", MOTION), errors("zero_velocity", MOTION)])
     absent = ["train/kick/kick_2.txt"]
@@ -310,7 +310,7 @@ def test_the_note_of_a_table_without_intervals_promises_none(tmp_path: Path) -> 
         assert "interval" not in text
 
 
-def test_results_hold_the_table_of_forecasts_alone() -> None:
+def test_results_have_the_table_of_forecasts_alone() -> None:
     values = errors("ltd", MOTION)
     imputed = errors("", {name: [77.0] * 3 for name in MOTION}).assign(horizon_ms=np.nan)
     imputed = imputed.assign(mechanism="features", level="3", model="mean")

@@ -1,4 +1,4 @@
-"""Ranks across conditions: a published example, tests worked out anew, what is left out."""
+"""Ranks across conditions: a published example, tests by formula, what is left out."""
 
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,7 @@ from bench.report import critical_difference
 from tests.conftest import TINY
 
 # AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets: Demšar 2006, Table 6. Two that are
-# 0.975 there are no tie by the ranks beside them.
+# 0.975 there are not tied by the ranks that the table has for them.
 DEMSAR = np.array(
     [
         [0.763, 0.768, 0.771, 0.798],
@@ -46,7 +46,7 @@ def protocol() -> Protocol:
 def values(errors: ArrayLike, noise: float = 0.0, seeds: int = 1) -> pd.DataFrame:
     """Return values of six windows of three recordings from ``(condition, imputer)`` errors."""
     rng = np.random.default_rng(0)
-    told = np.asarray(errors, dtype=np.float64)
+    means = np.asarray(errors, dtype=np.float64)
     rows = [
         {
             "split": "test",
@@ -59,9 +59,9 @@ def values(errors: ArrayLike, noise: float = 0.0, seeds: int = 1) -> pd.DataFram
             "window": f"w{window}",
             "source": f"r{window // 2}",
             "metric": "mse",
-            "value": told[condition, imputer] * np.exp(noise * rng.normal()),
+            "value": means[condition, imputer] * np.exp(noise * rng.normal()),
         }
-        for condition, imputer, seed, window in product(*map(range, (*told.shape, seeds, 6)))
+        for condition, imputer, seed, window in product(*map(range, (*means.shape, seeds, 6)))
     ]
     return pd.DataFrame(rows)
 
@@ -69,12 +69,12 @@ def values(errors: ArrayLike, noise: float = 0.0, seeds: int = 1) -> pd.DataFram
 def test_the_published_example_comes_out(protocol: Protocol) -> None:
     """Demšar's section 3.2: ranks 3.143, 2.000, 2.893, 1.964, chi2 9.28, CD 1.25."""
     table = ranks.table(values(1.1 - DEMSAR), protocol).set_index("model")
-    told = table.loc[[model for model, _ in IMPUTERS], "value"]
-    assert told.to_numpy() == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
+    mean_ranks = table.loc[[model for model, _ in IMPUTERS], "value"]
+    assert mean_ranks.to_numpy() == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
     assert set(table["conditions"]) == {14}
     assert table["cd"].to_numpy() == pytest.approx(1.25, abs=5e-3)
     assert table.index[0] == "vae"
-    # His chi2 knows of no ties; in ours the sum of t^3 - t over ties is taken off.
+    # His chi2 is not corrected for ties; in ours the sum of t^3 - t over ties is taken off.
     ties = (2**3 - 2) * 3 + (4**3 - 4)
     assert table["chi2"].to_numpy() == pytest.approx(
         9.28 / (1 - ties / (14 * (4**3 - 4))), abs=0.01
@@ -122,7 +122,7 @@ def test_wilcoxon_weighs_blocks_by_relative_differences() -> None:
     assert statistics.wilcoxon(worse, scale) == statistics.wilcoxon(worse / scale, scale / scale)
 
 
-def test_what_is_missing_is_left_out_and_said(protocol: Protocol) -> None:
+def test_what_is_missing_is_left_out_and_reported(protocol: Protocol) -> None:
     whole = values(np.arange(20).reshape(5, 4) + 1.0, seeds=2)
     linear, zero = (whole["model"] == model for model in ("linear", "zero"))
     lost = (linear & (whole["level"] == "0") & (whole["seed"] == 1)) | (
@@ -149,7 +149,7 @@ def test_what_is_missing_is_left_out_and_said(protocol: Protocol) -> None:
 
 
 def test_ranks_vary_with_the_recordings(protocol: Protocol) -> None:
-    """By hand: drawn recordings, ranks of the means of theirs."""
+    """By hand: ranks of the means over resampled recordings."""
     table = values(np.full((3, 4), 100.0), noise=0.5, seeds=2)
     found = ranks.table(table, protocol).set_index("model")
     wide = table.pivot_table(
@@ -164,10 +164,10 @@ def test_ranks_vary_with_the_recordings(protocol: Protocol) -> None:
     )
     place = (drawn[:, :, None] > drawn[:, None]).sum(axis=2).mean(axis=-1) + 1
     low, high = np.percentile(place, [2.5, 97.5], axis=0)
-    told = found.loc[[model for model, _ in IMPUTERS]]
-    assert told["low"].to_numpy() == pytest.approx(low)
-    assert told["high"].to_numpy() == pytest.approx(high)
-    assert (told["low"] < told["high"]).all()
+    rows = found.loc[[model for model, _ in IMPUTERS]]
+    assert rows["low"].to_numpy() == pytest.approx(low)
+    assert rows["high"].to_numpy() == pytest.approx(high)
+    assert (rows["low"] < rows["high"]).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (5, 2)])

@@ -49,7 +49,7 @@ def by_level(table: pd.DataFrame, column: str) -> dict[str, Any]:
 
 
 def flips(difference: Sequence[float], sources: Sequence[str] = SOURCES) -> float:
-    """Return the p of all sign flips of whole recordings, written anew."""
+    """Return the p of all sign flips of whole recordings, computed independently."""
     sums: dict[str, float] = {}
     for value, source in zip(difference, sources, strict=False):
         sums[source] = sums.get(source, 0.0) + value
@@ -135,8 +135,8 @@ def test_the_best_baseline_is_chosen_at_each_level() -> None:
     near = {"mean": [9, 9, 9, 9, 9, 9], "linear": [1, 2, 1, 2, 1, 2], "net": [1, 1, 2, 3, 1, 1]}
     far = {"mean": [5, 5, 5, 6, 5, 5], "linear": [7, 8, 7, 8, 7, 8], "net": [4, 9, 4, 3, 4, 4]}
     values = joined(
-        *(errors(model, told, level="3") for model, told in near.items()),
-        *(errors(model, told, level="50%") for model, told in far.items()),
+        *(errors(model, error, level="3") for model, error in near.items()),
+        *(errors(model, error, level="50%") for model, error in far.items()),
     )
     table = records.paired_tests(values, ["net"], ["mean", "linear"])
     assert by_level(table, "best_baseline") == {"3": "linear", "50%": "mean"}
@@ -163,7 +163,7 @@ def test_the_best_baseline_is_best_over_windows_not_over_recordings() -> None:
 
 def test_p_is_corrected_over_all_imputers_and_conditions() -> None:
     base = [10.0] * 6
-    told: Mapping[tuple[str, str], list[float]] = {
+    by_cell: Mapping[tuple[str, str], list[float]] = {
         ("net", "3"): [1, 1, 1, 1, 1, 1],
         ("net", "50%"): [1, 1, 1, 1, 1, 99],
         ("zero", "3"): [11, 12, 11, 9, 12, 13],
@@ -171,10 +171,10 @@ def test_p_is_corrected_over_all_imputers_and_conditions() -> None:
     }
     values = joined(
         *(errors("mean", base, level=level) for level in ("3", "50%")),
-        *(errors(model, error, level=level) for (model, level), error in told.items()),
+        *(errors(model, error, level=level) for (model, level), error in by_cell.items()),
     )
     table = records.paired_tests(values, ["net", "zero"], ["mean"]).set_index(["model", "level"])
-    plain = {key: flips([value - 10 for value in error]) for key, error in told.items()}
+    plain = {key: flips([value - 10 for value in error]) for key, error in by_cell.items()}
     assert plain["net", "3"] == 0.0625  # five recordings cannot say more
     assert plain["zero", "50%"] == 1
     for key, p in plain.items():
@@ -241,7 +241,7 @@ def test_controls_and_wrong_means_are_never_the_best_baseline() -> None:
     assert set(tested["metric"]) == {"mse"}
 
 
-def test_changes_are_told_against_every_reference_that_ran() -> None:
+def test_changes_are_stated_against_every_reference_that_ran() -> None:
     values = joined(
         errors("mean", [10, 30]),
         errors("linear", [5, 5]),
@@ -252,7 +252,7 @@ def test_changes_are_told_against_every_reference_that_ran() -> None:
     keys = [*records.IMPUTER, *records.CONDITION]
     table = records.summarise(values, keys, ["mean", "linear", "absent"])
     assert set(table["metric"]) == {"mse", "change_vs_mean", "change_vs_linear"}
-    told = table.set_index(["metric", "model", "level"])["value"]
+    found = table.set_index(["metric", "model", "level"])["value"]
     expected = {
         ("mse", "net", "10%"): 4,
         ("change_vs_mean", "mean", "10%"): 0,
@@ -264,12 +264,12 @@ def test_changes_are_told_against_every_reference_that_ran() -> None:
         ("change_vs_mean", "net", "50%"): 25,
     }
     for key, value in expected.items():
-        assert told[key] == pytest.approx(value)
-    # Linear did not run at 50 %, so nothing is told against it there.
-    assert ("change_vs_linear", "net", "50%") not in told.index
+        assert found[key] == pytest.approx(value)
+    # Linear did not run at 50 %, hence no change against it at that level.
+    assert ("change_vs_linear", "net", "50%") not in found.index
 
 
-def test_a_change_is_paired_by_window_within_a_seed_where_seeds_are_told_apart() -> None:
+def test_a_change_is_paired_by_window_and_seed_where_seed_is_a_key() -> None:
     two = ("a", "b")
     values = joined(
         errors("mean", [10, 30], two),

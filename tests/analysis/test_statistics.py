@@ -29,7 +29,7 @@ def test_nothing_hidden_has_no_error() -> None:
     assert torch.isnan(metrics.mse(blank, blank, blank.bool())).all()
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says_and_windows_alone_do_not() -> None:
+def test_the_interval_has_its_nominal_coverage_which_one_over_windows_has_not() -> None:
     """30 recordings of 8 windows of 50 frames of noise, each ten frames after the one before."""
     rng = np.random.default_rng(0)
     recordings = np.repeat([f"r{number}" for number in range(30)], 8)
@@ -39,8 +39,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_and_windows_alone_do_
         frames = rng.normal(0, 5, (30, 120)) + rng.normal(10, 1, (30, 1))
         values = np.stack([frames[:, at : at + 50].mean(axis=1) for at in range(0, 80, 10)], axis=1)
         columns = np.column_stack([values.ravel(), np.ones(240)])
-        for name, told in (("recordings", recordings), ("windows", alone)):
-            _, low, high = statistics.estimate(columns, told, statistics.mean)
+        for name, units in (("recordings", recordings), ("windows", alone)):
+            _, low, high = statistics.estimate(columns, units, statistics.mean)
             covered[name] += low <= 10 <= high
     assert 0.9 <= covered["recordings"] / 200 <= 0.99
     assert covered["windows"] / 200 < 0.7
@@ -67,18 +67,18 @@ def crossed(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return values.ravel(), recordings.ravel().astype(str), seeds.ravel()
 
 
-def test_the_interval_over_recordings_and_seeds_covers_the_truth_that_neither_alone_does() -> None:
+def test_the_interval_over_recordings_and_seeds_has_the_coverage_that_neither_alone_has() -> None:
     rng = np.random.default_rng(4)
     covered = {"both": 0, "recordings": 0, "seeds": 0}
     for _ in range(200):
         values, recordings, seeds = crossed(rng)
         columns = np.column_stack([values, np.ones(len(values))])
-        for name, told in {
+        for name, units in {
             "both": (recordings, seeds),
             "recordings": (recordings, None),
             "seeds": (seeds.astype(str), None),
         }.items():
-            _, low, high = statistics.estimate(columns, told[0], statistics.mean, told[1])
+            _, low, high = statistics.estimate(columns, units[0], statistics.mean, units[1])
             covered[name] += low <= 10 <= high
     assert 0.87 <= covered["both"] / 200 <= 0.99
     assert covered["recordings"] / 200 < 0.8
@@ -86,7 +86,7 @@ def test_the_interval_over_recordings_and_seeds_covers_the_truth_that_neither_al
 
 
 def test_a_crossed_draw_weighs_each_pair_by_both_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written anew: every value repeated as often as its recording times as its seed was drawn."""
+    """By hand: each value is repeated by the product of the counts of its recording and seed."""
     rng = np.random.default_rng(6)
     values, recordings, seeds = crossed(rng)
     of_recordings = rng.multinomial(20, np.full(20, 1 / 20), size=1)
@@ -131,7 +131,7 @@ def test_one_recording_has_no_interval() -> None:
 
 
 def enumerated(difference: list[float], recordings: list[str]) -> float:
-    """Return the share of all sign flips of recordings with a mean as far from nought."""
+    """Return the share of all sign flips of recordings with a mean at least as far from 0."""
     names = sorted(set(recordings))
     sums = [
         sum(value for value, name in zip(difference, recordings, strict=True) if name == wanted)
@@ -177,7 +177,7 @@ def test_sign_flip_p_is_two_sided_and_has_no_unit() -> None:
 
 @pytest.mark.parametrize(("recordings", "least"), [(2, 0.5), (4, 0.125), (5, 0.0625)])
 def test_few_recordings_cannot_have_a_small_p(recordings: int, least: float) -> None:
-    # However many windows agree: they are windows of the same few recordings.
+    # However many windows agree: they come from the same few recordings.
     names = np.repeat([f"r{number}" for number in range(recordings)], 500).astype(object)
     assert statistics.sign_flip_p(np.full(len(names), -1.0), names) == pytest.approx(least)
 
@@ -190,7 +190,7 @@ def test_one_recording_or_no_difference_is_no_evidence() -> None:
     assert statistics.sign_flip_p(ones, many) < 0.001
 
 
-def test_no_difference_is_rejected_as_seldom_as_the_level_says() -> None:
+def test_no_difference_is_rejected_at_the_nominal_rate() -> None:
     rng = np.random.default_rng(5)
     names = np.repeat([f"r{number}" for number in range(10)], 5).astype(object)
     rejected = 0

@@ -1,4 +1,4 @@
-"""Tables as they are read: what their numbers mean, and text that LaTeX and Markdown can take."""
+"""Tables for readers: what their numbers mean, and text that is valid LaTeX and Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from tests.conftest import TINY
 SOURCES = ("a", "b", "b", "c")
 
 
-def values(model: str, metric: str, told: Sequence[float], **labels: Any) -> pd.DataFrame:
-    """Return values of clean test windows unless labels tell otherwise."""
+def values(model: str, metric: str, numbers: Sequence[float], **labels: Any) -> pd.DataFrame:
+    """Return values of clean test windows unless labels say differently."""
     table = {
         "dataset": "motion",
         "split": "test",
@@ -28,12 +28,12 @@ def values(model: str, metric: str, told: Sequence[float], **labels: Any) -> pd.
         "level": "0",
         "share": 0.0,
         "seed": 0,
-        "window": [f"w{number}" for number in range(len(told))],
-        "source": SOURCES[: len(told)],
+        "window": [f"w{number}" for number in range(len(numbers))],
+        "source": SOURCES[: len(numbers)],
         "action": "walk",
         "horizon_ms": np.nan,
         "metric": metric,
-        "value": [float(value) for value in told],
+        "value": [float(number) for number in numbers],
     }
     return pd.DataFrame(table | labels)[records.WINDOW_COLUMNS]
 
@@ -83,7 +83,7 @@ def test_quality_is_of_clean_windows_and_averages_seeds() -> None:
     assert table["seeds"].to_dict() == {"elbo_per_dimension": 2}
 
 
-def test_quality_tells_parameters_and_seconds_of_the_models_it_is_about() -> None:
+def test_quality_has_parameters_and_seconds_of_its_models() -> None:
     table = quality(
         values("vae", "elbo", [0, 0]),
         values("hgvae", "elbo", [0, 0]),
@@ -94,10 +94,10 @@ def test_quality_tells_parameters_and_seconds_of_the_models_it_is_about() -> Non
             {"model": "mean", "parameters": 0, "seconds": 0.1, "seed": 0},
         ],
     )
-    told = table["value"].to_dict()
-    assert told["vae", "parameters"] == 7
-    assert told["vae", "fit_seconds"] == pytest.approx(3)
-    assert told["hgvae", "parameters"] == 9
+    found = table["value"].to_dict()
+    assert found["vae", "parameters"] == 7
+    assert found["vae", "fit_seconds"] == pytest.approx(3)
+    assert found["hgvae", "parameters"] == 9
     assert "mean" not in table.index.get_level_values("model")
 
 
@@ -124,7 +124,7 @@ def cells(line: str, separator: str) -> list[str]:
 
 
 def unescaped(text: str) -> list[str]:
-    """Return the characters that LaTeX would not print but obey."""
+    """Return the characters that LaTeX would interpret, not print."""
     return re.findall(r"(?<!\\)[%_#$]", re.sub(r"\\label\{[^}]*\}", "", text))
 
 
