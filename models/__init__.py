@@ -1,1 +1,1 @@
-"""Imputers and detectors: one file each, found by name; ``base`` says what they implement."""
+"""Imputers, detectors and classifiers, one file each, found by name; interfaces in ``base``."""

@@ -1,9 +1,8 @@
-"""Tells actions from windows: the judge of what conditional models draw.
+"""Action recognition: the classifier that evaluates samples of conditional models.
 
-A small temporal convolution network, since its features need only tell actions, and what it is
-fitted on is small. The protocol of judging by a classifier fitted on real motion, by its accuracy
-and by distances of its features, is that of Guo et al., Action2Motion (2020), whose classifier is
-recurrent.
+A small temporal convolutional network, since it only has to distinguish actions and its train sets
+are small. Evaluating samples by the accuracy of a classifier fitted to real motion and by distances
+between its features follows Guo et al., Action2Motion (2020); their classifier is recurrent.
 """
 
 import torch
@@ -16,10 +15,11 @@ from bench.motion import MotionSpec, Windows
 from models.base import Classifier
 
 KERNEL = 5
+"""Frames of a convolution's kernel."""
 
 
 class ActionClassifier(Classifier):
-    """Temporal convolutions that tell a window's action; judges drawn windows, completes none."""
+    """Temporal convolutions that classify a window's action; evaluates samples, completes none."""
 
     name = "action_classifier"
     trained = True
@@ -29,20 +29,22 @@ class ActionClassifier(Classifier):
 
         width: int = Field(64, ge=1, description="channels of each layer")
         layers: int = Field(3, ge=1)
-        features: int = Field(32, ge=2, description="what actions are told and distances taken by")
+        features: int = Field(32, ge=2, description="size of the last hidden layer")
         dropout: float = Field(0.3, ge=0, lt=1)
         epochs: int = Field(30, ge=1)
         batch_size: int = Field(64, ge=1)
         learning_rate: float = Field(1e-3, gt=0)
         weight_decay: float = Field(1e-4, ge=0)
-        noise: float = Field(10.0, ge=0, description="added to train windows, mm")
+        noise: float = Field(10.0, ge=0, description="of Gaussian noise on train windows, mm")
 
     settings: Settings
     weights: Tensor
 
     def __init__(self, spec: MotionSpec, settings: Settings | None = None) -> None:
         if len(spec.actions) < 2:
-            raise ValueError("name two or more actions to tell: actions at the top of the protocol")
+            raise ValueError(
+                "name two or more actions to classify: actions at the top of the protocol"
+            )
         super().__init__(spec, settings)
         options = self.settings
         widths = (spec.nodes, *(options.width,) * options.layers)
@@ -63,26 +65,26 @@ class ActionClassifier(Classifier):
     def fit(
         self, train_windows: Windows, valid: Windows, context: FitContext | None = None
     ) -> None:
-        """Minimise the cross entropy of the actions; windows of other actions do not count.
+        """Minimise the cross entropy of the actions, ignoring windows of other actions.
 
         Raises:
-            ValueError: no window, of the train or of the validation set, is of a known action.
+            ValueError: no train window, or no validation window, has one of the actions.
         """
         super().fit(train_windows, valid)
         known = _of_actions(train_windows, self.spec.actions)
         times = known.labels(self.spec.actions).bincount(minlength=len(self.spec.actions))
-        # Every action counts alike, lest those of long recordings be all that is learnt, and all
-        # that an epoch is chosen by.
+        # Equal weight per action; otherwise actions of long recordings would dominate the loss and
+        # the choice of the best epoch.
         self.weights.copy_(len(known) / times.clamp(min=1) / len(times))
         unseen = _of_actions(valid, self.spec.actions)
         train(self, known, unseen, self.settings, context or FitContext())
 
     def loss_inputs(self, windows: Windows) -> dict[str, Tensor]:
-        """Return ``action``, ``(window,)`` the place of each window's action."""
+        """Return ``action``, ``(window,)`` the index of each window's action; -1 if unknown."""
         return {"action": windows.labels(self.spec.actions)}
 
     def losses(self, motion: Tensor, action: Tensor) -> dict[str, Tensor]:
-        """Return the cross entropy in nats, actions alike, and the share of windows told right."""
+        """Return the cross entropy in nats, weighted per action, and the accuracy (``right``)."""
         if self.training:
             motion = motion + self.settings.noise * torch.randn_like(motion)
         scores = self.scores(self.features(motion))
@@ -90,8 +92,8 @@ class ActionClassifier(Classifier):
         return {"loss": cross_entropy(scores, action, self.weights), "right": right}
 
     def features(self, motion: Tensor) -> Tensor:
-        """Return ``(window, feature)``, from the mean and the maximum over time of channels."""
-        # One scale for all: features that hardly move must not be blown up.
+        """Return ``(window, feature)``, from each channel's mean and maximum over time."""
+        # One scale for all coordinates: those that hardly move must not be amplified.
         scaled = (motion - self.mean.mean(dim=0)) / self.deviation.square().mean().sqrt()
         channels = self.convolutions(scaled.flatten(2).transpose(1, 2))
         return self.pooled(torch.cat([channels.mean(dim=2), channels.amax(dim=2)], dim=1))
@@ -104,5 +106,5 @@ class ActionClassifier(Classifier):
 def _of_actions(windows: Windows, actions: tuple[str, ...]) -> Windows:
     known = (windows.labels(actions) >= 0).numpy()
     if not known.any():
-        raise ValueError(f"no window is of any of the actions {', '.join(actions)}")
+        raise ValueError(f"no window has one of the actions {', '.join(actions)}")
     return windows.take(known)

@@ -1,7 +1,7 @@
-"""What a model is: something that completes windows, tells odd ones from usual ones, or both.
+"""The interfaces of models: imputers complete windows, detectors score how unusual they are.
 
-A new one is a new file in this folder with a subclass of ``Imputer``, ``GenerativeImputer`` or
-``Detector`` that has a ``name``; nothing else has to know of it.
+A new model is a new file in this folder with a subclass of ``Imputer``, ``GenerativeImputer``,
+``Detector`` or ``Classifier`` that has a ``name``; nothing else has to be changed.
 """
 
 from abc import abstractmethod
@@ -15,21 +15,28 @@ from torch import Tensor
 from bench.fitting.learner import Learner
 
 SCORE_BATCH = 100
+"""Windows that a generative model scores at a time."""
 
 
 @dataclass(frozen=True)
 class Imputation:
-    """A completed batch.
+    """A completed batch, and what the imputer knows of its own error.
 
     Attributes:
         motion: ``(window, frame, joint, 3)``, mm; observed entries exactly as they were given.
+        sigma: the same shape, mm: the standard deviation of a Gaussian around ``motion``, 0 where
+            observed. None of an imputer that gives a point alone.
+        samples: ``(sample, window, frame, joint, 3)``, mm: draws from the predictive distribution,
+            observed entries as given. None of an imputer that draws none.
     """
 
     motion: Tensor
+    sigma: Tensor | None = None
+    samples: Tensor | None = None
 
 
 class Model(Learner):
-    """What completes windows, or scores them, or both."""
+    """Base class of everything in this folder."""
 
 
 class Imputer(Model):
@@ -39,84 +46,100 @@ class Imputer(Model):
         """Complete a batch.
 
         Args:
-            motion: ``(window, frame, joint, 3)``, mm. What it holds where ``occluded`` is True is
-                never looked at.
+            motion: ``(window, frame, joint, 3)``, mm; ignored where ``occluded`` is True.
             occluded: bool, the same shape, True where the value is hidden.
 
         Returns:
-            The completion, observed entries bit for bit as given.
+            The completion, with observed entries bit for bit as given, in samples too.
 
         Raises:
-            FloatingPointError: the model completed with a value that is not finite.
+            FloatingPointError: a completed value is not finite.
         """
-        filled = torch.where(occluded, self.mean, motion)
-        completed = torch.where(occluded, self.complete(filled, occluded), motion)
-        if not torch.isfinite(completed).all():
-            raise FloatingPointError(f"{self.name} completed windows with values not finite")
-        return Imputation(completed)
+        completed = self.complete(torch.where(occluded, self.mean, motion), occluded)
+        if isinstance(completed, Tensor):
+            completed = Imputation(completed)
+        imputation = Imputation(
+            motion=torch.where(occluded, completed.motion, motion),
+            sigma=_where(occluded, completed.sigma, torch.zeros_like(motion)),
+            samples=_where(occluded, completed.samples, motion),
+        )
+        for part in (imputation.motion, imputation.sigma, imputation.samples):
+            if part is not None and not torch.isfinite(part).all():
+                raise FloatingPointError(f"{self.name} completed windows with values not finite")
+        return imputation
 
     @abstractmethod
-    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Return ``motion`` completed; hidden entries arrive holding the train mean."""
+    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor | Imputation:
+        """Return ``motion`` completed, or with it a standard deviation or samples.
+
+        ``impute`` has set hidden entries to the train mean, and puts observed entries back.
+        """
+
+
+def _where(occluded: Tensor, hidden: Tensor | None, observed: Tensor) -> Tensor | None:
+    return None if hidden is None else torch.where(occluded, hidden, observed)
 
 
 class Detector(Model):
-    """Tells windows unlike the train windows; a subclass implements ``score``."""
+    """Scores how unlike the train windows a window is; a subclass implements ``score``."""
 
     @abstractmethod
     def score(self, motion: Tensor) -> dict[str, Tensor]:
         """Return ``(window,)`` scores by name; the larger, the less like the train windows.
 
-        A window's scores depend on no other window of ``motion``, ``(window, frame, joint, 3)``.
+        A window's scores do not depend on the other windows of ``motion``.
+
+        Args:
+            motion: ``(window, frame, joint, 3)``, mm.
         """
 
     def embed(self, motion: Tensor) -> Tensor | None:
-        """Return ``(window, feature)`` what stands for a whole window; None where nothing does."""
+        """Return one feature vector per window, ``(window, feature)``; None if there is none."""
         return None
 
 
 class Completion(Protocol):
-    """How a generative model completes a window; ``models.inference`` has them."""
+    """The interface of inferences, which ``models.inference`` implements."""
 
     def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
-        """Return ``motion`` completed; hidden entries arrive holding the train mean."""
+        """Return ``motion`` completed; hidden entries hold the train mean."""
         ...
 
 
 class GenerativeImputer(Imputer, Detector):
     """An imputer with a density over windows: it also scores and samples.
 
-    A subclass implements ``log_posterior``, ``elbo``, ``reconstruct`` and ``sample``. Completion
-    is left to ``inference``, which varies independently of the model and is to be set before
+    A subclass implements ``log_posterior``, ``elbo``, ``reconstruct`` and ``sample``. Completion is
+    delegated to ``inference``, which varies independently of the model and must be set before
     ``impute`` is called, as in ``model.inference = Map(steps=10)``.
     """
 
     map_rate: ClassVar[float] = 1.0
-    """Step of MAP ascent, mm, unless the protocol gives another (the paper's, sec. 6.3)."""
+    """Default learning rate of MAP inference, mm (sec. 6.3)."""
 
     inference: Completion | None = None
 
-    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Complete by the chosen inference; raises RuntimeError if none was chosen."""
+    def complete(self, motion: Tensor, occluded: Tensor) -> Tensor | Imputation:
+        """Complete by ``inference``; raises RuntimeError if it is not set."""
         if self.inference is None:
             raise RuntimeError(f"set {self.name}.inference, for instance to models.inference.Map()")
         return self.inference.complete(self, motion, occluded)
 
     @abstractmethod
     def log_posterior(self, motion: Tensor) -> Tensor:
-        """Return ``(window, level)`` log posterior densities in nats, with gradients."""
+        """Return ``(window, level)`` log posterior densities in nats, differentiable."""
 
     @abstractmethod
     def elbo(self, motion: Tensor) -> Tensor:
-        """Return ``(window,)`` lower bounds of the log density of motion in mm, with gradients.
+        """Return ``(window,)`` lower bounds of the log density in nats, differentiable.
 
-        In nats, so that models that scale their input differently can be compared. The same
-        window has the same bound whatever it is batched with and whenever it is asked for.
+        The density is over motion in mm, so that models that scale their input differently can be
+        compared. A window's bound depends neither on its batch nor on earlier calls.
         """
 
     @abstractmethod
     def reconstruct(self, motion: Tensor) -> Tensor:
-        """Return the motion that the latents inferred from ``motion`` stand for, mm."""
+        """Return the motion decoded from the latents inferred from ``motion``, same shape, mm."""
 
     @abstractmethod
     def sample(self, count: int) -> Tensor:
@@ -124,7 +147,7 @@ class GenerativeImputer(Imputer, Detector):
 
     @torch.no_grad()
     def score(self, motion: Tensor) -> dict[str, Tensor]:
-        """Return the negative log posterior, in sum and by level, and the negative ELBO, nats."""
+        """Return the negative log posterior, total and per level, and the negative ELBO, nats."""
         batches = motion.split(SCORE_BATCH)
         levels = -torch.cat([self.log_posterior(batch) for batch in batches])
         scores = {"nlp": levels.sum(dim=1)}
@@ -134,11 +157,11 @@ class GenerativeImputer(Imputer, Detector):
 
 
 class ConditionalImputer(GenerativeImputer):
-    """A generative imputer that can be told what is done; it knows the actions of its ``spec``."""
+    """A generative imputer that can be conditioned on an action, one of ``spec.actions``."""
 
     @abstractmethod
     def sample(self, count: int, action: str | None = None) -> Tensor:
-        """Return ``(count, frame, joint, 3)`` windows of an action, or of none in particular, mm.
+        """Return ``(count, frame, joint, 3)`` windows given an action, or given none, mm.
 
         Raises:
             ValueError: the action is not one of ``spec.actions``.
@@ -146,19 +169,23 @@ class ConditionalImputer(GenerativeImputer):
 
     @abstractmethod
     def sample_actions(self, actions: Sequence[str]) -> Tensor:
-        """Return ``(len(actions), frame, joint, 3)`` windows, one of each action asked for, mm."""
+        """Return ``(len(actions), frame, joint, 3)`` windows, one per given action, mm.
+
+        Raises:
+            ValueError: an action is not one of ``spec.actions``.
+        """
 
 
 class Classifier(Model):
-    """Tells what is done in a window, as one of the actions of its ``spec``.
+    """Classifies a window's action as one of ``spec.actions``, to evaluate drawn windows.
 
-    It judges what generative models draw; a subclass implements ``features`` and ``scores``.
+    A subclass implements ``features`` and ``scores``.
     """
 
     @abstractmethod
     def features(self, motion: Tensor) -> Tensor:
-        """Return ``(window, feature)`` what it judges by."""
+        """Return ``(window, feature)``, the features that it classifies by."""
 
     @abstractmethod
     def scores(self, features: Tensor) -> Tensor:
-        """Return ``(window, action)`` scores; the highest is what it takes the action to be."""
+        """Return ``(window, action)`` scores; the highest is the predicted action."""

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians over graphs: the distributions of every hierarchical model here."""
+"""Diagonal Gaussians over graphs: the latent and output distributions of all VAEs here."""
 
 import math
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 LOG_TWO_PI = math.log(2 * math.pi)
-# Beyond these a variance only overflows; they are far outside what trained models use.
+# Avoids overflow; far outside the range of trained models.
 LOG_VAR_RANGE = (-14.0, 8.0)
-# A likelihood may be over millimetres, whose variances are large.
+# Wider, since a likelihood over millimetres has large variances.
 LIKELIHOOD_LOG_VAR_RANGE = (-14.0, 20.0)
 
 
@@ -26,14 +26,19 @@ class Gaussian:
     ) -> "Gaussian":
         """Split a fused head's ``(node, window, 2 * feature)`` into mean and log variance."""
         if output.dtype == torch.bfloat16:
-            # A density's terms need more digits than a product computed in fewer.
+            # The terms of a density need more precision than bf16 products.
             output = output.float()
         mean, log_var = output.chunk(2, dim=-1)
         return cls(mean, log_var.clamp(*log_var_range))
 
     @classmethod
     def likelihood(cls, output: Tensor, floor: Tensor) -> "Gaussian":
-        """Return p(x | z) from a fused head, its deviation held above ``floor``, softly."""
+        """Return p(x | z) from a fused head, with ``floor ** 2`` added to its variance.
+
+        Args:
+            output: ``(node, window, 2 * feature)``, mean and log variance.
+            floor: smallest standard deviation, in the units of ``x``; broadcast over features.
+        """
         free = cls.from_head(output, LIKELIHOOD_LOG_VAR_RANGE)
         return cls(free.mean, torch.logaddexp(free.log_var, 2 * torch.log(floor)))
 
@@ -43,35 +48,34 @@ class Gaussian:
         return cls(torch.zeros_like(like), torch.zeros_like(like))
 
     def centre(self) -> Tensor:
-        """Return the mean, as a draw that leaves nothing to chance."""
+        """Return the mean, in place of a random draw."""
         return self.mean
 
     def sample(self) -> Tensor:
         """Draw by the reparametrisation trick from torch's global generator."""
-        # In the order of its shape, however the mean lies in memory.
+        # Contiguous, so that draws do not depend on the mean's memory layout.
         noise = torch.randn_like(self.mean, memory_format=torch.contiguous_format)
         return self.mean + torch.exp(0.5 * self.log_var) * noise
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log density of ``value`` in nats, ``(window,)``: nodes and features summed."""
+        """Return the log density in nats, ``(window,)``, summed over nodes and features."""
         squared = (value - self.mean).square() * torch.exp(-self.log_var)
         return -0.5 * (squared + self.log_var + LOG_TWO_PI).sum(dim=(0, 2))
 
     def kl(self, prior: "Gaussian") -> Tensor:
-        """Return KL(self || prior) in nats, ``(window,)``: nodes and features summed."""
+        """Return KL(self || prior) in nats, ``(window,)``, summed over nodes and features."""
         ratio = self.log_var - prior.log_var
         squared = (self.mean - prior.mean).square() * torch.exp(-prior.log_var)
         return 0.5 * (ratio.exp() + squared - 1 - ratio).sum(dim=(0, 2))
 
 
 class SharedNoise:
-    """Draws with the same noise for every window, and the same at every use.
+    """Draws with the same noise for every window, so that scores do not depend on the batch.
 
-    Where a window's draw hung on its place in a batch, so would its score. Each latent's noise is
-    of its own shape, and of its place in the order of draws.
+    Successive calls, one per latent, have different noise; a new instance repeats the sequence.
 
     Args:
-        seed: of the noise.
+        seed: seed of the noise.
     """
 
     def __init__(self, seed: int = 0) -> None:

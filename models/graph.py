@@ -4,8 +4,8 @@ Graphs are ``(node, window, feature)``. In this layout the product over nodes, `
 matrix product with windows and features as columns, and the product over features, ``A W``, is
 one with nodes and windows as rows: no batched small products and no copies.
 
-Where MKL multiplies, graphs lie with windows first in memory, whatever their shape says: it is
-faster at a small product for each window than at the thin one over nodes.
+Where MKL is used, graphs are stored with windows first in memory, in spite of their shape: MKL is
+faster at one small product per window than at the thin product over nodes.
 """
 
 import math
@@ -22,22 +22,22 @@ from bench.fitting import matrix_products
 Residual = Literal["input", "branch"]
 Bias = Literal["node", "feature"]
 
-# Log variances that start far from nought put terms of e to their power into the first losses.
+# Initial log variances far from zero would dominate the first losses, through their exponential.
 LOG_VAR_GAIN = 0.01
 
-# A gelu of N(0, 1) has second moment 0.425; without this gain a deep stack loses its signal.
+# gelu(x) of x ~ N(0, 1) has second moment 0.425; without this gain, signals fade in deep stacks.
 GELU_GAIN = 0.425**-0.5
 
 
 @dataclass(frozen=True)
 class Style:
-    """What can be read in more than one way about eqs. 2 and 3; the defaults are as written.
+    """Variants of eqs. 2 and 3 where paper and published code differ; defaults as in the paper.
 
     Attributes:
-        residual: which term of eq. 3 alpha weights: the input, as the paper writes it, or the
-            branch, as in ReZero, which the paper cites and its published code does.
-        bias: one number per node and feature (the paper's shape of b), or per feature.
-        activation: whether a layer outside a block has the gelu of eq. 2.
+        residual: which term of eq. 3 alpha multiplies: ``input``, as in the paper, or ``branch``,
+            as in ReZero, which the paper cites, and in the published code.
+        bias: whether b is per ``node`` and feature, as in the paper, or per ``feature`` only.
+        activation: whether layers outside blocks have the gelu of eq. 2.
     """
 
     residual: Residual = "input"
@@ -49,13 +49,13 @@ PAPER = Style()
 
 
 class Convolution(nn.Module):
-    """Graph convolution ``S A W``, the product that costs less first.
+    """Graph convolution ``S A W``, in the cheaper order of the two products.
 
     Args:
         nodes: (in, out) number of nodes.
         features: (in, out) number of features of a node.
-        gain: of W at first; 1 keeps the variance of what comes in.
-        S: ``(out, in)`` fixed adjacency in place of a learnt one, such as pooling by limbs.
+        gain: scale of the initial W; 1 keeps the variance of the input.
+        S: ``(out, in)`` fixed adjacency, such as pooling by limbs; None to learn it.
     """
 
     S: Tensor
@@ -77,7 +77,7 @@ class Convolution(nn.Module):
         self.W = nn.Parameter(
             gain * torch.randn(features_in, features_out) / math.sqrt(features_in)
         )
-        # The smaller of the two possible middle results makes the cheaper order of products.
+        # The order with fewer multiplications.
         self.nodes_first = nodes_out * features_in * (nodes_in + features_out) <= (
             nodes_in * features_out * (features_in + nodes_out)
         )
@@ -95,9 +95,9 @@ class GCL(Convolution):
     Args:
         nodes: (in, out) number of nodes.
         features: (in, out) number of features of a node.
-        style: how to read the equation.
-        head: whether it gives a distribution's means and log variances, which no gelu may bound.
-        S: ``(out, in)`` fixed adjacency in place of a learnt one.
+        style: which variant of the equation.
+        head: whether it outputs a distribution's means and log variances, then without a gelu.
+        S: ``(out, in)`` fixed adjacency; None to learn it.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class GCL(Convolution):
 
     def forward(self, A: Tensor) -> Tensor:
         """Map ``(nodes in, window, features in)`` to ``(nodes out, window, features out)``."""
-        # In place it would cost more: autograd copies the gradient of a view written to.
+        # Not in place: autograd would copy the gradient of a modified view.
         A = super().forward(A) + self.b[:, None]
         return _gelu(A) if self.activation else A
 
@@ -126,8 +126,8 @@ class GCL(Convolution):
 class GCB(nn.Module):
     """Graph convolutional block of two layers and a residual connection (eq. 3).
 
-    ``gelu(S2 gelu(S1 A W1 + b1) W2 + b2) + alpha A`` with a learnable alpha, 0 at first; or, where
-    the style puts alpha on the branch, ``alpha gelu(...) + A``, which is the identity at first.
+    ``gelu(S2 gelu(S1 A W1 + b1) W2 + b2) + alpha A`` with a learnable alpha, initially 0; or, with
+    alpha on the branch, ``alpha gelu(...) + A``, initially the identity.
     """
 
     def __init__(self, nodes: int, features: int, style: Style = PAPER) -> None:
@@ -147,12 +147,12 @@ class GCB(nn.Module):
 
 
 def weighted_sum(A: Tensor, weight: Tensor, B: Tensor) -> Tensor:
-    """Return ``A + weight B`` for a weight that is one learnable number."""
+    """Return ``A + weight * B`` for a learnable scalar ``weight``."""
     return _WeightedSum.apply(A, weight, B)
 
 
 class _WeightedSum(torch.autograd.Function):
-    """The weight's gradient is an inner product; torch would write out its terms first."""
+    """Computes the weight's gradient as an inner product; torch would store every term first."""
 
     @staticmethod
     def forward(ctx: Any, A: Tensor, weight: Tensor, B: Tensor) -> Tensor:
@@ -163,18 +163,18 @@ class _WeightedSum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weight, B = ctx.saved_tensors
-        _, for_weight, for_B = ctx.needs_input_grad
+        _, needs_weight, needs_B = ctx.needs_input_grad
         return (
             gradient,
-            _inner(gradient, B) if for_weight else None,
-            weight * gradient if for_B else None,
+            _inner(gradient, B) if needs_weight else None,
+            weight * gradient if needs_B else None,
         )
 
 
 def _initial_adjacency(nodes_in: int, nodes_out: int) -> Tensor:
     S = torch.randn(nodes_out, nodes_in) / math.sqrt(nodes_in)
     if nodes_in == nodes_out:
-        # A joint's own features come first; what its neighbours add is learnt from there.
+        # Near the identity: a node initially keeps mostly its own features.
         return torch.eye(nodes_in) + 0.1 * S
     return S
 
@@ -195,7 +195,7 @@ def _over_features(A: Tensor, W: Tensor) -> Tensor:
 
 
 def _gelu(A: Tensor) -> Tensor:
-    # torch makes a copy of what lies in another order than its shape's.
+    # torch copies a tensor whose memory layout differs from its shape's order.
     return gelu(A.transpose(0, 1)).transpose(0, 1) if _windows_first(A) else gelu(A)
 
 

@@ -1,20 +1,19 @@
 """HG-VAE, the hierarchical graph-convolutional VAE (the paper's secs. 4.3 and 5).
 
-A window is 54 nodes, each with the DCT coefficients of one coordinate's trajectory. A bottom-up
-pass shrinks the graph level by level; a top-down pass draws z0 (one node: the whole motion) to z3
-(54 nodes) along a deterministic path of 54 nodes that every latent joins.
+A window is a graph of 54 nodes, each with the DCT coefficients of one coordinate's trajectory. A
+bottom-up pass shrinks the graph level by level; a top-down pass draws z0 (one node: the whole
+motion) to z3 (54 nodes), each of which is added to a deterministic path of 54 nodes.
 
-The paper draws the wiring of a stochastic layer in a figure only. Here, for each level: a
-posterior block and head on the path and the bottom-up features of that level (the top has no path
-yet), a prior block and head on the path, whose output also joins the path; the latent joins the
-path, and a block ends the layer. The likelihood has a block and a head of its own. What joins the
-path is weighted by a learnable number, 0 at first. ``docs/hgvae.md`` counts the parameters of this
-and of other readings.
+The paper specifies a stochastic layer in a figure only. Here, each level has: a posterior block and
+head on the path and that level's bottom-up features (the top level has no path yet); a prior block
+and head on the path, where the block's output is also added to the path; the latent, added to the
+path; and a final block. The likelihood has its own block and head. What is added to the path is
+multiplied by a learnable scalar, initially 0. ``docs/hgvae.md`` counts the parameters of this and
+of other readings.
 
-Not in the paper, and each a setting: coefficients are taken about the train mean and divided by
-their root mean square over the train set, one number per frequency; the likelihood's deviation is
-held above a floor; posteriors start narrow. Adjacency matrices start near the identity where they
-are square.
+Not in the paper, and each a setting: coefficients are centred on the train mean and divided by
+their root mean square over the train set, one number per frequency; the likelihood's standard
+deviation has a floor; posteriors start narrow. Square adjacency matrices start near the identity.
 """
 
 from collections.abc import Callable
@@ -32,10 +31,11 @@ from models.gaussian import Gaussian, SharedNoise
 from models.graph import GCB, GCL, Bias, Residual, Style, weighted_sum
 
 Draw = Callable[[Gaussian], Tensor]
+"""How a latent is chosen from its distribution: a sample, the mean, ..."""
 
 
 class HGVAE(GenerativeImputer):
-    """HG-VAE: four levels of graph latents, imputes by ascent on its posterior."""
+    """HG-VAE: four levels of graph latents; imputes by ascent on its posterior."""
 
     name: ClassVar[str] = "hgvae"
     trained: ClassVar[bool] = True
@@ -50,17 +50,17 @@ class HGVAE(GenerativeImputer):
             description="(nodes, features) of each latent, top first",
         )
         width: int = Field(256, ge=1, description="features of the deterministic path")
-        residual: Residual = Field("input", description="which term of eq. 3 alpha weights")
+        residual: Residual = Field("input", description="which term of eq. 3 alpha multiplies")
         bias: Bias = Field("node", description="b per node and feature, or per feature")
         activation: bool = Field(True, description="whether GCLs outside blocks have the gelu")
         layout: Literal["transposed", "scrambled"] = Field(
             "transposed", description="scrambled reshapes frames and coordinates into each other"
         )
         dct: Literal["forward", "inverse"] = Field(
-            "forward", description="inverse applies the matrix of the DCT the wrong way round"
+            "forward", description="inverse applies the inverse DCT where the DCT belongs"
         )
         normalise: Literal["frequency", "none"] = Field(
-            "frequency", description="scale coefficients about the mean, or take them as they are"
+            "frequency", description="centre and scale coefficients by frequency, or neither"
         )
         sigma_floor: float = Field(
             1.0, ge=0, description="smallest standard deviation of a coefficient, mm"
@@ -68,7 +68,7 @@ class HGVAE(GenerativeImputer):
         sigma_floor_share: float = Field(
             2.0,
             gt=0,
-            description="or this share of its frequency's scale, where that is less",
+            description="or this multiple of its frequency's scale, where that is less",
         )
         posterior_log_var: float = Field(
             -4.0, description="log variance of posteriors before training"
@@ -119,7 +119,7 @@ class HGVAE(GenerativeImputer):
         self.top = _posterior_head(nodes, features, features, style, options.posterior_log_var)
         self.join_top = GCL(
             (nodes, spec.nodes),
-            (features + self.conditions, options.width),
+            (features + self.condition_size, options.width),
             style,
             S=self.adjacency(nodes, spec.nodes),
         )
@@ -133,12 +133,12 @@ class HGVAE(GenerativeImputer):
         )
 
     def adjacency(self, nodes_in: int, nodes_out: int) -> Tensor | None:
-        """Return ``(out, in)`` the fixed S of a layer that changes the graph; None to learn it."""
+        """Return ``(out, in)`` the fixed S of a layer that resizes the graph; None to learn it."""
         return None
 
     @property
-    def conditions(self) -> int:
-        """How many features are appended to z0 that no window tells."""
+    def condition_size(self) -> int:
+        """Features of a condition that are appended to z0; none here."""
         return 0
 
     @property
@@ -154,21 +154,28 @@ class HGVAE(GenerativeImputer):
         train(self, train_windows, valid, self.settings, context or FitContext())
 
     def measure(self, train_windows: Windows, valid: Windows) -> None:
-        """Take the train set's mean and the scale of each frequency."""
+        """Compute the train set's mean and the scale of each frequency."""
         super().fit(train_windows, valid)
         if self.settings.normalise == "frequency":
             coefficients = self._coefficients(train_windows.tensor())
             self.scale.copy_(coefficients.square().mean(dim=(0, 1)).sqrt().clamp(min=1e-3))
 
     def losses(
-        self, motion: Tensor, kl_weight: float, told: Tensor | None = None
+        self, motion: Tensor, kl_weight: float, condition: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the negative ELBO and its parts in nats per window (eq. 1), averaged.
+        """Return the negative ELBO (eq. 1) and its terms, averaged over windows, in nats.
 
-        ``told`` is ``(window, conditions)``, appended to z0; None for noughts.
+        Args:
+            motion: ``(window, frame, joint, 3)``, mm.
+            kl_weight: factor on the KL terms in ``loss``.
+            condition: ``(window, condition_size)``, appended to z0; None for zeros.
+
+        Returns:
+            ``loss``, ``distortion`` (negative log likelihood) and ``kl_z0``, ``kl_z1``, ...
         """
         x = self._scaled(motion)
-        path, posteriors, priors = self._descend(self._ascend(x), Gaussian.sample, told=told)
+        features = self._bottom_up(x)
+        path, posteriors, priors = self._top_down(features, Gaussian.sample, condition=condition)
         distortion = -self._likelihood(path).log_prob(x).mean()
         rates = [q.kl(p).mean() for q, p in zip(posteriors, priors, strict=True)]
         charged = [rate.clamp(min=self.settings.free_bits) for rate in rates]
@@ -178,42 +185,43 @@ class HGVAE(GenerativeImputer):
         return {"loss": loss, "distortion": distortion, **parts}
 
     def log_posterior(self, motion: Tensor) -> Tensor:
-        """Return, per latent level, the log density of the posterior's mean under the prior.
+        """Return ``(window, level)`` log densities of each posterior's mean under its prior, nats.
 
-        This is the quantity that the paper calls the log posterior and its published code
-        computes, with two differences: all levels count, and each latent on the way down is its
-        posterior's mean rather than a draw, so that a window's score is one number.
+        This is what the paper calls the log posterior and what its published code computes, with
+        two differences: all levels count, and each latent of the top-down pass is its posterior's
+        mean rather than a sample, so that a window's score is deterministic.
         """
-        features = self._ascend(self._scaled(motion))
-        _, posteriors, priors = self._descend(features, Gaussian.centre, to_end=False)
+        features = self._bottom_up(self._scaled(motion))
+        _, posteriors, priors = self._top_down(features, Gaussian.centre, complete_path=False)
         levels = [p.log_prob(q.mean) for q, p in zip(posteriors, priors, strict=True)]
         return torch.stack(levels, dim=1)
 
     def elbo(self, motion: Tensor) -> Tensor:
-        """Return the ELBO (eq. 1) with one draw of the latents, its noise the same for all."""
+        """Return the ELBO (eq. 1) with one draw of the latents, the same noise for all windows."""
         x = self._scaled(motion)
-        path, posteriors, priors = self._descend(self._ascend(x), SharedNoise())
+        path, posteriors, priors = self._top_down(self._bottom_up(x), SharedNoise())
         rates = [q.kl(p) for q, p in zip(posteriors, priors, strict=True)]
         likelihood = self._likelihood(path).log_prob(x)
-        # The DCT keeps volumes; dividing by the scale does not.
+        # Change of variables: the DCT is orthonormal, dividing by the scale is not.
         volume = self.spec.nodes * torch.log(self.scale).sum()
         return likelihood - torch.stack(rates).sum(dim=0) - volume
 
     @torch.no_grad()
     def reconstruct(self, motion: Tensor) -> Tensor:
-        """Return the decoder's mean for the posteriors' means, of the shape of ``motion``, mm."""
-        path, _, _ = self._descend(self._ascend(self._scaled(motion)), Gaussian.centre)
+        """Return the likelihood's mean given the posteriors' means, ``motion``'s shape, mm."""
+        path, _, _ = self._top_down(self._bottom_up(self._scaled(motion)), Gaussian.centre)
         return self._motion(self._likelihood(path).mean)
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
-        """Return windows drawn top down from the prior, with the decoder's mean, mm."""
+        """Return the likelihood's mean given latents drawn from the prior, ``(count, ...)``, mm."""
         return self._draw(count, None)
 
-    def _draw(self, count: int, told: Tensor | None) -> Tensor:
-        """Draw windows, ``told`` appended to z0."""
+    def _draw(self, count: int, condition: Tensor | None) -> Tensor:
+        """Return ``count`` windows from the prior, given a condition."""
         nodes, features = self.settings.latents[0]
-        path = self._begin(torch.randn(nodes, count, features, device=self.mean.device), told)
+        z = torch.randn(nodes, count, features, device=self.mean.device)
+        path = self._start_path(z, condition)
         for layer in self.layers:
             step = layer(path, None)
             path = layer.join_path(step, step.prior.sample())
@@ -222,19 +230,19 @@ class HGVAE(GenerativeImputer):
     @torch.no_grad()
     def embed(self, motion: Tensor) -> Tensor:
         """Return the mean of z0's posterior, ``(window, node * feature)``."""
-        mean = self._top(self._ascend(self._scaled(motion))[0]).mean
+        mean = self._top(self._bottom_up(self._scaled(motion))[0]).mean
         return mean.permute(1, 0, 2).flatten(1)
 
     def latent_shapes(self) -> list[tuple[int, int]]:
-        """Return (nodes, features) of z0, z1, ... as the network computes them."""
+        """Return (nodes, features) of z0, z1, ..., measured on an empty window."""
         blank = torch.zeros(
             1, self.spec.frames, len(self.spec.skeleton), 3, device=self.mean.device
         )
-        _, posteriors, _ = self._descend(self._ascend(self._scaled(blank)), Gaussian.centre)
+        _, posteriors, _ = self._top_down(self._bottom_up(self._scaled(blank)), Gaussian.centre)
         return [(q.mean.shape[0], q.mean.shape[2]) for q in posteriors]
 
     def _scaled(self, motion: Tensor) -> Tensor:
-        """Return what the network sees: ``(node, window, frequency)``."""
+        """Return the network's input: scaled coefficients ``(node, window, frequency)``."""
         return self._coefficients(motion) / self.scale
 
     def _coefficients(self, motion: Tensor) -> Tensor:
@@ -247,7 +255,7 @@ class HGVAE(GenerativeImputer):
         return float32_matmul(to_nodes(centred), basis)
 
     def _motion(self, scaled: Tensor) -> Tensor:
-        """Undo ``_scaled``."""
+        """Invert ``_scaled``."""
         basis = self.dct if self.settings.dct == "forward" else self.dct.T
         nodes = float32_matmul(scaled * self.scale, basis)
         if self.settings.layout == "scrambled":
@@ -258,7 +266,7 @@ class HGVAE(GenerativeImputer):
     def _origin(self) -> Tensor | float:
         return self.mean if self.settings.normalise == "frequency" else 0.0
 
-    def _ascend(self, x: Tensor) -> list[Tensor]:
+    def _bottom_up(self, x: Tensor) -> list[Tensor]:
         """Return the bottom-up features of every level, top first."""
         features = []
         for level in self.encoder:
@@ -270,39 +278,43 @@ class HGVAE(GenerativeImputer):
         """Return z0's posterior."""
         return Gaussian.from_head(self.top(self.top_block(feature)))
 
-    def _begin(self, z: Tensor, told: Tensor | None) -> Tensor:
-        """Return the path that z0 begins, ``(window, conditions)`` appended to each of its nodes"""
-        if self.conditions:
-            if told is None:
-                told = z.new_zeros(z.shape[1], self.conditions)
-            z = torch.cat([z, told.expand(len(z), -1, -1)], dim=-1)
+    def _start_path(self, z: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the path after z0, with the condition appended to each of z0's nodes."""
+        if self.condition_size:
+            if condition is None:
+                condition = z.new_zeros(z.shape[1], self.condition_size)
+            z = torch.cat([z, condition.expand(len(z), -1, -1)], dim=-1)
         return self.block_top(self.join_top(z))
 
-    def _descend(
+    def _top_down(
         self,
         features: list[Tensor],
         draw: Draw,
-        to_end: bool = True,
-        told: Tensor | None = None,
+        complete_path: bool = True,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, list[Gaussian], list[Gaussian]]:
-        """Return the path's end and every level's posterior and prior.
+        """Return the end of the path, and every level's posterior and prior, top first.
 
-        ``draw`` takes each latent from its posterior; ``to_end`` tells whether the lowest latent
-        need join the path, which a posterior does not depend on; ``told`` is appended to z0.
+        Args:
+            features: bottom-up features of every level, top first.
+            draw: chooses each latent from its posterior.
+            complete_path: whether to add the lowest latent to the path; only the likelihood needs
+                it.
+            condition: ``(window, condition_size)``, appended to z0; None for zeros.
         """
         posterior = self._top(features[0])
         posteriors, priors = [posterior], [Gaussian.standard(posterior.mean)]
-        path = self._begin(draw(posterior), told)
+        path = self._start_path(draw(posterior), condition)
         for number, (layer, feature) in enumerate(zip(self.layers, features[1:], strict=True), 1):
             step = layer(path, feature)
             posteriors.append(step.posterior)
             priors.append(step.prior)
-            if to_end or number < len(self.layers):
+            if complete_path or number < len(self.layers):
                 path = layer.join_path(step, draw(step.posterior))
         return path, posteriors, priors
 
     def _likelihood(self, path: Tensor) -> Gaussian:
-        """Return p(x | z) over scaled coefficients, its deviation held above the floor."""
+        """Return p(x | z) over scaled coefficients, its standard deviation above the floor."""
         floor = self.settings.sigma_floor / self.scale
         if self.settings.normalise == "frequency":
             floor = floor.clamp(max=self.settings.sigma_floor_share)
@@ -310,14 +322,14 @@ class HGVAE(GenerativeImputer):
 
 
 def _posterior_head(nodes: int, width: int, features: int, style: Style, log_var: float) -> GCL:
-    """Return a fused head for mean and log variance, the latter ``log_var`` at first."""
+    """Return a fused head for mean and log variance, the latter initially ``log_var``."""
     head = GCL((nodes, nodes), (width, 2 * features), style, head=True)
     nn.init.constant_(head.b[:, features:], log_var)
     return head
 
 
 class _Encoder(nn.Module):
-    """One bottom-up step: change the graph's size, then a block."""
+    """One level of the bottom-up pass: a layer that resizes the graph, then a block."""
 
     def __init__(
         self, below: tuple[int, int], above: tuple[int, int], style: Style, S: Tensor | None
@@ -350,7 +362,7 @@ class _StochasticLayer(nn.Module):
         self.latent_weight = nn.Parameter(torch.zeros(()))
 
     def forward(self, path: Tensor, feature: Tensor | None) -> "_Step":
-        """Return this level's prior and posterior; without bottom-up features, the prior twice."""
+        """Return this level's prior and posterior; without ``feature``, both are the prior."""
         context = self.prior_block(path)
         prior = posterior = Gaussian.from_head(self.prior(context))
         if feature is not None:
@@ -359,13 +371,13 @@ class _StochasticLayer(nn.Module):
         return _Step(path, context, posterior, prior)
 
     def join_path(self, step: "_Step", z: Tensor) -> Tensor:
-        """Return the path with the prior's features and the latent on it."""
+        """Return the path after adding the prior block's output and the latent."""
         path = weighted_sum(step.path, self.prior_weight, step.context)
         return self.block(weighted_sum(path, self.latent_weight, self.join(z)))
 
 
 class _Step(NamedTuple):
-    """What a stochastic layer knows before its latent is settled."""
+    """Outputs of a stochastic layer before its latent is drawn."""
 
     path: Tensor
     context: Tensor

@@ -1,9 +1,9 @@
-"""HM-VAE as the HG-VAE paper reads it (its sec. 6.2, after Li et al. 2021).
+"""HM-VAE as the HG-VAE paper describes it (its sec. 6.2, after Li et al. 2021).
 
-Two graph latents: one of the limbs, one of the joints. The graph changes size by pooling the
-joints of a limb, which is not learnt. The KL terms weigh 0.003. All else is HG-VAE's. The
-published HM-VAE of Li et al. is another model: temporal convolutions on joint rotations, completed
-by optimising latents.
+Two graph latents: one of the limbs, one of the joints. The graph is resized by pooling the joints
+of a limb, which is not learnt. The KL terms have weight 0.003. All else is as in HG-VAE. The
+published HM-VAE of Li et al. is another model: temporal convolutions on joint rotations, with
+completion by optimising latents.
 """
 
 from typing import Any, ClassVar
@@ -17,13 +17,13 @@ from models.hgvae import HGVAE
 
 
 class HMVAE(HGVAE):
-    """HM-VAE as the paper reads it: latents of limbs and of joints, joints pooled by limb."""
+    """HM-VAE as the paper describes it: latents of limbs and joints, joints pooled by limb."""
 
     name = "hmvae"
     paper_parameters: ClassVar[float | None] = None
 
     class Settings(HGVAE.Settings):
-        """Those of HG-VAE with other defaults; the nodes are the skeleton's."""
+        """Those of HG-VAE with other defaults; node counts must match the skeleton."""
 
         latents: tuple[tuple[int, int], ...] = Field(
             ((18, 256), (54, 128)),
@@ -49,7 +49,7 @@ class HMVAE(HGVAE):
         super().__init__(spec, chosen)
 
     def adjacency(self, nodes_in: int, nodes_out: int) -> Tensor | None:
-        """Return the pooling of joints by limb, or its undoing, which copies a limb's features."""
+        """Return the pooling of joints by limb, or the unpooling that copies a limb's features."""
         if nodes_in == nodes_out:
             return None
         pool = _pooling(self.spec.skeleton.names, dict(self.spec.skeleton.limbs))

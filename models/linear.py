@@ -7,12 +7,12 @@ from models.base import Imputer
 
 
 class Linear(Imputer):
-    """Straight lines in time between observed frames, ends held; the mean if none is observed."""
+    """Linear interpolation in time, constant at the ends; the mean where no frame is observed."""
 
     name = "linear"
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Interpolate every coordinate's trajectory on its own."""
+        """Interpolate every coordinate's trajectory independently."""
         frames = motion.shape[1]
         time = torch.arange(frames, device=motion.device).view(1, frames, 1, 1).expand_as(motion)
         before = torch.where(occluded, -1, time).cummax(dim=1).values

@@ -11,5 +11,5 @@ class Mahalanobis(PrincipalDetector):
     name = "mahalanobis"
 
     def distance(self, flat: Tensor) -> Tensor:
-        """Return the squared distance from the train mean in standard deviations, ``(window,)``."""
+        """Return ``(window,)`` squared Mahalanobis distances from the train mean, no unit."""
         return (self.principal.project(flat).square() / self.principal.variance).sum(dim=1)

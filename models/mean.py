@@ -10,24 +10,24 @@ from models.base import Imputer
 
 
 class Mean(Imputer):
-    """The train mean of every feature: the paper's starting point and reference."""
+    """The train mean of every feature: the reference, and the start of MAP inference."""
 
     name = "mean"
 
     class Settings(Settings):
-        """What to make of the mean."""
+        """The scale of the mean."""
 
-        scale: float = Field(1.0, description="factor on the mean; anything but 1 is a wrong mean")
+        scale: float = Field(1.0, description="factor on the mean; 1 is the correct mean")
 
     settings: Settings
 
-    # The train means that come with the published code are too long for the one skeleton that all
-    # of its motion was put on: by 3.03 at least, since means of a bone's ends cannot lie further
-    # apart than its length.
+    # The train means in the published code are too large for the single skeleton of its motion, by
+    # a factor of at least 3.03: the mean positions of a bone's ends cannot be further apart than
+    # its length.
     presets: ClassVar[dict[str, dict[str, Any]]] = {"published_code": {"scale": 3.03}}
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Return ``motion`` as it came where the mean is right: hidden entries hold it."""
+        """Return the scaled mean; with scale 1, ``motion``, whose hidden entries hold it."""
         return (
             motion
             if self.settings.scale == 1

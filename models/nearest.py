@@ -1,4 +1,4 @@
-"""Distance to remembered train windows."""
+"""Distance to the nearest train windows."""
 
 import torch
 from pydantic import Field
@@ -15,32 +15,30 @@ class Nearest(PrincipalDetector):
     name = "nearest"
 
     class Settings(PrincipalDetector.Settings):
-        """How many components, and which neighbour among how many windows."""
+        """Components, the neighbour's rank, and how many train windows to store."""
 
         neighbours: int = Field(5, ge=1, description="k: 1 for the nearest train window")
-        memory: int = Field(
-            4000, ge=1, description="train windows to remember at most, evenly spaced"
-        )
+        memory: int = Field(4000, ge=1, description="most train windows to store, evenly spaced")
 
     settings: Settings
     memory: Tensor
 
     def __init__(self, spec: MotionSpec, settings: Settings | None = None) -> None:
         super().__init__(spec, settings)
-        # Buffers are of a size known before the fit; rows without a train window are infinite.
+        # Buffers have a size known before the fit; rows without a train window are infinite.
         shape = self.settings.memory, self.settings.components
         self.register_buffer("memory", torch.full(shape, torch.inf))
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
-        """Find the components and remember train windows; ValueError for fewer than two."""
+        """Compute the components and store train windows; raises ValueError for fewer than two."""
         super().fit(train, valid)
         kept = train.thin(self.settings.memory).tensor().to(self.memory)
         self.memory.fill_(torch.inf)[: len(kept)] = self.principal.project(kept.flatten(1))
 
     def distance(self, flat: Tensor) -> Tensor:
-        """Return the distance to the k-th nearest, or to the farthest of fewer, ``(window,)``."""
-        known = self.memory[self.memory.isfinite().all(dim=1)]
-        # The other modes cancel, and by how much depends on the batch.
+        """Return ``(window,)`` distances to the k-th nearest, or to the farthest of fewer."""
+        stored = self.memory[self.memory.isfinite().all(dim=1)]
+        # The other modes lose precision by cancellation, and how much depends on the batch.
         float32_products = "donot_use_mm_for_euclid_dist"
-        distances = torch.cdist(self.principal.project(flat), known, compute_mode=float32_products)
-        return distances.kthvalue(min(self.settings.neighbours, len(known)), dim=1).values
+        distances = torch.cdist(self.principal.project(flat), stored, compute_mode=float32_products)
+        return distances.kthvalue(min(self.settings.neighbours, len(stored)), dim=1).values

@@ -1,4 +1,4 @@
-"""Reconstruction error of principal components."""
+"""PCA reconstruction error."""
 
 from torch import Tensor
 
@@ -6,10 +6,10 @@ from models.principal import PrincipalDetector
 
 
 class PCAError(PrincipalDetector):
-    """Squared error of a window rebuilt from leading principal components of the train windows."""
+    """Squared error of reconstruction from leading principal components of the train windows."""
 
     name = "pca_error"
 
     def distance(self, flat: Tensor) -> Tensor:
-        """Return the mean squared error over a window's features, ``(window,)``, mm^2."""
+        """Return ``(window,)`` mean squared reconstruction errors over features, mm^2."""
         return self.principal.residual(flat).square().mean(dim=1)

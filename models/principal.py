@@ -1,4 +1,4 @@
-"""Principal components of the train windows, and what detectors that stand on them share."""
+"""Principal components of the train windows, and the base class of detectors that use them."""
 
 from abc import abstractmethod
 
@@ -11,16 +11,16 @@ from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 from models.base import Detector
 
-# Deviations a hundred thousand times smaller than the largest are near what float32 rounds off.
+# Standard deviations 1e-5 of the largest are near the rounding error of float32.
 SMALLEST_VARIANCE = 1e-10
-"""Variance along a component, as a share of that along the first, that counts as none."""
+"""A component's variance, as a share of the first one's, at or below which it counts as zero."""
 
 
 class Principal(nn.Module):
     """The leading principal components of vectors.
 
-    Where the data have fewer components than asked for, the others are zero with variance one:
-    nothing lies along them.
+    If the data have fewer components than requested, the others are zero with variance one, so
+    that projections on them are zero.
 
     Args:
         features: length of a vector.
@@ -28,8 +28,8 @@ class Principal(nn.Module):
 
     Attributes:
         origin: buffer ``(feature,)``, the mean.
-        components: buffer ``(component, feature)``, orthonormal, that of largest variance first.
-        variance: buffer ``(component,)``, that of the data along each, with n - 1 degrees of
+        components: buffer ``(component, feature)``, orthonormal, largest variance first.
+        variance: buffer ``(component,)``, variance of the data along each, with n - 1 degrees of
             freedom.
     """
 
@@ -44,8 +44,8 @@ class Principal(nn.Module):
         self.register_buffer("variance", torch.ones(count))
 
     def fit(self, flat: Tensor) -> None:
-        """Find the components of ``(vector, feature)``; ValueError for fewer than two vectors."""
-        # Here: importing it takes a second, which every worker would spend.
+        """Fit to ``(vector, feature)`` data; raises ValueError for fewer than two vectors."""
+        # Imported here, since the import costs every worker a second.
         from sklearn.decomposition import PCA
 
         if len(flat) < 2:
@@ -64,19 +64,19 @@ class Principal(nn.Module):
         return (flat - self.origin) @ self.components.T
 
     def residual(self, flat: Tensor) -> Tensor:
-        """Return what of ``(vector, feature)`` about the origin lies along none of them."""
-        around = flat - self.origin
-        return around - around @ self.components.T @ self.components
+        """Return ``(vector, feature)`` minus the origin and minus its projection."""
+        centred = flat - self.origin
+        return centred - centred @ self.components.T @ self.components
 
 
 class PrincipalDetector(Detector):
-    """Scores a window by where it lies among principal components of the train windows.
+    """Scores a window by its coordinates along principal components of the train windows.
 
     A subclass implements ``distance``.
     """
 
     class Settings(Settings):
-        """How many components."""
+        """The number of components."""
 
         components: int = Field(
             64, ge=1, description="leading principal components of the train windows"
@@ -89,14 +89,14 @@ class PrincipalDetector(Detector):
         self.principal = Principal(spec.features, self.settings.components)
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
-        """Find the components; raises ValueError for fewer than two train windows."""
+        """Compute the components; raises ValueError for fewer than two train windows."""
         super().fit(train, valid)
         self.principal.fit(train.tensor().flatten(1))
         self.eval()
 
     @torch.no_grad()
     def score(self, motion: Tensor) -> dict[str, Tensor]:
-        """Return the ``(window,)`` distance of ``(window, frame, joint, 3)`` motion."""
+        """Return ``distance``, ``(window,)``, of ``(window, frame, joint, 3)`` motion, mm."""
         return {"distance": self.distance(motion.flatten(1))}
 
     def embed(self, motion: Tensor) -> Tensor:
@@ -105,4 +105,4 @@ class PrincipalDetector(Detector):
 
     @abstractmethod
     def distance(self, flat: Tensor) -> Tensor:
-        """Return how far ``(window, feature)`` lie from the train windows, ``(window,)``."""
+        """Return ``(window,)`` distances of ``(window, feature)``, mm, from the train windows."""

@@ -1,4 +1,4 @@
-"""An HG-VAE that has learnt nothing."""
+"""An HG-VAE with random weights."""
 
 from bench.fitting.training import FitContext
 from bench.motion import Windows
@@ -15,6 +15,6 @@ class Untrained(HGVAE):
     def fit(
         self, train_windows: Windows, valid: Windows, context: FitContext | None = None
     ) -> None:
-        """Take the train set's mean and scale; leave the weights as they are."""
+        """Compute the train set's mean and scale; leave the weights unchanged."""
         self.measure(train_windows, valid)
         self.eval()

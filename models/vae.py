@@ -24,8 +24,8 @@ class VAE(GenerativeImputer):
     class Settings(VariationalSettings):
         """Layers from the input to the latent, and how to fit.
 
-        The paper gives epochs and rate; the batch is HG-VAE's. It is taken whole, since its
-        statistics normalise it.
+        Epochs and rate are the paper's; the batch size is HG-VAE's. A batch is one micro-batch,
+        since batch normalisation needs its statistics.
         """
 
         hidden: tuple[int, ...] = Field(
@@ -36,7 +36,7 @@ class VAE(GenerativeImputer):
         sigma_floor: float = Field(1.0, ge=0, description="smallest deviation of a feature, mm")
         epochs: int = Field(200, ge=1)
         learning_rate: float = Field(1e-3, gt=0)
-        micro_batch: int = Field(800, ge=1, description="as batch_size: statistics are of a part")
+        micro_batch: int = Field(800, ge=1, description="batch statistics are per micro-batch")
 
         @model_validator(mode="after")
         def _positive(self) -> "VAE.Settings":
@@ -67,7 +67,7 @@ class VAE(GenerativeImputer):
         train(self, train_windows, valid, self.settings, context or FitContext())
 
     def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
-        """Return the negative ELBO and its parts in nats per window (eq. 1), averaged."""
+        """Return the negative ELBO (eq. 1) and its terms, averaged over windows, in nats."""
         x = self._features(motion)
         posterior = self._infer(x)
         distortion = -self._likelihood(posterior.sample()).log_prob(x).mean()
@@ -77,12 +77,15 @@ class VAE(GenerativeImputer):
         return {"loss": loss, "distortion": distortion, "kl_z0": rate}
 
     def log_posterior(self, motion: Tensor) -> Tensor:
-        """Return ``(window, 1)`` log N(0, I) at the posterior's mean, as in the published code."""
+        """Return ``(window, 1)`` log densities of the posterior's mean under N(0, I), nats.
+
+        As in the published code.
+        """
         mean = self._infer(self._features(motion)).mean
         return Gaussian.standard(mean).log_prob(mean)[:, None]
 
     def elbo(self, motion: Tensor) -> Tensor:
-        """Return the ELBO (eq. 1) with one draw of the latent, its noise the same for all."""
+        """Return the ELBO (eq. 1) with one draw of the latent, the same noise for all windows."""
         x = self._features(motion)
         posterior = self._infer(x)
         likelihood = self._likelihood(SharedNoise()(posterior)).log_prob(x)
@@ -91,13 +94,13 @@ class VAE(GenerativeImputer):
 
     @torch.no_grad()
     def reconstruct(self, motion: Tensor) -> Tensor:
-        """Return the decoder's mean for the posterior's mean, of the shape of ``motion``, mm."""
+        """Return the likelihood's mean given the posterior's mean, ``motion``'s shape, mm."""
         mean = self._infer(self._features(motion)).mean
         return self._motion(self._likelihood(mean).mean)
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
-        """Return windows drawn from the prior, with the decoder's mean, mm."""
+        """Return the likelihood's mean given latents drawn from the prior, ``(count, ...)``, mm."""
         z = torch.randn(1, count, self.settings.latent, device=self.mean.device)
         return self._motion(self._likelihood(z).mean)
 
@@ -107,11 +110,11 @@ class VAE(GenerativeImputer):
         return self._infer(self._features(motion)).mean[0]
 
     def _features(self, motion: Tensor) -> Tensor:
-        """Return what the network sees: a graph of one node, ``(1, window, feature)``."""
+        """Return the network's input, scaled, as a graph of one node: ``(1, window, feature)``."""
         return ((motion.flatten(1) - self._origin) / self._scale)[None]
 
     def _motion(self, features: Tensor) -> Tensor:
-        """Undo ``_features``."""
+        """Invert ``_features``."""
         return (features[0] * self._scale + self._origin).reshape(-1, *self.mean.shape)
 
     @property
@@ -128,13 +131,13 @@ class VAE(GenerativeImputer):
         return Gaussian.from_head(self.posterior(self.encoder(x[0]))[None])
 
     def _likelihood(self, z: Tensor) -> Gaussian:
-        """Return p(x | z) over scaled features, its deviation held above the floor."""
+        """Return p(x | z) over scaled features, its standard deviation above the floor."""
         output = self.output(self.decoder(z[0]))[None]
         return Gaussian.likelihood(output, self.settings.sigma_floor / self._scale)
 
 
 def _layers(widths: tuple[int, ...]) -> nn.Sequential:
-    """Return linear layers, each with batch normalisation and a gelu."""
+    """Return linear layers, each followed by batch normalisation and a gelu."""
     return nn.Sequential(
         *(
             nn.Sequential(nn.Linear(below, above), nn.BatchNorm1d(above), nn.GELU())

@@ -7,7 +7,7 @@ from models.base import Imputer
 
 
 class Zero(Imputer):
-    """Control: zeros, that is every hidden joint coordinate at the root."""
+    """Control: zeros, which puts every hidden coordinate at the root."""
 
     name = "zero"
     control = True

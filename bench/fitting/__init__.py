@@ -1,8 +1,8 @@
-"""One fit loop for everything that is trained, and how to run it fast.
+"""One fit loop for every trainable model, and what makes it fast.
 
-In: the base of all that learns, the fit loop with its settings and checkpoints, the optimiser,
-micro-batches, the precision and the library of matrix products, memory. Never in: a model's
-equations, or a loop of a model's own.
+In: the base class of everything that is fitted, the fit loop with its settings and checkpoints, the
+optimiser, parallel micro-batches, precision and library of matrix products, memory allocation.
+Never in: a model's equations, or a fit loop for one model only.
 """
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Adam (Kingma and Ba, 2015, algorithm 1), computed by torch's fused kernel.
 
-torch's own class imports its compiler when it is made: two seconds for each process that fits or
-ascends, longer than most cells take.
+Creating torch's own Adam imports its compiler: two seconds for each process that fits or runs MAP,
+longer than most cells take.
 """
 
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ from torch.optim.adam import adam
 
 
 class Adam:
-    """Lowers a loss by the gradients that its parameters have.
+    """Adam with the usual moment decays 0.9 and 0.999 and epsilon 1e-8, without AMSGrad.
 
     Args:
-        parameters: what is to be changed; one without a gradient is left as it is.
-        rate: the size of a step, which may be set anew at any time.
-        weight_decay: L2 penalty, whose slope is added to the gradients.
+        parameters: tensors to optimise; a step leaves those without a gradient unchanged.
+        rate: the learning rate; the attribute may be changed at any time.
+        weight_decay: factor of the L2 penalty, ``weight_decay * parameter`` in the gradient.
     """
 
     def __init__(
@@ -32,18 +32,18 @@ class Adam:
         self.steps = [torch.zeros((), device=one.device) for one in self.parameters]
 
     def clear(self) -> None:
-        """Forget the gradients."""
+        """Set the gradients of all parameters to None."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Change the parameters."""
-        kept = zip(self.parameters, self.means, self.squares, self.steps, strict=True)
-        given = [one for one in kept if one[0].grad is not None]
-        if not given:
+        """Update the parameters from their gradients."""
+        slots = zip(self.parameters, self.means, self.squares, self.steps, strict=True)
+        active = [slot for slot in slots if slot[0].grad is not None]
+        if not active:
             return
-        parameters, means, squares, steps = map(list, zip(*given, strict=True))
+        parameters, means, squares, steps = map(list, zip(*active, strict=True))
         adam(
             parameters,
             list(map(attrgetter("grad"), parameters)),
@@ -62,7 +62,7 @@ class Adam:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Return, by name, what must be kept to go on later: the tensors themselves."""
+        """Return the moments and step counts by name; the tensors themselves, not copies."""
         slots = {"mean": self.means, "square": self.squares, "step": self.steps}
         return {
             f"{slot}.{number}": value
@@ -71,6 +71,6 @@ class Adam:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from a kept state."""
+        """Copy a state, as returned by ``state``, into this optimiser."""
         for name, value in self.state().items():
             value.copy_(state[name])

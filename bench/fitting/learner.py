@@ -1,4 +1,4 @@
-"""What everything that is fitted to windows of motion has in common."""
+"""The base class of everything that is fitted to windows of motion."""
 
 from abc import ABC
 from typing import Any, ClassVar
@@ -12,20 +12,20 @@ from bench.motion import MotionSpec, Windows
 
 
 class Learner(nn.Module, ABC):
-    """What learns from windows of motion of one shape.
+    """A module that is fitted to windows of motion of one shape.
 
-    A subclass sets ``name`` and may nest a ``Settings`` class for what a protocol may set. What it
-    must remember are parameters and buffers: they are kept as safetensors. Its docstring's first
-    line is its description in ``bench list``.
+    A subclass sets ``name`` and may nest a ``Settings`` class for what a protocol may set. All of
+    its fitted state must be parameters and buffers: they are stored as safetensors. Its
+    docstring's first line is its description in ``bench list``.
 
     Attributes:
-        name: what protocols call it.
-        control: whether it must not look good; if it does, the protocol is broken.
-        trained: whether ``fit`` takes long enough to deserve a trial of its own.
-        presets: settings that a protocol can take up by a name.
+        name: its name in protocols.
+        control: whether it is a control, which must score badly; if not, the protocol is broken.
+        trained: whether ``fit`` takes long enough to be a trial of its own.
+        presets: named groups of settings that a protocol can refer to.
         mean: buffer ``(frame, joint, 3)``, the train mean of every feature, mm.
         deviation: buffer ``(frame, joint, 3)``, its standard deviation over the train set, mm,
-            one where a feature does not move.
+            1 where a feature is constant.
     """
 
     name: ClassVar[str]
@@ -36,7 +36,7 @@ class Learner(nn.Module, ABC):
     deviation: Tensor
 
     class Settings(Settings):
-        """Nothing to set."""
+        """No settings."""
 
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
         super().__init__()
@@ -46,22 +46,28 @@ class Learner(nn.Module, ABC):
         self.register_buffer("deviation", torch.ones(spec.frames, len(spec.skeleton), 3))
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
-        """Learn from the train windows; here, mean and deviation of every feature."""
+        """Fit to the train windows; here, compute mean and deviation of every feature.
+
+        Args:
+            train: windows to fit to.
+            valid: windows that choose among epochs, where there are any.
+            context: seed, device and checkpoint folder; the defaults if None.
+        """
         motion = train.tensor().double()
         deviation = motion.std(dim=0, correction=0)
         self.mean.copy_(motion.mean(dim=0))
         self.deviation.copy_(torch.where(deviation > 1e-3, deviation, 1.0))
 
     def loss_inputs(self, windows: Windows) -> dict[str, Tensor]:
-        """Return what a loss is given of windows beside motion, by name, ``(window, ...)`` each."""
+        """Return further inputs of ``losses`` next to motion, by name, each ``(window, ...)``."""
         return {}
 
     def parameter_count(self) -> int:
-        """Return the number of learnable values."""
+        """Return the number of learnable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
 
 def parameters(cls: Any, spec: MotionSpec, settings: Any) -> int:
-    """Return how many learnable values a learner has, without giving them memory."""
+    """Return the number of learnable parameters of a learner, without allocating them."""
     with torch.device("meta"):
         return cls(spec, settings).parameter_count()

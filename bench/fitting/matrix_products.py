@@ -1,9 +1,9 @@
-"""float32 matrix products on a CPU by the faster of two libraries.
+"""float32 matrix products on a CPU by the faster of two libraries, MKL and oneDNN.
 
-torch multiplies float32 matrices with MKL, which uses the widest vectors of Intel's processors
-only; on others oneDNN, which torch brings along for convolutions, is up to two and a half times as
-fast, and thin products gain more. On Intel's own it is slower, by half where the left factor is
-transposed. It is float32 either way.
+torch multiplies float32 matrices with MKL, which uses the widest vector instructions on Intel
+processors only. On others oneDNN, which torch ships for convolutions, is up to two and a half times
+as fast, and more for thin matrices. On Intel processors it is slower, by half where the left factor
+is transposed. Both compute in float32.
 """
 
 import platform
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 
 def _is_intel() -> bool:
-    """Return whether the processor is one of Intel's."""
+    """Return whether the processor is an Intel one."""
     try:
         return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -25,19 +25,18 @@ def _is_intel() -> bool:
 
 
 ONEDNN = not _is_intel()
-"""Whether oneDNN is the faster one: a fact of the machine, so that a run repeats to the bit."""
+"""Whether to use oneDNN: decided by the processor, not by timing, so that runs repeat exactly."""
 _LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-FEWEST = 8
-"""Rows or columns of a result below which oneDNN's kernels have nothing to share out."""
+MIN_SIZE = 8
+"""Fewest rows and columns of a result for which oneDNN's kernels run in parallel."""
 CACHED_WINDOWS = 64
-"""Windows of which a paper-size network's activations stay in a processor's cache."""
+"""Most windows for which a paper-size network's activations stay in a processor's cache."""
 
 
 def matmul(left: Tensor, right: Tensor) -> Tensor:
     """Return the matrix product of ``(row, inner)`` and ``(inner, column)``, differentiable once.
 
-    By oneDNN where that is the faster one and can have it (type, device, no autocast), else by
-    torch's own.
+    Uses oneDNN where that is faster and applicable (see ``onednn_applies``), else torch's ``@``.
     """
     if not (ONEDNN and onednn_applies(left, right)):
         return left @ right
@@ -45,12 +44,12 @@ def matmul(left: Tensor, right: Tensor) -> Tensor:
 
 
 def onednn_applies(left: Tensor, right: Tensor) -> bool:
-    """Return whether oneDNN can multiply these two."""
+    """Return whether oneDNN can multiply two matrices: float32 on a CPU, no autocast, not tiny."""
     return (
         _LINEAR is not None
         and left.device.type == right.device.type == "cpu"
         and left.dtype == right.dtype == torch.float32
-        and min(left.shape[0], right.shape[1]) >= FEWEST
+        and min(left.shape[0], right.shape[1]) >= MIN_SIZE
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
     )
@@ -70,12 +69,12 @@ class _Product(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         left, right = ctx.saved_tensors
-        for_left, for_right = ctx.needs_input_grad
-        # That of a sum is one number over and over, for which oneDNN has slow kernels alone.
+        needs_left, needs_right = ctx.needs_input_grad
+        # The gradient of a sum is an expanded scalar, for which oneDNN has only slow kernels.
         gradient = gradient.contiguous()
         return (
-            matmul(gradient, right.T) if for_left else None,
-            matmul(left.T, gradient) if for_right else None,
+            matmul(gradient, right.T) if needs_left else None,
+            matmul(left.T, gradient) if needs_right else None,
         )
 
 
@@ -83,5 +82,5 @@ if _LINEAR is not None:
 
     @register_flop_formula(_LINEAR)
     def _operations(left: Any, right: Any, *rest: Any, out_shape: Any = None, **more: Any) -> int:
-        """Count a multiplication and an addition for each term, as for torch's own products."""
+        """Return the FLOPs: a multiplication and an addition per term, as torch counts them."""
         return 2 * left[0] * left[1] * right[0]

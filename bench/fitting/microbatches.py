@@ -1,8 +1,8 @@
-"""Two parts of a batch at once on a CPU, each with half of torch's threads.
+"""Parallel micro-batches on a CPU: two workers, each with half of torch's threads.
 
-Threads that share every operation wait for each other at every one, thousands of times a step:
-where a neighbour takes one of two cores for a while, a step takes up to ten times as long. Lanes
-meet only where a part ends.
+Threads that split every operation between them synchronise thousands of times a step: if another
+process occupies one of two cores, a step takes up to ten times as long. Workers synchronise only
+where a micro-batch ends.
 """
 
 import math
@@ -18,24 +18,31 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PARALLEL = 2
+"""Number of workers."""
 
 
 def map_parallel(
     work: Callable[[Item], Result], items: Sequence[Item], device: torch.device
 ) -> Iterator[Result]:
-    """Yield ``work(item)`` of each item, in their order.
+    """Yield ``work(item)`` for each item, in order, computed by parallel workers.
 
-    On a GPU, or where torch has a single thread, one after the other. What torch keeps for each
-    thread, such as whether it records gradients, is as at a thread's start in a lane.
+    Without workers, one after the other, on a GPU or where torch has a single thread. Settings
+    that torch keeps per thread, such as whether gradients are recorded or autocast is on, have
+    their defaults in a worker. An exception in ``work`` is raised here and cancels later items.
+
+    Args:
+        work: called with one item at a time, possibly in another thread.
+        items: the arguments of ``work``.
+        device: the device that ``work`` computes on.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or min(threads, len(items)) < PARALLEL:
         yield from map(work, items)
         return
     share = threads // PARALLEL
-    pool = ThreadPoolExecutor(PARALLEL, "lane", torch.set_num_threads, (share,))
+    pool = ThreadPoolExecutor(PARALLEL, "micro-batch", torch.set_num_threads, (share,))
     try:
-        # Also of this thread, whose own work is not to wait for threads that the lanes keep busy.
+        # In this thread too, so that its own work does not wait for cores that workers keep busy.
         torch.set_num_threads(share)
         yield from pool.map(work, items)
     finally:
@@ -43,18 +50,19 @@ def map_parallel(
         torch.set_num_threads(threads)
 
 
-def even_parts(count: int, items: int) -> int:
-    """Return how many parts to make of ``items`` so that no lane is left over, ``count`` or more.
+def micro_batch_count(least: int, items: int) -> int:
+    """Return how many micro-batches to make of ``items`` so that no worker is left idle.
 
-    The same with one thread as with many, since draws are by part.
+    At least ``least`` and at most ``items``. The count does not depend on the number of threads,
+    since each micro-batch has its own random draws.
     """
-    return count if count == 1 else min(items, PARALLEL * math.ceil(count / PARALLEL))
+    return least if least == 1 else min(items, PARALLEL * math.ceil(least / PARALLEL))
 
 
 class OrderedTurns:
-    """Lets lanes do one piece of their work in the order of the parts.
+    """Serialises one section of the workers' code, in the order of the micro-batches.
 
-    So what draws from torch's generator draws as it would with a single lane.
+    Random draws within the section are then the same as with a single worker.
     """
 
     def __init__(self) -> None:
@@ -63,7 +71,7 @@ class OrderedTurns:
 
     @contextmanager
     def take(self, number: int) -> Iterator[None]:
-        """Wait until all parts before ``number``, counted from 0, have had their turn."""
+        """Wait until every micro-batch before ``number``, counted from 0, has had its turn."""
         with self._changed:
             self._changed.wait_for(lambda: self._next == number)
         try:

@@ -1,4 +1,4 @@
-"""How exactly the matrix products of a fit are computed."""
+"""The precision of the matrix products of a fit."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +12,15 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 @contextmanager
 def matmul_precision(precision: Precision, device: str) -> Iterator[None]:
-    """Let the matrix products of the block, and their gradients, be of a precision.
+    """Compute the matrix products of the block, and their gradients, in a given precision.
 
-    Sums, activations and what is kept between products stay float32.
+    Sums, activations and stored values stay float32.
 
     Args:
-        precision: float32: all 23 bits of a mantissa, whatever the user has set; tf32: 10 bits
-            within a product, where a GPU can; bf16: factors and products have 7.
-        device: where tensors lie, such as cpu or cuda.
+        precision: ``float32``: 23 mantissa bits, whatever torch's global setting; ``tf32``: 10
+            mantissa bits within a product, on GPUs that support it; ``bf16``: factors and
+            products have 7 (autocast).
+        device: device of the tensors, such as ``cpu`` or ``cuda``.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
@@ -33,15 +34,15 @@ def matmul_precision(precision: Precision, device: str) -> Iterator[None]:
 
 @contextmanager
 def float32_products(device: torch.device) -> Iterator[None]:
-    """Let the products of the block be float32, whatever surrounds it.
+    """Compute the matrix products of the block in float32, whatever the surrounding precision.
 
-    For what is in millimetres: 7 bits of a coordinate of 1 m are good for 4 mm.
+    For values in millimetres: with 7 mantissa bits, a coordinate of 1 m is rounded to 4 mm.
     """
     with matmul_precision("float32", str(device)):
         yield
 
 
 def float32_matmul(left: Tensor, right: Tensor) -> Tensor:
-    """Return the matrix product in the precision of ``right``, whatever surrounds it."""
+    """Return the matrix product in the dtype of ``right``, ignoring any surrounding autocast."""
     with float32_products(left.device):
         return left.to(right.dtype) @ right

@@ -1,4 +1,4 @@
-"""One fit loop for every trainable thing: Adam, averaging, validation, checkpoints."""
+"""The fit loop: Adam, weight averaging, validation and checkpoints, for every model."""
 
 import copy
 import csv
@@ -20,7 +20,7 @@ from bench.core.files import atomic_file, readable
 from bench.core.settings import Settings
 from bench.fitting.adam import Adam
 from bench.fitting.matrix_products import CACHED_WINDOWS
-from bench.fitting.microbatches import OrderedTurns, even_parts, map_parallel
+from bench.fitting.microbatches import OrderedTurns, map_parallel, micro_batch_count
 from bench.fitting.precision import Precision, matmul_precision
 from bench.motion import Windows, derive_seed
 
@@ -29,7 +29,7 @@ VALIDATION_BATCH = 256
 
 
 class TrainingError(RuntimeError):
-    """A fit that cannot go on, such as one whose loss is not finite."""
+    """A fit that cannot continue, for instance because its loss is not finite."""
 
 
 class TrainSettings(Settings):
@@ -42,25 +42,25 @@ class TrainSettings(Settings):
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="most windows of a part of a batch, whose gradients add up; "
-        "null: what a processor's cache holds, or all on a GPU",
+        description="most windows of a micro-batch; gradients add up over a batch; "
+        "null: what a processor's cache holds, or the whole batch on a GPU",
     )
     weight_decay: float = Field(0.0, ge=0, description="Adam's L2 penalty")
     learning_rate_decay: float = Field(
-        1.0, gt=0, le=1, description="share of the rate left in the last epoch; falls geometrically"
+        1.0, gt=0, le=1, description="last epoch's rate as a share of the first; geometric decay"
     )
     ema: float = Field(
-        0.0, ge=0, lt=1, description="decay of the running average of weights that is kept; 0: none"
+        0.0, ge=0, lt=1, description="decay of the exponential moving average of weights; 0: none"
     )
     precision: Precision = Field(
-        "float32", description="of matrix products while fitting; validation is float32 always"
+        "float32", description="of matrix products while fitting; validation is always float32"
     )
     skip_gradient: float | None = Field(
-        None, gt=0, description="a step whose gradient's norm is above this is not taken"
+        None, gt=0, description="skip steps with a gradient norm above this"
     )
 
-    def at_a_time(self, device: str) -> int:
-        """Return how many windows a part of a batch has at most."""
+    def micro_batch_size(self, device: str) -> int:
+        """Return the most windows of a micro-batch on a device type such as ``cpu``."""
         if self.micro_batch is not None:
             return self.micro_batch
         return CACHED_WINDOWS if device == "cpu" else self.batch_size
@@ -70,19 +70,19 @@ class TrainSettings(Settings):
         return self.learning_rate * self.learning_rate_decay ** (epoch / max(1, self.epochs - 1))
 
     def terms(self, epoch: int | None) -> dict[str, float]:
-        """Return what a loss is told beside the batch in an epoch; None stands for validation."""
+        """Return further arguments of ``losses`` in an epoch, counted from 0; None: validation."""
         return {}
 
 
 class VariationalSettings(TrainSettings):
-    """How to fit by maximising an ELBO; the loss is told the weight of its KL terms."""
+    """How to fit by maximising an ELBO with a warm-up of the KL terms' weight."""
 
-    beta: float = Field(1.0, ge=0, description="weight of the KL terms once warm-up has ended")
+    beta: float = Field(1.0, ge=0, description="weight of the KL terms after warm-up")
     free_bits: float = Field(
-        0.0, ge=0, description="nats of each latent level that training does not charge for"
+        0.0, ge=0, description="KL per latent level that training does not lower further, nats"
     )
     kl_start: float = Field(0.001, ge=0, description="weight of the KL terms in epoch 0")
-    kl_warmup: int = Field(200, ge=0, description="epochs until that weight is 1, linearly")
+    kl_warmup: int = Field(200, ge=0, description="epochs of linear warm-up of the KL weight to 1")
 
     def terms(self, epoch: int | None) -> dict[str, float]:
         """Return the KL weight: linear from ``kl_start`` to 1 (sec. 5.2), 1 at validation."""
@@ -93,7 +93,15 @@ class VariationalSettings(TrainSettings):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a fit stands, after one epoch."""
+    """The progress of a fit after an epoch.
+
+    Attributes:
+        epoch: number of finished epochs.
+        epochs: number of epochs of the whole fit.
+        losses: mean of each loss over the epoch, and over validation (``valid_...``).
+        windows_per_second: train windows per second since the fit began or was resumed.
+        seconds_left: estimated seconds until the fit ends.
+    """
 
     epoch: int
     epochs: int
@@ -104,7 +112,15 @@ class Progress:
 
 @dataclass
 class FitContext:
-    """What surrounds a fit: its seed, its device, where to keep checkpoints, whom to tell."""
+    """The circumstances of a fit.
+
+    Attributes:
+        seed: seed of all random draws.
+        device: device to fit on, such as ``cpu`` or ``cuda``.
+        folder: folder for checkpoints; None for no checkpoints.
+        report: called with the progress after each epoch.
+        history: filled with one row of losses per epoch.
+    """
 
     seed: int = 0
     device: str = "cpu"
@@ -114,17 +130,17 @@ class FitContext:
 
 
 class Trainable(Protocol):
-    """A module with a loss made of named parts."""
+    """A module with a loss that has named parts."""
 
     def losses(self, motion: Tensor, **more: Any) -> dict[str, Tensor]:
-        """Return scalars for a batch, ``loss`` (to be minimised) among them.
+        """Return scalars for a batch by name, among them ``loss``, which is minimised.
 
-        ``more`` are ``TrainSettings.terms``, and what ``Learner.loss_inputs`` gives of the windows.
+        ``more`` are ``TrainSettings.terms`` and ``Learner.loss_inputs``.
         """
 
 
 Batch = dict[str, Tensor]
-"""What a loss is given of some windows, by name, ``(window, ...)`` each; their motion first."""
+"""Inputs of a loss for some windows, by name, each ``(window, ...)``; ``motion`` comes first."""
 
 
 def train(
@@ -136,19 +152,19 @@ def train(
 ) -> None:
     """Fit ``module`` (a Trainable) and leave it with its best weights, in evaluation mode.
 
-    The best weights are those of the lowest validation loss with the KL at full weight. With a
-    folder in the context, a checkpoint is written there as the fit goes and taken up again if
-    one is found; the outcome is the same as without the interruption. The random draws of an
-    epoch depend on the seed and the epoch alone.
+    The best weights are those with the lowest validation loss, the KL at full weight. With a folder
+    in the context, checkpoints are written there, and the fit resumes from one that is found, with
+    the same outcome as without the interruption. The random draws of an epoch depend on the seed
+    and the epoch only.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss or its gradient is not finite.
     """
     module.to(context.device).train()
     state = _State(module, settings, context)
     state.resume()
-    data = _given(module, train_windows, context)
-    valid = _given(module, valid_windows, context)
+    data = _inputs(module, train_windows, context)
+    valid = _inputs(module, valid_windows, context)
     begun, first_epoch, saved = time.monotonic(), state.epoch, time.monotonic()
     try:
         while state.epoch < settings.epochs:
@@ -176,16 +192,17 @@ def train(
     module.eval()
 
 
-def _given(module: Any, windows: Windows, context: FitContext) -> Batch:
-    loss_inputs = module.loss_inputs(windows) if hasattr(module, "loss_inputs") else {}
-    given = {"motion": windows.tensor(), **loss_inputs}
-    return {name: part.to(context.device) for name, part in given.items()}
+def _inputs(module: Any, windows: Windows, context: FitContext) -> Batch:
+    """Return all inputs of a module's loss for windows, on the fit's device."""
+    further = module.loss_inputs(windows) if hasattr(module, "loss_inputs") else {}
+    inputs = {"motion": windows.tensor(), **further}
+    return {name: values.to(context.device) for name, values in inputs.items()}
 
 
 def _epoch(
     module: Any, data: Batch, settings: TrainSettings, context: FitContext, state: "_State"
 ) -> dict[str, float]:
-    """Run one epoch and return the mean of each loss over it, by window."""
+    """Run one epoch; return its number, terms and the mean of each loss over windows."""
     epoch = state.epoch
     _seed_draws(context, "epoch", epoch)
     terms = settings.terms(epoch)
@@ -195,7 +212,7 @@ def _epoch(
     totals: dict[str, Tensor] = {}
     for number, rows in enumerate(_batches(order, settings.batch_size)):
         state.optimizer.clear()
-        batch = {name: part[rows] for name, part in data.items()}
+        batch = {name: values[rows] for name, values in data.items()}
         losses = accumulate(module, batch, settings, **terms)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
@@ -216,10 +233,16 @@ def _epoch(
 def accumulate(
     module: Any, batch: Batch, settings: TrainSettings, **terms: float
 ) -> dict[str, Tensor]:
-    """Add the gradient of a batch's mean loss to the parameters, a part of the batch at a time.
+    """Add the gradient of a batch's mean loss to the parameters, one micro-batch at a time.
 
-    Small parts keep activations in cache and memory low; the gradient is the whole batch's. While
-    one part goes backward, the next goes forward.
+    Micro-batches keep activations in cache and need little memory; their gradients add up to the
+    batch's. While one is in the backward pass, the next is in the forward pass.
+
+    Args:
+        module: a Trainable.
+        batch: inputs of its loss.
+        settings: size of micro-batches and precision.
+        terms: further arguments of its loss, as from ``TrainSettings.terms``.
 
     Returns:
         Each loss, averaged over the batch, without a graph.
@@ -228,43 +251,43 @@ def accumulate(
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     turns = OrderedTurns()
 
-    def part(numbered: tuple[int, Tensor]) -> tuple[dict[str, Tensor], list[Tensor | None]]:
+    def run(numbered: tuple[int, Tensor]) -> tuple[dict[str, Tensor], list[Tensor | None]]:
         number, rows = numbered
-        given = {name: values[rows[0] : rows[-1] + 1] for name, values in batch.items()}
+        inputs = {name: values[rows[0] : rows[-1] + 1] for name, values in batch.items()}
         share = len(rows) / len(motion)
-        # A lane is a thread of its own, in which autocast has to be switched on anew.
+        # Autocast is set per thread, so each worker has to enable it.
         with turns.take(number), matmul_precision(settings.precision, str(motion.device)):
-            losses = module.losses(**given, **terms)
-        slopes = torch.autograd.grad(losses["loss"] * share, weights, allow_unused=True)
-        return {name: value.detach() * share for name, value in losses.items()}, list(slopes)
+            losses = module.losses(**inputs, **terms)
+        gradients = torch.autograd.grad(losses["loss"] * share, weights, allow_unused=True)
+        return {name: value.detach() * share for name, value in losses.items()}, list(gradients)
 
-    count = math.ceil(len(motion) / settings.at_a_time(motion.device.type))
-    parts = torch.arange(len(motion)).tensor_split(even_parts(count, len(motion)))
+    least = math.ceil(len(motion) / settings.micro_batch_size(motion.device.type))
+    parts = torch.arange(len(motion)).tensor_split(micro_batch_count(least, len(motion)))
     totals: dict[str, Tensor] = {}
     with matmul_precision(settings.precision, str(motion.device)):
-        for losses, slopes in map_parallel(part, list(enumerate(parts)), motion.device):
-            for weight, slope in zip(weights, slopes, strict=True):
-                _add(weight, slope)
+        for losses, gradients in map_parallel(run, list(enumerate(parts)), motion.device):
+            for weight, gradient in zip(weights, gradients, strict=True):
+                _add_gradient(weight, gradient)
             for name, value in losses.items():
                 totals[name] = totals[name] + value if name in totals else value
     return totals
 
 
-def _add(weight: Tensor, slope: Tensor | None) -> None:
-    """Add to a weight's gradient."""
-    if slope is None:
+def _add_gradient(weight: Tensor, gradient: Tensor | None) -> None:
+    """Add to a weight's accumulated gradient; None adds nothing."""
+    if gradient is None:
         return
     if weight.grad is None:
-        # A copy: two weights of a sum are told one and the same tensor as their slope.
-        weight.grad = slope.clone(memory_format=torch.contiguous_format)
+        # A copy: autograd returns one and the same tensor for two weights that are added up.
+        weight.grad = gradient.clone(memory_format=torch.contiguous_format)
     else:
-        weight.grad += slope
+        weight.grad += gradient
 
 
 def _batches(rows: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Return batches of at most ``size`` rows and as nearly as can be of one size.
+    """Return batches of at most ``size`` rows, with sizes that differ by at most one.
 
-    A last one of a few rows would have a noisy gradient, and no batch statistics.
+    A last batch of a few rows would have a noisy gradient and useless batch statistics.
     """
     return rows.tensor_split(math.ceil(len(rows) / size))
 
@@ -273,14 +296,14 @@ def _batches(rows: Tensor, size: int) -> tuple[Tensor, ...]:
 def _validate(
     module: Any, valid: Batch, settings: TrainSettings, context: FitContext
 ) -> dict[str, float]:
-    """Return each loss over the validation windows, the same draws every time."""
+    """Return the mean of each loss over the validation windows, with the same draws every time."""
     training = module.training
     module.eval()
     _seed_draws(context, "valid")
     totals: dict[str, float] = {}
     count = len(valid["motion"])
     for start in range(0, count, VALIDATION_BATCH):
-        batch = {name: given[start : start + VALIDATION_BATCH] for name, given in valid.items()}
+        batch = {name: values[start : start + VALIDATION_BATCH] for name, values in valid.items()}
         for name, value in module.losses(**batch, **settings.terms(None)).items():
             totals[name] = totals.get(name, 0.0) + float(value) * len(batch["motion"])
     module.train(training)
@@ -292,7 +315,7 @@ def _seed_draws(context: FitContext, *names: object) -> None:
 
 
 class _State:
-    """All that a fit must keep to go on after an interruption."""
+    """The state of a fit, which a checkpoint holds completely."""
 
     def __init__(self, module: nn.Module, settings: TrainSettings, context: FitContext) -> None:
         self.module, self.context = module, context
@@ -309,7 +332,7 @@ class _State:
         return self.context.folder and self.context.folder / "checkpoint.safetensors"
 
     def step(self) -> None:
-        """Take an optimiser's step, and let the averaged weights follow."""
+        """Take a step of the optimiser and update the averaged weights."""
         self.optimizer.step()
         if self.averaged is self.module:
             return
@@ -317,8 +340,8 @@ class _State:
             pairs = zip(self.averaged.parameters(), self.module.parameters(), strict=True)
             for average, parameter in pairs:
                 average.lerp_(parameter, 1 - self.settings.ema)
-            for kept, buffer in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
-                kept.copy_(buffer)
+            for copied, buffer in zip(self.averaged.buffers(), self.module.buffers(), strict=True):
+                copied.copy_(buffer)
 
     def finish_epoch(self, row: dict[str, float]) -> None:
         self.epoch += 1
@@ -335,9 +358,9 @@ class _State:
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         tensors |= {f"average.{name}": value for name, value in _copy(self.averaged).items()}
         tensors |= {f"adam.{name}": value for name, value in self.optimizer.state().items()}
-        note = {"epoch": self.epoch, "best_loss": self.best_loss, "history": self.context.history}
+        state = {"epoch": self.epoch, "best_loss": self.best_loss, "history": self.context.history}
         with atomic_file(self.path) as draft:
-            save_file(tensors, draft, metadata={"state": json.dumps(note)})
+            save_file(tensors, draft, metadata={"state": json.dumps(state)})
 
     def resume(self) -> None:
         if self.path is None or not self.path.exists():
@@ -347,15 +370,15 @@ class _State:
             readable(self.path),
             safe_open(self.path, "pt", device=self.context.device) as file,
         ):
-            note = json.loads(file.metadata()["state"])
-            for key in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
+            state = json.loads(file.metadata()["state"])
+            for key in file.keys():  # noqa: SIM118 - a safetensors file is not a mapping
                 part, name = key.split(".", 1)
                 parts[part][name] = file.get_tensor(key)
         self.module.load_state_dict(parts["module"])
         self.averaged.load_state_dict(parts["average"])
         self.best = parts["best"]
-        self.epoch, self.best_loss = note["epoch"], note["best_loss"]
-        self.context.history[:] = note["history"]
+        self.epoch, self.best_loss = state["epoch"], state["best_loss"]
+        self.context.history[:] = state["history"]
         self.optimizer.restore(parts["adam"])
 
 
@@ -364,7 +387,7 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
 
 
 def write_history(history: list[dict[str, float]], path: Path) -> None:
-    """Write the losses of every epoch as CSV."""
+    """Write the losses of every epoch as CSV; nothing if there is no epoch."""
     if not history:
         return
     with atomic_file(path) as draft, draft.open("w", newline="") as file:

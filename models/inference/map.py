@@ -1,4 +1,4 @@
-"""Gradient ascent on the posterior or the ELBO over hidden values."""
+"""MAP inference: gradient ascent on the posterior or the ELBO over hidden values."""
 
 import math
 from collections.abc import Iterator
@@ -11,41 +11,40 @@ from torch import Tensor
 
 from bench.fitting.adam import Adam
 from bench.fitting.matrix_products import CACHED_WINDOWS
-from bench.fitting.microbatches import even_parts, map_parallel
+from bench.fitting.microbatches import map_parallel, micro_batch_count
 from models.base import GenerativeImputer
 from models.inference.base import Inference, keep_best
 
 DEVIATIONS = 0.1
-"""The rate where its unit is the deviation and the protocol gives none."""
+"""Default rate in units of a feature's standard deviation."""
 
 
 class Map(Inference):
     """Maximum a posteriori: Adam on an objective over hidden entries, best step kept (sec. 6.3).
 
-    The start and the outcome of every step are evaluated, and for each window the one of highest
-    objective is kept.
+    The objective is evaluated at the start and after every step; each window keeps its best.
     """
 
     name = "map"
 
     steps: int = Field(10, ge=1)
     rate: float | None = Field(
-        None, gt=0, description="Adam's step; None: the model's own in mm, or 0.1 deviations"
+        None, gt=0, description="Adam's rate; null: the model's own in mm, or 0.1 deviations"
     )
     unit: Literal["mm", "deviation"] = Field(
-        "mm", description="of the rate: millimetres, or deviations of the feature over train"
+        "mm", description="of the rate: mm, or standard deviations of the feature over train"
     )
     objective: Literal["posterior", "elbo"] = Field(
-        "posterior", description="what ascends: the paper's log posterior, or the ELBO"
+        "posterior", description="maximised: the paper's log posterior, or the ELBO"
     )
     start: Literal["mean", "normal"] = Field(
-        "mean", description="hidden entries at first: the train mean, or draws of N(0, 1) in mm"
+        "mean", description="initial hidden entries: the train mean, or draws of N(0, 1) in mm"
     )
-    accumulate: bool = Field(False, description="never clear the gradient from step to step")
+    accumulate: bool = Field(False, description="add up gradients over steps, never clear them")
     batch: int | None = Field(
         None,
         ge=1,
-        description="windows at a time, no influence on the outcome; "
+        description="windows of a micro-batch, without influence on the result; "
         "null: what a processor's cache holds, or all on a GPU",
     )
 
@@ -54,13 +53,13 @@ class Map(Inference):
     }
 
     def complete(self, model: GenerativeImputer, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Return the best completion that ``steps`` steps of ascent meet."""
+        """Return the best completion among the start and ``steps`` steps of ascent."""
         if self.start == "normal":
-            # One draw for all windows: a window's start must not hang on what it is batched with.
+            # One draw for all windows: a window's start must not depend on its batch.
             noise = torch.randn(motion.shape[1:], generator=torch.Generator().manual_seed(0))
             motion = torch.where(occluded, noise.to(motion), motion)
         size = self.batch or (CACHED_WINDOWS if motion.device.type == "cpu" else len(motion))
-        parts = even_parts(math.ceil(len(motion) / size), len(motion))
+        parts = micro_batch_count(math.ceil(len(motion) / size), len(motion))
         pairs = list(zip(motion.tensor_split(parts), occluded.tensor_split(parts), strict=True))
         with _frozen(model):
             ascended = map_parallel(lambda pair: self._ascend(model, *pair), pairs, motion.device)
@@ -79,7 +78,7 @@ class Map(Inference):
             value = self._objective(model, motion)
             best, highest = keep_best(best, highest, motion.detach(), value.detach())
             if step < self.steps:
-                # A sum, not a mean: a window's path must not depend on how many share its batch.
+                # A sum, not a mean: a window's steps must not depend on the size of its batch.
                 (gradient,) = torch.autograd.grad(-value.sum(), hidden)
                 if self.accumulate and hidden.grad is not None:
                     gradient += hidden.grad
@@ -88,7 +87,7 @@ class Map(Inference):
         return best
 
     def _objective(self, model: GenerativeImputer, motion: Tensor) -> Tensor:
-        """Return what is to be raised, ``(window,)``."""
+        """Return the objective to maximise, ``(window,)``."""
         if self.objective == "elbo":
             return model.elbo(motion)
         return model.log_posterior(motion).sum(dim=1)
@@ -107,7 +106,7 @@ class Map(Inference):
 
 @contextmanager
 def _frozen(model: GenerativeImputer) -> Iterator[None]:
-    """Let no weight of a model get a gradient: only what is hidden is to be found."""
+    """Disable gradients of a model's weights within the block."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)

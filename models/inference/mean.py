@@ -7,10 +7,10 @@ from models.inference.base import Inference
 
 
 class Mean(Inference):
-    """Leaves the train mean where values are hidden: the degraded input that OOD scores judge."""
+    """Leaves the train mean where values are hidden: the degraded input of OOD scores."""
 
     name = "mean"
 
     def complete(self, model: GenerativeImputer, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Return ``motion`` as it came."""
+        """Return ``motion`` unchanged."""
         return motion

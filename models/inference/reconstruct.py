@@ -1,4 +1,4 @@
-"""Repeated reconstruction of hidden values."""
+"""Inference by repeated reconstruction of hidden values."""
 
 import torch
 from pydantic import Field
@@ -9,11 +9,10 @@ from models.inference.base import Inference, keep_best
 
 
 class Reconstruct(Inference):
-    """Puts the model's reconstruction where values are hidden, again and again; keeps the best.
+    """Repeatedly replaces hidden values by the model's reconstruction; keeps the best step.
 
     The pseudo-Gibbs sampler of Rezende et al. (2014, appendix F) with means in place of draws. It
-    need not settle: where much is hidden it can run away. So of the start and of all steps, for
-    each window the one of highest ELBO is kept.
+    may diverge where much is hidden, so each window keeps the step, or start, of highest ELBO.
     """
 
     name = "reconstruct"
@@ -22,7 +21,7 @@ class Reconstruct(Inference):
 
     @torch.no_grad()
     def complete(self, model: GenerativeImputer, motion: Tensor, occluded: Tensor) -> Tensor:
-        """Return the best completion that ``steps`` reconstructions meet."""
+        """Return the best completion among the start and ``steps`` reconstructions."""
         best, highest = motion, model.elbo(motion)
         for _ in range(self.steps):
             motion = torch.where(occluded, model.reconstruct(motion), motion)

@@ -1,4 +1,4 @@
-"""Adam beside torch's own, kept and gone on from, and what it does not import."""
+"""Adam compared with torch's own, saving and restoring its state, and what it does not import."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def gradients(step: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-def test_it_takes_the_steps_of_torchs_own(weight_decay: float) -> None:
+def test_its_steps_are_those_of_torchs_own(weight_decay: float) -> None:
     ours, theirs = parameters(), parameters()
     mine = Adam(ours, 0.1, weight_decay)
     own = torch.optim.Adam(theirs, lr=0.1, weight_decay=weight_decay)
@@ -39,7 +39,7 @@ def test_it_takes_the_steps_of_torchs_own(weight_decay: float) -> None:
     assert torch.equal(ours[2], parameters()[2])
 
 
-def test_it_goes_on_from_what_was_kept() -> None:
+def test_it_continues_from_a_saved_state() -> None:
     def descend(optimizer: Adam, some: list[Tensor], steps: range) -> None:
         for step in steps:
             for parameter, gradient in zip(some[:2], gradients(step), strict=True):
@@ -49,14 +49,14 @@ def test_it_goes_on_from_what_was_kept() -> None:
     whole = parameters()
     descend(Adam(whole, 0.1), whole, range(STEPS))
 
-    parted = parameters()
-    first = Adam(parted, 0.1)
-    descend(first, parted, range(STEPS // 2))
-    kept = {name: value.clone() for name, value in first.state().items()}
-    second = Adam(parted, 0.1)
-    second.restore(kept)
-    descend(second, parted, range(STEPS // 2, STEPS))
-    assert all(torch.equal(*pair) for pair in zip(whole, parted, strict=True))
+    halved = parameters()
+    first = Adam(halved, 0.1)
+    descend(first, halved, range(STEPS // 2))
+    saved = {name: value.clone() for name, value in first.state().items()}
+    second = Adam(halved, 0.1)
+    second.restore(saved)
+    descend(second, halved, range(STEPS // 2, STEPS))
+    assert all(torch.equal(*pair) for pair in zip(whole, halved, strict=True))
 
 
 def test_clearing_leaves_no_gradient_and_a_step_without_one_changes_nothing() -> None:

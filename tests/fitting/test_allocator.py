@@ -1,4 +1,4 @@
-"""Memory that is freed stays for the next array."""
+"""Freed memory is kept for the next array."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ print(psutil.Process().memory_info().rss - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc's")
-def test_what_is_freed_is_kept() -> None:
+def test_freed_memory_is_kept() -> None:
     def left(how: str) -> int:
         command = [sys.executable, "-c", HALF_A_GB, how]
         return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)

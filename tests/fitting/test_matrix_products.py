@@ -1,4 +1,4 @@
-"""Products by either library against double precision, forward and backward."""
+"""Matrix products by either library compared with float64, forward and backward."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ needs_onednn = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["onednn", "mkl"])
 def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this machine has, both are taken in turn."""
+    """Test both libraries, whatever this machine's processor."""
     monkeypatch.setattr(matrix_products, "ONEDNN", request.param)
 
 
@@ -57,7 +57,7 @@ def test_it_counts_as_many_operations_as_a_plain_product() -> None:
 
 
 @needs_onednn
-def test_a_gradient_that_nobody_wants_is_not_computed() -> None:
+def test_a_gradient_that_is_not_needed_is_not_computed() -> None:
     left, right = leaves(64, 32, 48, turned=False)
     with FlopCounterMode(display=False) as counter:
         matmul(left, right.detach()).sum().backward()
@@ -65,7 +65,7 @@ def test_a_gradient_that_nobody_wants_is_not_computed() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_types_are_left_to_torch(dtype: torch.dtype) -> None:
+def test_other_dtypes_are_multiplied_by_torch(dtype: torch.dtype) -> None:
     left, right = (part.detach().to(dtype) for part in leaves(64, 32, 48, turned=False))
     assert torch.equal(matmul(left, right), left @ right)
 

@@ -1,4 +1,4 @@
-"""Two parts at once: in order, with the draws of one after the other, and no thread left behind."""
+"""Parallel micro-batches: in order, with the draws of a sequential run, and no thread left over."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.fitting.microbatches import PARALLEL, OrderedTurns, even_parts, map_parallel
+from bench.fitting.microbatches import PARALLEL, OrderedTurns, map_parallel, micro_batch_count
 from bench.fitting.training import VariationalSettings, accumulate
 from models.hgvae import HGVAE
 from models.inference.map import Map
@@ -25,7 +25,7 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def test_lanes_work_at_once_and_yield_in_order() -> None:
+def test_workers_run_in_parallel_and_yield_in_order() -> None:
     both = threading.Barrier(PARALLEL, timeout=10)
 
     def work(item: int) -> tuple[int, int]:
@@ -38,30 +38,30 @@ def test_lanes_work_at_once_and_yield_in_order() -> None:
 
 
 @pytest.mark.parametrize(("threads", "items"), [(1, 6), (2, 1)])
-def test_what_cannot_be_shared_is_done_where_it_was_asked_for(threads: int, items: int) -> None:
+def test_with_one_thread_or_item_work_runs_in_the_calling_thread(threads: int, items: int) -> None:
     torch.set_num_threads(threads)
     here = threading.get_ident()
     found = list(map_parallel(lambda _: threading.get_ident(), range(items), CPU))
     assert found == [here] * items
 
 
-def test_after_an_error_nothing_more_is_begun() -> None:
-    begun = []
+def test_after_an_error_no_further_item_is_started() -> None:
+    started = []
 
     def work(item: int) -> None:
-        begun.append(item)
+        started.append(item)
         if item == 1:
             raise ValueError("of item 1")
         time.sleep(0.05)
 
     with pytest.raises(ValueError, match="of item 1"):
         list(map_parallel(work, range(50), CPU))
-    assert len(begun) < 10
+    assert len(started) < 10
     assert torch.get_num_threads() == PARALLEL
-    assert not [one for one in threading.enumerate() if one.name.startswith("lane")]
+    assert not [one for one in threading.enumerate() if one.name.startswith("micro-batch")]
 
 
-def test_an_error_in_a_turn_lets_the_next_one_have_its_own() -> None:
+def test_an_error_in_a_turn_does_not_block_the_next_turn() -> None:
     turns = OrderedTurns()
 
     def work(number: int) -> int:
@@ -75,11 +75,11 @@ def test_an_error_in_a_turn_lets_the_next_one_have_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "items", "parts"),
+    ("least", "items", "count"),
     [(1, 9, 1), (2, 9, 2), (3, 9, 4), (13, 800, 14), (3, 3, 3)],
 )
-def test_no_lane_is_left_over(count: int, items: int, parts: int) -> None:
-    assert even_parts(count, items) == parts
+def test_no_worker_is_left_idle(least: int, items: int, count: int) -> None:
+    assert micro_batch_count(least, items) == count
 
 
 def model() -> HGVAE:
@@ -88,12 +88,12 @@ def model() -> HGVAE:
     return HGVAE(walk(1).spec, HGVAE.Settings(latents=latents, width=4))
 
 
-def slope(weight: torch.nn.Parameter) -> torch.Tensor:
+def gradient_of(weight: torch.nn.Parameter) -> torch.Tensor:
     assert weight.grad is not None
     return weight.grad.flatten()
 
 
-def test_a_train_step_draws_and_adds_as_with_one_thread() -> None:
+def test_a_train_step_has_the_draws_and_gradients_of_one_thread() -> None:
     motion = walk(24).tensor()
     found = []
     for threads in (1, 2, 4, 2):
@@ -102,7 +102,7 @@ def test_a_train_step_draws_and_adds_as_with_one_thread() -> None:
         torch.manual_seed(1)
         settings = VariationalSettings(micro_batch=5)
         losses = accumulate(network, {"motion": motion}, settings, kl_weight=1.0)
-        gradient = torch.cat([slope(one) for one in network.parameters()])
+        gradient = torch.cat([gradient_of(one) for one in network.parameters()])
         found.append((losses["loss"], gradient, torch.rand(1)))
     for loss, gradient, after in found[1:]:
         torch.testing.assert_close(loss, found[0][0], rtol=1e-6, atol=0)
@@ -111,7 +111,7 @@ def test_a_train_step_draws_and_adds_as_with_one_thread() -> None:
     assert torch.equal(found[1][1], found[3][1])
 
 
-def test_fewer_digits_are_asked_for_in_every_lane() -> None:
+def test_reduced_precision_is_set_in_every_worker() -> None:
     motion = walk(24).tensor()
     gradients = []
     for threads in (1, 2):
@@ -120,15 +120,15 @@ def test_fewer_digits_are_asked_for_in_every_lane() -> None:
         torch.manual_seed(1)
         settings = VariationalSettings(micro_batch=6, precision="bf16")
         accumulate(network, {"motion": motion}, settings, kl_weight=1.0)
-        gradients.append(torch.cat([slope(one) for one in network.parameters()]))
+        gradients.append(torch.cat([gradient_of(one) for one in network.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_way_back_has_the_precision_of_the_way_there(threads: int) -> None:
+def test_the_backward_pass_has_the_precision_of_the_forward_pass(threads: int) -> None:
     seen: list[str] = []
 
-    class Look(torch.autograd.Function):
+    class Recorder(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
             seen.append(torch.get_float32_matmul_precision())
@@ -139,23 +139,23 @@ def test_the_way_back_has_the_precision_of_the_way_there(threads: int) -> None:
             seen.append(torch.get_float32_matmul_precision())
             return gradients[0]
 
-    class Looked(torch.nn.Module):
+    class Recorded(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.a = torch.nn.Parameter(torch.ones(3))
 
         def losses(self, motion: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"loss": (Look.apply(self.a) * motion).mean()}
+            return {"loss": (Recorder.apply(self.a) * motion).mean()}
 
     torch.set_num_threads(threads)
     before = torch.get_float32_matmul_precision()
     settings = VariationalSettings(micro_batch=2, precision="tf32")
-    accumulate(Looked(), {"motion": torch.ones(8, 3)}, settings)
+    accumulate(Recorded(), {"motion": torch.ones(8, 3)}, settings)
     assert seen == 8 * ["high"]
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_two_weights_with_one_slope_have_a_gradient_each() -> None:
+def test_two_weights_with_a_shared_gradient_tensor_have_separate_gradients() -> None:
     class Sum(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -172,7 +172,7 @@ def test_two_weights_with_one_slope_have_a_gradient_each() -> None:
 
 
 @pytest.mark.parametrize("objective", ["posterior", "elbo"])
-def test_map_finds_in_lanes_what_it_finds_with_one_thread(objective: str) -> None:
+def test_parallel_map_inference_finds_what_it_finds_with_one_thread(objective: str) -> None:
     motion = walk(20).tensor()
     occluded = torch.rand(motion.shape, generator=torch.Generator().manual_seed(0)) < 0.2
     network = model()

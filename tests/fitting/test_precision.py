@@ -1,4 +1,4 @@
-"""Fits in fewer digits: what is in millimetres keeps all of its own, and nothing else changes."""
+"""Reduced precision: values in millimetres stay float32, and global settings are restored."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from bench.fitting.training import FitContext
 from models.hgvae import HGVAE
 from tests.conftest import walk
 from tests.predictors.helpers import SMALL as PREDICTORS
-from tests.predictors.helpers import build, going_on, scatter
+from tests.predictors.helpers import build, perturb, windows_with_future
 
 SMALL: dict[str, dict[str, Any]] = {
     "hgvae": {"latents": [[1, 8], [4, 4]], "width": 16},
@@ -39,8 +39,8 @@ def loss(made: Any, precision: Precision) -> Tensor:
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
-    """Nothing here may leave torch set otherwise."""
+def _settings_are_restored() -> Iterator[None]:
+    """No test may leave torch's global settings changed."""
     before = torch.get_float32_matmul_precision()
     yield
     assert torch.get_float32_matmul_precision() == before
@@ -48,16 +48,16 @@ def _as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_loss_of_few_digits_is_near_that_of_all(name: str) -> None:
-    made = scatter(model(name)).eval()
-    whole, few = loss(made, "float32"), loss(made, "bf16")
-    assert few.dtype == torch.float32
-    assert few != whole
-    assert float(few) == pytest.approx(float(whole), rel=0.02)
+def test_a_bf16_loss_is_near_the_float32_loss(name: str) -> None:
+    made = perturb(model(name)).eval()
+    exact, reduced = loss(made, "float32"), loss(made, "bf16")
+    assert reduced.dtype == torch.float32
+    assert reduced != exact
+    assert float(reduced) == pytest.approx(float(exact), rel=0.02)
 
 
 @pytest.mark.parametrize("layout", ["transposed", "scrambled"])
-def test_a_transform_of_millimetres_keeps_its_digits(layout: str) -> None:
+def test_a_transform_of_millimetres_stays_float32(layout: str) -> None:
     made = model("hgvae", layout=layout)
     motion = TRAIN.tensor()
     with matmul_precision("bf16", "cpu"):
@@ -66,20 +66,20 @@ def test_a_transform_of_millimetres_keeps_its_digits(layout: str) -> None:
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
-def test_a_prediction_of_few_digits_is_near_that_of_all(name: str) -> None:
-    windows = going_on(6)
+def test_a_bf16_prediction_is_near_the_float32_prediction(name: str) -> None:
+    windows = windows_with_future(6)
     predictor = build(name, windows, **PREDICTORS[name])
-    told = {}
+    predicted = {}
     for precision in ("float32", "bf16"):
         with torch.no_grad(), matmul_precision(precision, "cpu"):
-            told[precision] = predictor.extrapolate(windows.tensor())
-    change = (told["float32"] - windows.tensor()[:, -1:]).norm()
-    assert 0 < (told["bf16"] - told["float32"]).norm() < 0.05 * change
+            predicted[precision] = predictor.extrapolate(windows.tensor())
+    change = (predicted["float32"] - windows.tensor()[:, -1:]).norm()
+    assert 0 < (predicted["bf16"] - predicted["float32"]).norm() < 0.05 * change
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_fit_in_few_digits_is_a_fit(name: str) -> None:
-    """It learns about the same, and its weights are float32."""
+def test_a_bf16_fit_learns_as_much_as_a_float32_fit(name: str) -> None:
+    """Its loss falls about as far, and its weights are float32."""
     fits = {}
     for precision in ("float32", "bf16"):
         context = FitContext(seed=2)
@@ -97,7 +97,7 @@ def test_a_fit_in_few_digits_is_a_fit(name: str) -> None:
     assert fits["bf16"][-1] == pytest.approx(fits["float32"][-1], abs=0.1 * fallen)
 
 
-def test_all_digits_are_all_whatever_the_user_has_set() -> None:
+def test_float32_is_exact_whatever_torchs_global_setting() -> None:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     try:
@@ -108,7 +108,7 @@ def test_all_digits_are_all_whatever_the_user_has_set() -> None:
         torch.set_float32_matmul_precision(before)
 
 
-def test_an_exact_product_is_exact_within_few_digits_and_its_gradient_reaches_both() -> None:
+def test_a_float32_product_is_exact_under_autocast_and_has_both_gradients() -> None:
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(5, 5, generator=generator, requires_grad=True) for _ in range(2))
     with matmul_precision("bf16", "cpu"):
@@ -120,6 +120,6 @@ def test_an_exact_product_is_exact_within_few_digits_and_its_gradient_reaches_bo
     assert right.grad is not None
 
 
-def test_a_precision_that_is_none_is_refused() -> None:
+def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="'float32', 'tf32' or 'bf16'"):
         HGVAE.Settings(precision="float16")

@@ -91,7 +91,7 @@ def after_each_step(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Adam], Any]
         {"learning_rate_decay": 0.01},
     ],
 )
-def test_an_interrupted_fit_ends_as_if_it_had_not_been(
+def test_an_interrupted_fit_ends_as_an_uninterrupted_one(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     whole, history = fit(None, **settings)
@@ -152,8 +152,8 @@ def test_warm_up_is_the_papers() -> None:
     assert VariationalSettings(kl_warmup=0).terms(0) == {"kl_weight": 1}
 
 
-class Told(nn.Module):
-    """Remembers what its loss was told beside the batch, and whether in training."""
+class Recorder(nn.Module):
+    """Records the arguments of its loss other than motion, and whether in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,10 +165,10 @@ class Told(nn.Module):
         return {"loss": (motion.mean() - self.weight).square()}
 
 
-def test_a_loss_is_told_the_terms_of_its_settings_and_no_others() -> None:
-    plainly, variational = Told(), Told()
-    train(plainly, TRAIN, VALID, TrainSettings(epochs=2), FitContext())
-    assert plainly.terms == [(True, {}), (False, {})] * 2
+def test_a_loss_gets_the_terms_of_its_settings_and_no_others() -> None:
+    plain, variational = Recorder(), Recorder()
+    train(plain, TRAIN, VALID, TrainSettings(epochs=2), FitContext())
+    assert plain.terms == [(True, {}), (False, {})] * 2
     context = FitContext()
     settings = VariationalSettings(epochs=3, kl_start=0.2, kl_warmup=2)
     train(variational, TRAIN, VALID, settings, context)
@@ -189,7 +189,7 @@ def test_plain_settings_have_no_terms_and_refuse_those_of_an_elbo(epoch: int | N
 
 @hypothesis.given(st.integers(1, 600), st.floats(1e-5, 1.0), st.floats(1e-3, 1.0, exclude_max=True))
 @hypothesis.settings(max_examples=50, deadline=None)
-def test_the_rate_falls_by_one_factor_an_epoch_to_the_share_asked_for(
+def test_the_rate_falls_by_one_factor_per_epoch_to_the_requested_share(
     epochs: int, rate: float, share: float
 ) -> None:
     settings = TrainSettings(epochs=epochs, learning_rate=rate, learning_rate_decay=share)
@@ -207,7 +207,7 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return after_each_step(monkeypatch, lambda adam: adam.rate)
 
 
-def test_steps_are_taken_at_their_epochs_rate_after_an_interruption_too(
+def test_every_step_has_its_epochs_rate_also_after_an_interruption(
     tmp_path: Path, rates: list[float]
 ) -> None:
     expected = [0.05 * 0.01 ** (epoch / 5) for epoch in range(6) for _ in range(5)]
@@ -223,7 +223,7 @@ def test_steps_are_taken_at_their_epochs_rate_after_an_interruption_too(
     assert rates == pytest.approx(expected[10:])
 
 
-def test_the_rate_stays_unless_told_otherwise(rates: list[float]) -> None:
+def test_the_rate_is_constant_by_default(rates: list[float]) -> None:
     fit(None)
     assert rates == [0.05] * 30
 
@@ -240,7 +240,7 @@ def test_the_gradient_is_clipped(windows: Windows) -> None:
     assert float(module.weight.grad.norm()) == pytest.approx(1, rel=1e-3)
 
 
-def test_parts_of_a_batch_add_up_to_the_batchs_gradient() -> None:
+def test_micro_batches_add_up_to_the_batchs_gradient() -> None:
     class Smooth(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -270,9 +270,7 @@ def running_average(start: Tensor, steps: list[Tensor], decay: float) -> NDArray
 
 
 @pytest.mark.parametrize("decay", [0.3, 0.9, 0.99])
-def test_what_is_kept_is_the_running_average_of_the_weights(
-    decay: float, steps: list[Tensor]
-) -> None:
+def test_the_final_weights_are_the_running_average(decay: float, steps: list[Tensor]) -> None:
     module, history = fit(None, ema=decay)
     assert len(steps) == 6 * 5  # five batches an epoch
     best = min(history, key=lambda row: row["valid_loss"])["epoch"]
@@ -289,7 +287,7 @@ def test_averaging_does_not_change_the_path_of_the_weights(steps: list[Tensor]) 
     assert torch.equal(torch.stack(steps), torch.stack(plainly))
 
 
-def test_the_average_is_what_is_validated_with_the_latest_batch_statistics() -> None:
+def test_the_average_is_validated_with_the_latest_batch_statistics() -> None:
     seen: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
 
     class Normalised(nn.Module):
@@ -311,7 +309,7 @@ def test_the_average_is_what_is_validated_with_the_latest_batch_statistics() -> 
     module = Normalised()
     train(module, TRAIN, VALID, settings, context)
     (_, first), (second, _), (third, _) = seen[True]
-    # Of the first two steps, whose outcomes the second and the third batch see.
+    # After the first two steps, as the second and the third batch see the weights.
     once, twice = 0.2 * second, 0.8 * 0.2 * second + 0.2 * third
     assert [weight for weight, _ in seen[False]][:2] == pytest.approx([once, twice], rel=1e-4)
     assert seen[False][0][1] == pytest.approx(first)
@@ -322,7 +320,7 @@ def test_the_average_is_what_is_validated_with_the_latest_batch_statistics() -> 
 
 
 class Rough(Toy):
-    """Has a gradient a million times as steep for some batches."""
+    """Has a gradient a million times as large for some batches."""
 
     rough: tuple[int, ...] = ()
 
@@ -343,7 +341,7 @@ class Rough(Toy):
 @pytest.mark.parametrize(
     ("rough", "share"), [((), 0), ((2, 5), 9 / 24), ((1,), 5 / 24), ((1, 2, 3, 4, 5), 1)]
 )
-def test_a_step_of_too_steep_a_gradient_changes_nothing_and_is_counted(
+def test_a_step_with_too_large_a_gradient_is_skipped_and_counted(
     rough: tuple[int, ...], share: float, ema: float, steps: list[Tensor]
 ) -> None:
     module, context = Rough(), FitContext(seed=1)
@@ -367,7 +365,7 @@ def test_a_step_of_too_steep_a_gradient_changes_nothing_and_is_counted(
 
 
 def test_a_skipped_step_leaves_no_trace_in_later_ones(steps: list[Tensor]) -> None:
-    """Adam's moments neither: its next step is of the size of a first one."""
+    """Not in Adam's moments either: the next step is as large as a first step."""
     module = Rough()
     module.rough = (1,)
     settings = VariationalSettings(epochs=1, batch_size=5, learning_rate=0.05, skip_gradient=1e3)
@@ -375,7 +373,7 @@ def test_a_skipped_step_leaves_no_trace_in_later_ones(steps: list[Tensor]) -> No
     torch.testing.assert_close(steps[0].abs(), torch.full((3,), 0.05), rtol=1e-3, atol=0)
 
 
-def test_nothing_is_skipped_unless_told_to(steps: list[Tensor]) -> None:
+def test_no_step_is_skipped_by_default(steps: list[Tensor]) -> None:
     module, context = Rough(), FitContext(seed=1)
     module.rough = (1, 2)
     train(module, TRAIN, VALID, VariationalSettings(epochs=1, batch_size=5), context)
@@ -387,7 +385,7 @@ def test_nothing_is_skipped_unless_told_to(steps: list[Tensor]) -> None:
 def test_steps_are_adams_with_its_penalty_on_weights(
     weight_decay: float, steps: list[Tensor]
 ) -> None:
-    """Against Adam as Kingma and Ba write it, the penalty's slope added to the loss's."""
+    """Compared with Adam as Kingma and Ba write it, with the penalty's gradient added."""
     wanted = torch.tensor([1.0, -2.0, 0.5])
 
     class Bowl(Toy):
@@ -401,19 +399,19 @@ def test_steps_are_adams_with_its_penalty_on_weights(
     weight, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
     assert len(steps) == 60
     for number, step in enumerate(steps, 1):
-        slope = 2 * (weight - wanted.numpy()) + weight_decay * weight
-        first = 0.9 * first + 0.1 * slope
-        second = 0.999 * second + 0.001 * slope**2
+        gradient = 2 * (weight - wanted.numpy()) + weight_decay * weight
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
         unbiased = first / (1 - 0.9**number), second / (1 - 0.999**number)
         weight = weight - 0.1 * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
         np.testing.assert_allclose(step, weight, rtol=1e-3, atol=1e-4)
-    # Where the two slopes cancel: 2 (w - a) + decay w = 0.
+    # Where the two gradients cancel: 2 (w - a) + decay w = 0.
     settled = wanted.numpy() * 2 / (2 + weight_decay)
     np.testing.assert_allclose(weight, settled, rtol=0.1)
 
 
 class Counter(nn.Module):
-    """Remembers the batches that it is shown in training."""
+    """Records the batches of training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -435,16 +433,16 @@ def assert_even(sizes: list[int], total: int, largest: int, count: int) -> None:
 
 @hypothesis.given(st.integers(1, 40), st.integers(1, 50))
 @hypothesis.settings(max_examples=50, deadline=None)
-def test_parts_of_a_batch_are_of_nearly_equal_size(windows: int, micro_batch: int) -> None:
+def test_micro_batches_have_nearly_equal_sizes(windows: int, micro_batch: int) -> None:
     module, batch = Counter(), torch.arange(float(windows))[:, None]
     settings = VariationalSettings(micro_batch=micro_batch)
     loss = accumulate(module, {"motion": batch}, settings, kl_weight=1.0)["loss"]
     least = math.ceil(windows / micro_batch)
-    # An even number, for two lanes, unless there are too few windows.
+    # An even number, for two workers, unless there are too few windows.
     count = least if least in (1, windows) else least + least % 2
     assert_even([len(part) for part in module.parts], windows, micro_batch, count)
     assert torch.equal(torch.cat(module.parts), batch)
-    # However they are cut, loss and gradient are the whole batch's.
+    # However the batch is split, loss and gradient are those of the whole batch.
     values = np.arange(windows)
     np.testing.assert_allclose(loss, np.square(values).mean(), rtol=1e-5)
     assert module.weight.grad is not None
@@ -453,7 +451,7 @@ def test_parts_of_a_batch_are_of_nearly_equal_size(windows: int, micro_batch: in
 
 @pytest.mark.parametrize("count", [24, 17, 9, 8])
 @pytest.mark.parametrize("batch_size", [4, 8, 16])
-def test_batches_of_an_epoch_are_of_nearly_equal_size(count: int, batch_size: int) -> None:
+def test_batches_of_an_epoch_have_nearly_equal_sizes(count: int, batch_size: int) -> None:
     module, windows = Counter(), TRAIN.take(slice(count))
     train(
         module, windows, VALID, VariationalSettings(epochs=1, batch_size=batch_size), FitContext()

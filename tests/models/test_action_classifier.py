@@ -1,4 +1,4 @@
-"""The judge of drawn windows: it tells what it was shown, by features that do not change."""
+"""The action classifier: accuracy, features independent of the batch, and refused input."""
 
 from dataclasses import replace
 
@@ -37,14 +37,14 @@ def fitted() -> ActionClassifier:
     return model
 
 
-def test_it_tells_unseen_windows(fitted: ActionClassifier) -> None:
+def test_it_classifies_unseen_windows(fitted: ActionClassifier) -> None:
     unseen = actions(60, seed=5)
-    told = fitted.scores(fitted.features(unseen.tensor())).argmax(dim=1)
-    right = (told == unseen.labels(ACTIONS)).float().mean()
+    predicted = fitted.scores(fitted.features(unseen.tensor())).argmax(dim=1)
+    right = (predicted == unseen.labels(ACTIONS)).float().mean()
     assert float(right) > 0.9
 
 
-def test_a_windows_features_hang_on_no_other_window(fitted: ActionClassifier) -> None:
+def test_a_windows_features_do_not_depend_on_the_batch(fitted: ActionClassifier) -> None:
     motion = actions(6, seed=7).tensor()
     together = fitted.features(motion)
     assert together.shape == (6, 32)
@@ -52,7 +52,7 @@ def test_a_windows_features_hang_on_no_other_window(fitted: ActionClassifier) ->
         torch.testing.assert_close(fitted.features(motion[row : row + 1])[0], together[row])
 
 
-def test_windows_of_other_actions_do_not_count() -> None:
+def test_windows_of_other_actions_are_ignored() -> None:
     train = actions(20, seed=1)
     spec = replace(train.spec, actions=("slow", "fast"))
     stray = replace(train, index=train.index.assign(action=["slow", "fast", "else", ""] * 5))
@@ -60,11 +60,11 @@ def test_windows_of_other_actions_do_not_count() -> None:
     context = FitContext()
     model.fit(stray, train, context)
     assert np.isfinite(context.history[0]["loss"])
-    nobody = replace(train, index=train.index.assign(action="else"))
-    with pytest.raises(ValueError, match="no window is of any of the actions slow, fast"):
-        model.fit(nobody, train)
+    unknown = replace(train, index=train.index.assign(action="else"))
+    with pytest.raises(ValueError, match="no window has one of the actions slow, fast"):
+        model.fit(unknown, train)
 
 
-def test_one_action_is_nothing_to_tell() -> None:
+def test_a_single_action_is_refused() -> None:
     with pytest.raises(ValueError, match="two or more actions"):
         ActionClassifier(replace(walk(2).spec, actions=("walk",)))

@@ -1,4 +1,4 @@
-"""What holds for every simple detector, and what each computes."""
+"""Properties of every simple detector, and what each computes."""
 
 from dataclasses import replace
 from functools import cache
@@ -65,8 +65,10 @@ def scores(model: Detector, windows: Windows) -> NDArray[np.float64]:
 
 @each
 @pytest.mark.parametrize("train", [walk(12, seed=1), moves(20), moves(100)], ids=len)
-def test_odd_windows_score_above_usual_ones(cls: type[PrincipalDetector], train: Windows) -> None:
-    """Usual ones are the train windows with a little noise."""
+def test_anomalous_windows_score_above_normal_ones(
+    cls: type[PrincipalDetector], train: Windows
+) -> None:
+    """Normal ones are the train windows with a little noise."""
     model = fitted(cls, train, components=8)
     assert not model.training
     usual = replace(train, motion=Noise(level=1).apply(train))
@@ -85,7 +87,7 @@ def test_weights_alone_restore_a_detector(cls: type[PrincipalDetector]) -> None:
 
 
 @each
-def test_a_second_fit_leaves_nothing_of_the_first(cls: type[PrincipalDetector]) -> None:
+def test_a_second_fit_replaces_the_first(cls: type[PrincipalDetector]) -> None:
     few, many, test = moves(12), moves(100), moves(5, seed=1)
     model = fitted(cls, many)
     model.fit(few, few)
@@ -134,7 +136,7 @@ def test_mahalanobis_of_train_windows_adds_up(count: int, components: int) -> No
     np.testing.assert_allclose(scores(model, train).sum(), there * (count - 1), rtol=1e-3)
 
 
-def test_windows_that_repeat_bring_no_components() -> None:
+def test_repeated_windows_add_no_components() -> None:
     train, test = moves(6), moves(5, seed=1)
     thrice = Windows(np.tile(train.motion, (3, 1, 1, 1)), walk(18).index, train.fps, train.skeleton)
     # Nothing but the degrees of freedom differs: 17 / 18 of the variance, not 5 / 6.
@@ -144,7 +146,7 @@ def test_windows_that_repeat_bring_no_components() -> None:
 
 
 @pytest.mark.parametrize("components", [1, 8, FEATURES, 90])
-def test_pca_error_is_what_the_leading_components_leave(components: int) -> None:
+def test_pca_error_is_the_residual_of_the_leading_components(components: int) -> None:
     train, test = moves(300), moves(20, seed=1)
     around = flat(test) - flat(train).mean(axis=0)
     axes = np.linalg.svd(flat(train) - flat(train).mean(axis=0), full_matrices=False)[2]
@@ -155,7 +157,7 @@ def test_pca_error_is_what_the_leading_components_leave(components: int) -> None
 
 
 @pytest.mark.parametrize(("neighbours", "memory"), [(1, 300), (5, 4000), (3, 40), (9, 4)])
-def test_nearest_is_found_by_looking_at_all(neighbours: int, memory: int) -> None:
+def test_nearest_equals_a_search_over_all_train_windows(neighbours: int, memory: int) -> None:
     """With every component, distances are those between the windows themselves."""
     train, test = moves(300), moves(20, seed=1)
     model = fitted(Nearest, train, components=FEATURES, neighbours=neighbours, memory=memory)
@@ -165,8 +167,8 @@ def test_nearest_is_found_by_looking_at_all(neighbours: int, memory: int) -> Non
     np.testing.assert_allclose(scores(model, test), expected, rtol=1e-4)
 
 
-def test_nearest_looks_at_leading_components_only() -> None:
-    """Far along the last component is near, far along the first is far."""
+def test_nearest_uses_leading_components_only() -> None:
+    """A shift along the last component does not count, one along the first does."""
     train = moves(300)
     axes = np.linalg.svd(flat(train) - flat(train).mean(axis=0), full_matrices=False)[2]
     model = fitted(Nearest, train, components=8, neighbours=1)
@@ -176,7 +178,7 @@ def test_nearest_looks_at_leading_components_only() -> None:
         assert abs(np.median(scores(model, far)) - distance) < 1_000
 
 
-def test_a_remembered_window_is_its_own_nearest() -> None:
+def test_a_stored_window_is_its_own_nearest() -> None:
     train = moves(12)
     own = scores(fitted(Nearest, train, neighbours=1), train)
     np.testing.assert_allclose(own, 0, atol=0.01)

@@ -1,4 +1,4 @@
-"""What the distributions of the models promise beyond torch's own."""
+"""The models' distributions where they differ from torch's: shared noise and the floor."""
 
 import math
 
@@ -15,7 +15,7 @@ def gaussian(nodes: int = 3, windows: int = 5, features: int = 4) -> Gaussian:
 
 
 def noise(drawn: torch.Tensor, source: Gaussian) -> torch.Tensor:
-    """Return what a draw is made of: its distance from the mean in deviations."""
+    """Return the noise of a draw: its distance from the mean in standard deviations."""
     return (drawn - source.mean) / source.log_var.exp().sqrt()
 
 
@@ -39,7 +39,7 @@ def test_shared_noise_repeats_for_the_same_seed_only() -> None:
     assert not torch.allclose(SharedNoise(seed=4)(source), first)
 
 
-def test_shared_noise_leaves_the_global_generator_alone() -> None:
+def test_shared_noise_does_not_use_the_global_generator() -> None:
     source = gaussian()
     before = torch.get_rng_state()
     SharedNoise()(source)
@@ -59,19 +59,19 @@ def test_a_draw_passes_gradients_to_mean_and_variance() -> None:
     source = gaussian()
     mean, log_var = (part.clone().requires_grad_(True) for part in (source.mean, source.log_var))
     drawn = SharedNoise()(Gaussian(mean, log_var))
-    slopes = torch.autograd.grad(drawn.sum(), [mean, log_var])
-    torch.testing.assert_close(slopes[0], torch.ones_like(mean))
+    gradients = torch.autograd.grad(drawn.sum(), [mean, log_var])
+    torch.testing.assert_close(gradients[0], torch.ones_like(mean))
     # d/dv of exp(v / 2) e is half of exp(v / 2) e.
-    torch.testing.assert_close(slopes[1], (drawn - mean).detach() / 2)
+    torch.testing.assert_close(gradients[1], (drawn - mean).detach() / 2)
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.5, 30.0])
-def test_a_likelihoods_variance_is_the_free_one_and_the_floors(floor: float) -> None:
+def test_a_likelihoods_variance_is_the_heads_plus_the_floors(floor: float) -> None:
     torch.manual_seed(5)
     output = torch.randn(3, 5, 8, dtype=torch.float64).requires_grad_(True)
     likelihood = Gaussian.likelihood(output, torch.tensor(floor, dtype=torch.float64))
     torch.testing.assert_close(likelihood.mean, output[..., :4])
     free = output.detach()[..., 4:].exp()
     torch.testing.assert_close(likelihood.log_var.exp(), free + floor**2)
-    (slope,) = torch.autograd.grad(likelihood.log_var.sum(), output)
-    torch.testing.assert_close(slope[..., 4:], free / (free + floor**2))
+    (gradient,) = torch.autograd.grad(likelihood.log_var.sum(), output)
+    torch.testing.assert_close(gradient[..., 4:], free / (free + floor**2))

@@ -1,4 +1,4 @@
-"""Equations 2 and 3 against loops; Gaussians against torch.distributions."""
+"""Eqs. 2 and 3 compared with loops; Gaussians compared with torch.distributions."""
 
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ from models.graph import GCB, GCL, Bias, Residual, Style
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["onednn", "mkl"])
 def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this machine multiplies with, both layouts in memory are taken in turn."""
+    """Test both memory layouts, whatever this machine's library."""
     monkeypatch.setattr(matrix_products, "ONEDNN", request.param)
 
 
@@ -65,10 +65,11 @@ def test_a_bias_per_feature_is_one_row_for_all_nodes() -> None:
     torch.testing.assert_close(layer(A)[:, 0], looped(layer, A[:, 0]))
     # The gradient of a shared row is the sum over all who share it.
     out = layer(A).sum()
-    (slope,) = torch.autograd.grad(out, layer.b)
+    (gradient,) = torch.autograd.grad(out, layer.b)
     with torch.no_grad():
         layer.b[0, 1] += 1e-6
-    assert float((layer(A).sum() - out).detach()) / 1e-6 == pytest.approx(float(slope[0, 1]), 1e-4)
+    numeric = float((layer(A).sum() - out).detach()) / 1e-6
+    assert numeric == pytest.approx(float(gradient[0, 1]), 1e-4)
 
 
 @pytest.mark.parametrize("bias", ["node", "feature"])
@@ -107,7 +108,7 @@ def test_heads_start_with_small_log_variances() -> None:
     assert float(log_var.std()) == pytest.approx(0.01, rel=0.2)
 
 
-def test_a_given_adjacency_is_not_learnt() -> None:
+def test_a_given_adjacency_is_fixed() -> None:
     torch.manual_seed(9)
     S = torch.rand(2, 3)
     layer = GCL((3, 2), (4, 5), S=S.clone())
@@ -173,7 +174,7 @@ def graph(windows_first: bool) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("residual", ["input", "branch"])
-def test_a_block_gives_the_same_for_either_order_in_memory(residual: Residual) -> None:
+def test_a_block_gives_the_same_for_either_memory_layout(residual: Residual) -> None:
     block = GCB(9, 24, Style(residual=residual))
     torch.nn.init.constant_(block.alpha, 0.3)
     found = []
@@ -187,7 +188,7 @@ def test_a_block_gives_the_same_for_either_order_in_memory(residual: Residual) -
 
 
 def test_blocks_copy_no_graph_with_windows_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy would cost what the layout gains."""
+    """A copy would cost as much time as the layout saves."""
     monkeypatch.setattr(matrix_products, "ONEDNN", False)
     blocks = torch.nn.Sequential(GCB(9, 24), GCB(9, 24))
     A = graph(windows_first=True)
@@ -198,7 +199,7 @@ def test_blocks_copy_no_graph_with_windows_first(monkeypatch: pytest.MonkeyPatch
     assert not [shape for shape in copies if math.prod(shape) == A.numel()]
 
 
-def test_a_draw_hangs_on_no_order_in_memory() -> None:
+def test_a_draw_does_not_depend_on_the_memory_layout() -> None:
     draws = []
     for windows_first in (False, True):
         mean = graph(windows_first).detach()

@@ -59,8 +59,8 @@ def fixed_draw() -> Callable[[Gaussian], Tensor]:
     return draw
 
 
-def assert_slopes(function: Callable[[Tensor], Tensor], motion: Tensor) -> None:
-    """Hold the gradient of a sum over windows against finite differences, at ten entries."""
+def assert_gradients(function: Callable[[Tensor], Tensor], motion: Tensor) -> None:
+    """Compare the gradient of a sum over windows with finite differences, at ten entries."""
     motion = motion.detach().clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(function(motion).sum(), motion)
     assert float(gradient.abs().median()) > 1e-7
@@ -71,8 +71,8 @@ def assert_slopes(function: Callable[[Tensor], Tensor], motion: Tensor) -> None:
         step[place] = 1e-3
         with torch.no_grad():
             above, below = (function(motion + s).sum() for s in (step, -step))
-        slope = float((above - below) / 2e-3)
-        assert slope == pytest.approx(float(gradient[place]), rel=1e-4, abs=1e-7)
+        numeric = float((above - below) / 2e-3)
+        assert numeric == pytest.approx(float(gradient[place]), rel=1e-4, abs=1e-7)
 
 
 def test_latents_at_the_papers_size_are_the_papers() -> None:
@@ -101,7 +101,7 @@ def test_loss_is_the_negative_elbo(windows: Windows) -> None:
     losses = model.losses(motion, kl_weight=0.3)
     torch.manual_seed(5)
     x = model._coefficients(motion) / model.scale
-    path, posteriors, priors = model._descend(model._ascend(x), Gaussian.sample)
+    path, posteriors, priors = model._top_down(model._bottom_up(x), Gaussian.sample)
     distortion = -nats(model._likelihood(path), x).mean()
     rates = divergence(posteriors, priors).mean(dim=1)
     torch.testing.assert_close(losses["distortion"], distortion)
@@ -112,7 +112,7 @@ def test_loss_is_the_negative_elbo(windows: Windows) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 1.0, 1e9])
 def test_deviations_stay_above_the_floor(windows: Windows, share: float) -> None:
-    """It is in mm, or a share of the frequency's root mean square where that is less."""
+    """The floor is in mm, or a share of the frequency's root mean square where that is less."""
     model = small(windows, sigma_floor=7.0, sigma_floor_share=share)
     around = windows.motion - windows.motion.mean(axis=0)
     coefficients = scipy.fft.dct(around.astype(np.float64), norm="ortho", axis=1)
@@ -120,26 +120,26 @@ def test_deviations_stay_above_the_floor(windows: Windows, share: float) -> None
     floor = np.minimum(7.0, share * usual)
     assert (floor < 7).any() == (share <= 1)  # slow movements are large, fast ones are not
     assert (floor == 7).any()
-    path = model._descend(model._ascend(model._scaled(windows.tensor())), Gaussian.centre)[0]
+    path = model._top_down(model._bottom_up(model._scaled(windows.tensor())), Gaussian.centre)[0]
 
     def smallest() -> np.ndarray:
         deviation = torch.exp(0.5 * model._likelihood(path).log_var) * model.scale
         return deviation.detach().amin(dim=(0, 1)).numpy()
 
     assert (smallest() >= floor * (1 - 1e-3)).all()
-    with torch.no_grad():  # as if it had learnt to be as sure as can be
+    with torch.no_grad():  # as if trained to the smallest possible variance
         model.output.b[:, 50:] = -100
     np.testing.assert_allclose(smallest(), floor, rtol=1e-2, atol=1e-3)
 
 
 def test_the_floor_is_in_mm_where_coefficients_are_not_scaled(windows: Windows) -> None:
-    """About nought, the slowest frequency's root mean square is hundreds of mm: 7 is less."""
+    """Without centring, the slowest frequency's root mean square is hundreds of mm, above 7."""
     model = small(windows, normalise="none", sigma_floor=7.0)
     x = model._scaled(windows.tensor())
     assert float(x[..., 0].square().mean().sqrt()) > 100
     with torch.no_grad():
         model.output.b[:, 50:] = -100
-        path = model._descend(model._ascend(x), Gaussian.centre)[0]
+        path = model._top_down(model._bottom_up(x), Gaussian.centre)[0]
         deviation = torch.exp(0.5 * model._likelihood(path).log_var)
     assert float(deviation[..., 0].min()) == pytest.approx(7, rel=1e-2)
 
@@ -155,18 +155,18 @@ def test_scale_is_the_root_mean_square_of_a_frequency(windows: Windows) -> None:
 @pytest.mark.parametrize("density", ["log_posterior", "elbo"])
 def test_gradients_match_finite_differences(windows: Windows, density: str) -> None:
     model = small(windows).double()
-    assert_slopes(getattr(model, density), windows.tensor()[:2].double())
+    assert_gradients(getattr(model, density), windows.tensor()[:2].double())
 
 
 @torch.no_grad()
-def test_the_elbo_is_of_motion_in_millimetres(windows: Windows) -> None:
+def test_the_elbo_is_over_motion_in_millimetres(windows: Windows) -> None:
     """The likelihood as a Gaussian over each coordinate's 50 positions, with full covariance."""
     model = small(windows).double()
     motion = windows.tensor().double()
     mean = model.mean.double()
     around = scipy.fft.dct((motion - mean).numpy(), norm="ortho", axis=1).reshape(6, 50, 54)
     x = torch.from_numpy(around).permute(2, 0, 1) / model.scale
-    path, posteriors, priors = model._descend(model._ascend(x), fixed_draw())
+    path, posteriors, priors = model._top_down(model._bottom_up(x), fixed_draw())
     likelihood = model._likelihood(path)
     basis = torch.from_numpy(scipy.fft.idct(np.eye(50), norm="ortho", axis=0))  # frames from it
     factor = basis * (likelihood.log_var.exp().sqrt() * model.scale)[..., None, :]
@@ -181,10 +181,10 @@ WAYS = list(product(["transposed", "scrambled"], ["forward", "inverse"], ["frequ
 
 
 @pytest.mark.parametrize(("layout", "dct", "normalise"), WAYS)
-def test_the_elbo_is_of_motion_however_the_network_sees_it(
+def test_the_elbo_is_over_motion_whatever_the_networks_input(
     layout: str, dct: str, normalise: str
 ) -> None:
-    """By the change of variables, with the Jacobian of what it sees taken by autograd."""
+    """By the change of variables, with the Jacobian of the network's input from autograd."""
     base = walk(4, frames=6)
     skeleton = SKELETON.select(SKELETON.names[:4])
     windows = Windows(base.motion[:, :, :4], base.index, 25.0, skeleton)
@@ -196,14 +196,14 @@ def test_the_elbo_is_of_motion_however_the_network_sees_it(
     assert (abs(float(volume)) > 10) == (normalise == "frequency")
     with torch.no_grad():
         x = model._scaled(motion)
-        path, posteriors, priors = model._descend(model._ascend(x), fixed_draw())
+        path, posteriors, priors = model._top_down(model._bottom_up(x), fixed_draw())
         likelihood = nats(model._likelihood(path), x) + volume
         expected = likelihood - divergence(posteriors, priors).sum(dim=0)
         torch.testing.assert_close(model.elbo(motion), expected, rtol=1e-6, atol=1e-4)
 
 
 @pytest.mark.parametrize(("layout", "dct", "normalise"), WAYS)
-def test_what_the_network_sees_can_be_undone(
+def test_the_networks_input_can_be_inverted(
     layout: str, dct: str, normalise: str, windows: Windows
 ) -> None:
     model = small(windows, layout=layout, dct=dct, normalise=normalise)
@@ -223,7 +223,7 @@ def test_the_scrambled_layout_is_the_published_reshape(
     transform = scipy.fft.dct if dct == "forward" else scipy.fft.idct
     expected = transform(around.reshape(6, 54, 50), norm="ortho", axis=2)
     np.testing.assert_allclose(seen.numpy().transpose(1, 0, 2), expected, atol=1e-2)
-    # It is no other order of the same trajectories.
+    # It is not merely another order of the same trajectories.
     straight = transform(around.reshape(6, 50, 54), norm="ortho", axis=1).transpose(0, 2, 1)
     assert np.abs(expected - straight).max() > 100
 
@@ -275,31 +275,31 @@ def test_free_bits_are_charged_at_each_level_in_training_only(windows: Windows) 
     assert low < 0.9 * free
     assert high > 1.1 * free
     charged, reported = parts(free, training=True)
-    assert reported == pytest.approx(rates)  # what is reported is what is so
+    assert reported == pytest.approx(rates)  # the reported terms are not clamped
     assert charged == pytest.approx(0.1 * (free + middle + high))
     assert parts(10 * high, training=True)[0] == pytest.approx(0.1 * 3 * 10 * high)
     for free_bits in (free, 10 * high):
         assert parts(free_bits, training=False)[0] == pytest.approx(plain)
 
 
-def test_a_level_below_its_free_bits_is_not_pressed_towards_its_prior(windows: Windows) -> None:
+def test_a_level_below_its_free_bits_has_no_kl_gradient(windows: Windows) -> None:
     model = small(windows, free_bits=1e9).train()
     losses = model.losses(windows.tensor(), 1.0)
     rate = losses["loss"] - losses["distortion"]
     assert float(rate.detach()) == pytest.approx(3e9, rel=1e-3)
-    slopes = torch.autograd.grad(rate, list(model.parameters()), allow_unused=True)
-    assert all(slope is None or float(slope.abs().max()) < 1e-3 for slope in slopes)
+    gradients = torch.autograd.grad(rate, list(model.parameters()), allow_unused=True)
+    assert all(one is None or float(one.abs().max()) < 1e-3 for one in gradients)
 
 
 @pytest.mark.parametrize("residual", ["input", "branch"])
 @pytest.mark.parametrize("wanted", [-4.0, 0.0, 1.5])
 @torch.no_grad()
-def test_posteriors_start_about_as_wide_as_told(
+def test_posteriors_start_about_as_wide_as_set(
     windows: Windows, wanted: float, residual: str
 ) -> None:
     model = small(windows, posterior_log_var=wanted, residual=residual)
-    features = model._ascend(model._scaled(windows.tensor()))
-    _, posteriors, _ = model._descend(features, Gaussian.centre)
+    features = model._bottom_up(model._scaled(windows.tensor()))
+    _, posteriors, _ = model._top_down(features, Gaussian.centre)
     for posterior in posteriors:
         assert float((posterior.log_var - wanted).abs().max()) < 0.3
 
@@ -345,7 +345,7 @@ def test_sample_is_motion(windows: Windows) -> None:
     assert not torch.allclose(drawn[0], drawn[1])
 
 
-def test_training_learns_what_an_untrained_model_does_not_know(tmp_path: Path) -> None:
+def test_training_improves_on_an_untrained_model(tmp_path: Path) -> None:
     splits = load(Synthetic(subjects=4, seconds=3), None, tmp_path).splits
     train, valid = splits["train"].thin(120), splits["valid"].thin(30)
     settings = HGVAE.Settings(

@@ -1,4 +1,4 @@
-"""The HM-VAE: joints pooled by limb, which nothing learns, and a light KL."""
+"""The HM-VAE: fixed pooling of joints by limb, and a small KL weight."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_pooling_is_the_mean_over_a_limbs_joints_by_coordinate(skeleton: Skeleto
 
 
 @each_skeleton
-def test_undoing_the_pooling_copies_a_limb_to_its_joints(skeleton: Skeleton) -> None:
+def test_unpooling_copies_a_limb_to_its_joints(skeleton: Skeleton) -> None:
     limbs = random_graph(3 * len(skeleton.limbs))
     expected = np.zeros((3 * len(skeleton), 4))
     for limb, members in enumerate(skeleton.limbs.values()):
@@ -109,7 +109,7 @@ def test_it_has_two_latents(latents: list[list[int]]) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_kl_terms_weigh_0_003(windows: Windows, training: bool) -> None:
+def test_kl_terms_have_weight_0_003(windows: Windows, training: bool) -> None:
     model = small(windows).train(training)
     assert model.settings.beta == 0.003
     motion = windows.tensor()
@@ -117,8 +117,8 @@ def test_kl_terms_weigh_0_003(windows: Windows, training: bool) -> None:
     losses = model.losses(motion, kl_weight=0.5)
     torch.manual_seed(5)
     x = model._scaled(motion)
-    path, posteriors, priors = model._descend(
-        model._ascend(x), lambda q: q.mean + q.log_var.exp().sqrt() * torch.randn(q.mean.shape)
+    path, posteriors, priors = model._top_down(
+        model._bottom_up(x), lambda q: q.mean + q.log_var.exp().sqrt() * torch.randn(q.mean.shape)
     )
     rates = divergence(posteriors, priors).mean(dim=1)
     assert float(rates.detach().min()) > 1
@@ -132,18 +132,18 @@ def test_kl_terms_weigh_0_003(windows: Windows, training: bool) -> None:
 
 
 @torch.no_grad()
-def test_the_elbo_charges_the_kl_in_full(windows: Windows) -> None:
-    """What weight the fit gave to the KL is no part of a bound on the log density."""
+def test_the_elbo_has_the_full_kl(windows: Windows) -> None:
+    """The KL weight of the fit is not part of a bound on the log density."""
     model = small(windows).double()
     motion = windows.tensor().double()
     x = model._scaled(motion)
-    path, posteriors, priors = model._descend(model._ascend(x), fixed_draw())
+    path, posteriors, priors = model._top_down(model._bottom_up(x), fixed_draw())
     volume = 54 * model.scale.log().sum()
     expected = nats(model._likelihood(path), x) - volume - divergence(posteriors, priors).sum(0)
     torch.testing.assert_close(model.elbo(motion), expected, rtol=1e-9, atol=0)
 
 
-def test_a_fit_leaves_the_pooling_as_it_is(windows: Windows) -> None:
+def test_a_fit_does_not_change_the_pooling(windows: Windows) -> None:
     model = small(windows, epochs=2, batch_size=3)
     before = {name: value.clone() for name, value in model.named_buffers() if name.endswith("S")}
     model.fit(windows, windows)

@@ -1,4 +1,4 @@
-"""What holds for every imputer, and what each does."""
+"""Properties of every imputer, and what each computes."""
 
 from dataclasses import replace
 from typing import Any
@@ -46,7 +46,7 @@ def fitted(name: str, **settings: Any) -> Imputer:
 
 
 @pytest.mark.parametrize("name", IMPUTERS)
-def test_observed_values_are_returned_untouched_and_hidden_ones_never_seen(
+def test_observed_values_are_unchanged_and_hidden_values_are_ignored(
     name: str, windows: Windows
 ) -> None:
     model = fitted(name)

@@ -1,4 +1,4 @@
-"""Inference: what it keeps, how far it goes, and that windows stay apart."""
+"""Inference: keeping the best step, step sizes, and independence of windows."""
 
 from dataclasses import replace
 from typing import Any, Literal, cast
@@ -61,7 +61,7 @@ def test_windows_of_a_batch_do_not_influence_each_other(case: Case) -> None:
 
 
 def test_it_is_adam_on_the_hidden_entries(case: Case) -> None:
-    """Against a plain loop over one window, best step kept."""
+    """Compared with a simple loop over one window, best step kept."""
     model, start, occluded = case
     window, hidden = start[:1], occluded[:1]
     values = window.clone().requires_grad_(True)
@@ -86,7 +86,7 @@ def test_weights_get_no_gradient(case: Case) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_mean_leaves_the_input_alone(case: Case) -> None:
+def test_mean_returns_its_input(case: Case) -> None:
     model, start, occluded = case
     assert torch.equal(Mean().complete(model, start, occluded), start)
 
@@ -96,7 +96,7 @@ def precise() -> Case:
     """A case without rounding, each window hidden at a level of its own.
 
     As in motion that was recorded, no frequency is all but still, which would make steps of a
-    thousandth of a mm too long; and as in a fitted model, biases are not nought.
+    thousandth of a mm too long; and as in a fitted model, biases are not zero.
     """
     windows = walk()
     windows = replace(windows, motion=Noise(level=20).apply(windows))
@@ -134,7 +134,7 @@ def ascended(case: Case, objective: Objective, rate: float, clear: bool = True) 
     return best
 
 
-def test_windows_of_several_levels_share_a_batch_and_nothing_else(precise: Case) -> None:
+def test_windows_of_several_levels_in_a_batch_are_independent(precise: Case) -> None:
     model, start, occluded = precise
     assert occluded.sum(dim=(1, 2, 3)).tolist() == [0, 1, 270, 1350, 2430, 2700]
     for method in (Map(steps=4, rate=3.0), Map(steps=4, objective="elbo"), Reconstruct(steps=3)):
@@ -144,10 +144,10 @@ def test_windows_of_several_levels_share_a_batch_and_nothing_else(precise: Case)
             one = slice(row, row + 1)
             alone = method.complete(model, start[one], occluded[one])
             torch.testing.assert_close(alone, together[one], atol=1e-6, rtol=0)
-        # A window that cannot be followed must not take others with it.
-        astray = start.clone()
-        astray[3] = torch.nan
-        among = method.complete(model, astray, occluded)
+        # A window of nan must not affect the others.
+        broken = start.clone()
+        broken[3] = torch.nan
+        among = method.complete(model, broken, occluded)
         rest = [row for row in range(6) if row != 3]
         torch.testing.assert_close(among[rest], together[rest], atol=1e-6, rtol=0)
 
@@ -196,7 +196,7 @@ def test_a_rate_in_deviations_moves_each_entry_by_its_own(precise: Case) -> None
     assert float(far[~occluded].abs().max()) == 0
 
 
-def test_a_normal_start_is_near_nought_not_at_the_mean(precise: Case) -> None:
+def test_a_normal_start_is_near_zero_not_at_the_mean(precise: Case) -> None:
     model, start, occluded = precise
     ascent = Map(steps=1, rate=1e-6, start="normal")
     torch.manual_seed(2)
@@ -236,7 +236,7 @@ def test_only_hidden_entries_get_gradients(
     model, start, occluded = precise
     Map(steps=2, batch=4, accumulate=accumulate).complete(model, start, occluded)
     sizes = [sum(variable.numel() for variable in variables) for variables, _ in optimizers]
-    # Of two parts, which may be begun in any order.
+    # Two micro-batches, which may start in either order.
     assert sorted(sizes) == sorted([int(occluded[:3].sum()), int(occluded[3:].sum())])
     for variables, _ in optimizers:
         for variable in variables:
@@ -253,7 +253,7 @@ RATES: list[tuple[type[GenerativeImputer], dict[str, Any], float]] = [
 
 
 @pytest.mark.parametrize(("cls", "settings", "own"), RATES, ids=["vae", "hgvae", "hmvae"])
-def test_a_models_own_rate_is_in_mm_and_can_be_overruled(
+def test_a_models_own_rate_is_in_mm_and_can_be_overridden(
     cls: type[GenerativeImputer],
     settings: dict[str, Any],
     own: float,
@@ -273,9 +273,7 @@ def test_a_models_own_rate_is_in_mm_and_can_be_overruled(
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_reconstruct_keeps_the_best_of_reconstructions_put_where_values_are_hidden(
-    precise: Case, steps: int
-) -> None:
+def test_reconstruct_keeps_the_best_of_repeated_reconstructions(precise: Case, steps: int) -> None:
     model, start, occluded = precise
     met = [start]
     for _ in range(steps):
@@ -293,7 +291,7 @@ def test_reconstruct_keeps_the_best_of_reconstructions_put_where_values_are_hidd
     assert torch.equal(found[~occluded], start[~occluded])
 
 
-def test_reconstruct_keeps_of_each_window_the_step_of_its_highest_bound() -> None:
+def test_reconstruct_keeps_for_each_window_the_step_of_highest_elbo() -> None:
     peaks = torch.tensor([0.0, 2.0, 9.0])
 
     class Stairs:
@@ -314,9 +312,9 @@ def test_reconstruct_keeps_of_each_window_the_step_of_its_highest_bound() -> Non
     assert float(found[:, 1].abs().max()) == 0
 
 
-def test_reconstruct_keeps_the_start_where_every_step_is_worse_or_no_number() -> None:
+def test_reconstruct_keeps_the_start_where_every_step_is_worse_or_nan() -> None:
     class Runaway:
-        """The further from nought, the lower the bound; reconstructions blow up."""
+        """The further from zero, the lower the bound; reconstructions diverge."""
 
         def elbo(self, motion: torch.Tensor) -> torch.Tensor:
             return -motion.square().flatten(1).sum(dim=1)
@@ -330,7 +328,7 @@ def test_reconstruct_keeps_the_start_where_every_step_is_worse_or_no_number() ->
     assert torch.equal(found, start)
 
 
-def test_the_published_ascent_is_what_its_preset_says() -> None:
+def test_the_preset_has_the_published_settings() -> None:
     chosen = Map.presets["published_code"]
     usual, found = Map().model_dump(), Map(**chosen).model_dump()
     assert {name: value for name, value in found.items() if value != usual[name]} == chosen

@@ -17,7 +17,7 @@ from models.base import Model
 from models.vae import VAE
 from tests.conftest import walk
 from tests.models.test_detectors import moves
-from tests.models.test_hgvae import as_normal, assert_slopes, nats
+from tests.models.test_hgvae import as_normal, assert_gradients, nats
 
 TRAIN = walk(24, seed=1)
 
@@ -64,8 +64,8 @@ def in_layers(model: VAE, motion: Tensor) -> tuple[NDArray[np.float64], NDArray[
     return mean, decoded.reshape(motion.shape) * scale + origin
 
 
-def test_its_size_at_the_papers_layers_is_what_they_add_up_to() -> None:
-    """By hand: the paper's 20.81 M are 2.6 % fewer."""
+def test_its_parameter_count_is_the_sum_over_the_papers_layers() -> None:
+    """Counted independently: the paper's 20.81 M are 2.6 % fewer."""
     model = VAE(PAPER_SPEC)
     widths = [2700, 2000, 1000, 500, 100, 50]
     latent = 50
@@ -92,7 +92,7 @@ def test_it_is_linear_layers_with_batch_normalisation_and_gelus(
     mean, decoded = in_layers(model, motion)
     np.testing.assert_allclose(model.embed(motion), mean, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(model.reconstruct(motion), decoded, rtol=1e-3, atol=1e-2)
-    # Nothing above holds only because nothing depends on the window.
+    # The comparison above is not trivial: outputs differ between windows.
     assert np.abs(mean[0] - mean[1]).max() > 1e-2
     assert np.abs(decoded[0] - decoded[1]).max() > 1e-2
 
@@ -143,11 +143,11 @@ def test_log_posterior_is_the_priors_density_at_the_posteriors_mean(windows: Win
 
 @pytest.mark.parametrize("normalise", [True, False])
 @torch.no_grad()
-def test_the_elbo_is_of_motion_in_millimetres(windows: Windows, normalise: bool) -> None:
+def test_the_elbo_is_over_motion_in_millimetres(windows: Windows, normalise: bool) -> None:
     model = small(normalise=normalise).double()
     motion = windows.tensor().double()
     flat, centre, spread = (part.flatten(-3) for part in (motion, model.mean, model.deviation))
-    assert float(spread.log().sum().abs()) > 1000  # else there is nothing to forget
+    assert float(spread.log().sum().abs()) > 1000  # otherwise the scale term would be negligible
     if not normalise:
         centre, spread = torch.zeros_like(centre), torch.ones_like(spread)
     posterior = as_normal(model._infer(((flat - centre) / spread)[None]))
@@ -163,7 +163,7 @@ def test_the_elbo_is_of_motion_in_millimetres(windows: Windows, normalise: bool)
 @torch.no_grad()
 def test_deviations_stay_above_the_floor_in_mm(windows: Windows, normalise: bool) -> None:
     model = small(normalise=normalise, sigma_floor=7.0)
-    model.output.bias[2700:] = -100  # as if it had learnt to be as sure as can be
+    model.output.bias[2700:] = -100  # as if trained to the smallest possible variance
     likelihood = as_normal(model._likelihood(torch.randn(1, 6, 4)))
     spread = model.deviation.flatten() if normalise else torch.ones(2700)
     torch.testing.assert_close(
@@ -174,7 +174,7 @@ def test_deviations_stay_above_the_floor_in_mm(windows: Windows, normalise: bool
 @pytest.mark.parametrize("density", ["log_posterior", "elbo"])
 def test_gradients_match_finite_differences(windows: Windows, density: str) -> None:
     model = small().double()
-    assert_slopes(getattr(model, density), windows.tensor()[:2].double())
+    assert_gradients(getattr(model, density), windows.tensor()[:2].double())
 
 
 def test_a_score_does_not_depend_on_the_batch(windows: Windows) -> None:
@@ -207,7 +207,7 @@ def test_samples_are_decoded_draws_of_the_prior() -> None:
     torch.testing.assert_close(drawn, output * model.deviation + model.mean, rtol=1e-4, atol=1e-2)
 
 
-def test_it_learns_what_an_unfitted_one_does_not_know() -> None:
+def test_a_fit_improves_on_an_unfitted_model() -> None:
     train, valid = moves(300), moves(60, seed=1)
     settings = VAE.Settings(
         hidden=(32,), latent=8, epochs=25, batch_size=30, learning_rate=1e-2, kl_warmup=5
@@ -246,6 +246,6 @@ def test_a_window_left_over_does_not_break_batch_normalisation(
     assert torch.isfinite(model.elbo(train.tensor())).all()
 
 
-def test_layers_need_a_unit() -> None:
+def test_layers_need_at_least_one_unit() -> None:
     with pytest.raises(ValueError, match="at least one unit"):
         VAE.Settings(hidden=(16, 0))

@@ -1,4 +1,4 @@
-"""Odd windows: as odd as asked, the same for everyone, the motion given left alone."""
+"""Corruptions: as strong as requested, the same for every model, and not in place."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ each = pytest.mark.parametrize("corruption", SOME, ids=lambda corruption: corrup
 
 
 def swapped(corruption: JointSwap, windows: Windows) -> list[tuple[list[int], list[int]]]:
-    """Return, of every window, the frames and the joints that are not what they were."""
+    """Return, for every window, the frames and the joints that changed."""
     changed = (corruption.apply(windows) != windows.motion).any(axis=3)
     return [
         (np.flatnonzero(window.any(axis=1)).tolist(), np.flatnonzero(window.any(axis=0)).tolist())
@@ -41,7 +41,7 @@ def test_every_corruption_is_tested_here() -> None:
 
 
 @each
-def test_the_motion_given_is_left_alone(corruption: Corruption, windows: Windows) -> None:
+def test_the_given_motion_is_not_modified(corruption: Corruption, windows: Windows) -> None:
     before = windows.motion.copy()
     windows.motion.setflags(write=False)
     corrupted = corruption.apply(windows)
@@ -65,7 +65,7 @@ def test_a_corrupted_window_does_not_depend_on_its_batch(
 
 
 def test_windows_levels_and_seeds_have_draws_of_their_own(windows: Windows) -> None:
-    """The noise of one is not that of another, made larger."""
+    """The noise of one is not a multiple of another's."""
     same = replace(windows, motion=np.zeros_like(windows.motion))
     draws = [
         np.sign(Noise(level=level, seed=seed).apply(same)[row]).tobytes()
@@ -90,7 +90,7 @@ def test_a_level_of_noise_is_one_however_it_is_written(level: object, windows: W
 
 @given(st.floats(0.1, 1000), st.integers(0, 5))
 @settings(max_examples=20)
-def test_noise_is_gaussian_of_the_asked_deviation(level: float, seed: int) -> None:
+def test_noise_is_gaussian_with_the_requested_deviation(level: float, seed: int) -> None:
     still = replace(WINDOWS, motion=np.zeros_like(WINDOWS.motion))
     noise = Noise(level=level, seed=seed).apply(still).astype(np.float64).ravel() / level
     # Five standard errors of each statistic of independent standard normals.
@@ -143,7 +143,7 @@ def test_a_share_is_a_share_of_the_frames(level: object, frames: int) -> None:
     ("level", "message"),
     [(51, "over 100%: a window has 50 frames"), (0, "0 swaps nothing"), ("0%", "0% swaps nothing")],
 )
-def test_a_swap_that_cannot_be_had_is_refused(level: object, message: str) -> None:
+def test_an_impossible_swap_is_refused(level: object, message: str) -> None:
     corruption = JointSwap(level=Level.parse(level))
     for act in (lambda: corruption.check(WINDOWS.spec), lambda: corruption.apply(WINDOWS)):
         with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Forward kinematics against scipy, and what must hold for any rotation."""
+"""Forward kinematics compared with scipy, and properties of any rotation."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The layout models see, what follows windows, and the DCT."""
+"""The node layout, futures of windows, and the DCT."""
 
 from dataclasses import replace
 
@@ -74,24 +74,24 @@ def test_motion_and_index_must_match(windows: Windows) -> None:
         Windows(windows.motion[:, :, :5], windows.index, 25.0, SKELETON)
 
 
-def going_on(windows: Windows, lost: dict[int, int]) -> Windows:
-    """Return windows with four frames after each, all or, by row, the first few of them known."""
+def with_futures(windows: Windows, lost: dict[int, int]) -> Windows:
+    """Return windows with four future frames each; ``lost`` gives by row how many are known."""
     future = np.random.default_rng(0).normal(0, 100, (len(windows), 4, 18, 3)).astype(np.float32)
     for row, known in lost.items():
         future[row, known:] = np.nan
     return replace(windows, future=future)
 
 
-def test_only_windows_with_their_whole_future_go_on(windows: Windows) -> None:
+def test_only_windows_with_a_whole_future_count_as_continued(windows: Windows) -> None:
     assert not windows.continued.any()
-    whole = going_on(windows, {1: 0, 2: 3, 5: 1})
+    whole = with_futures(windows, {1: 0, 2: 3, 5: 1})
     assert whole.continued.tolist() == [True, False, False, True, True, False]
     assert whole.spec == MotionSpec(50, 25.0, SKELETON, 4)
     assert windows.spec.future == 0
 
 
 def test_past_and_future_together_are_longer_windows(windows: Windows) -> None:
-    some = going_on(windows, {1: 0, 2: 3, 5: 1})
+    some = with_futures(windows, {1: 0, 2: 3, 5: 1})
     assert some.future is not None
     whole = some.with_future()
     assert whole.motion.shape == (3, 54, 18, 3)
@@ -102,17 +102,17 @@ def test_past_and_future_together_are_longer_windows(windows: Windows) -> None:
     assert whole.future is None
 
 
-def test_windows_that_all_end_have_no_future_to_be_joined_with(windows: Windows) -> None:
-    for none in (windows, going_on(windows, dict.fromkeys(range(6), 2))):
+def test_windows_without_any_whole_future_are_refused(windows: Windows) -> None:
+    for none in (windows, with_futures(windows, dict.fromkeys(range(6), 2))):
         with pytest.raises(ValueError, match="no recording is long enough"):
             none.with_future()
 
 
 @pytest.mark.parametrize("rows", [slice(1, 4), np.array([5, 0]), np.arange(6) % 2 == 0])
-def test_windows_that_are_taken_keep_their_futures(
+def test_taken_windows_keep_their_futures(
     rows: slice | NDArray[np.int64] | NDArray[np.bool_], windows: Windows
 ) -> None:
-    whole = going_on(windows, {1: 0})
+    whole = with_futures(windows, {1: 0})
     some = whole.take(rows)
     assert whole.future is not None
     assert some.future is not None
@@ -128,7 +128,7 @@ def test_futures_of_other_windows_are_refused(shape: tuple[int, ...], windows: W
 
 @given(st.lists(st.integers(0, 5), max_size=8), st.integers(1, 6))
 def test_futures_stay_with_their_windows_in_any_choice(rows: list[int], count: int) -> None:
-    whole = going_on(walk(), {1: 0, 4: 2})
+    whole = with_futures(walk(), {1: 0, 4: 2})
     thin = np.linspace(0, 5, count).round().astype(int)
     for some, chosen in (
         (whole.take(np.array(rows, dtype=np.int64)), rows),
