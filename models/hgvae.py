@@ -178,8 +178,8 @@ class HGVAE(GenerativeImputer):
         path, posteriors, priors = self._top_down(features, Gaussian.sample, condition=condition)
         distortion = -self._likelihood(path).log_prob(x).mean()
         rates = [q.kl(p).mean() for q, p in zip(posteriors, priors, strict=True)]
-        charged = [rate.clamp(min=self.settings.free_bits) for rate in rates]
-        rate = torch.stack(charged if self.training else rates).sum()
+        clamped = [rate.clamp(min=self.settings.free_bits) for rate in rates]
+        rate = torch.stack(clamped if self.training else rates).sum()
         parts = {f"kl_z{level}": value for level, value in enumerate(rates)}
         loss = distortion + self.settings.beta * kl_weight * rate
         return {"loss": loss, "distortion": distortion, **parts}

@@ -72,8 +72,8 @@ class VAE(GenerativeImputer):
         posterior = self._infer(x)
         distortion = -self._likelihood(posterior.sample()).log_prob(x).mean()
         rate = posterior.kl(Gaussian.standard(posterior.mean)).mean()
-        charged = rate.clamp(min=self.settings.free_bits) if self.training else rate
-        loss = distortion + self.settings.beta * kl_weight * charged
+        clamped = rate.clamp(min=self.settings.free_bits) if self.training else rate
+        loss = distortion + self.settings.beta * kl_weight * clamped
         return {"loss": loss, "distortion": distortion, "kl_z0": rate}
 
     def log_posterior(self, motion: Tensor) -> Tensor:

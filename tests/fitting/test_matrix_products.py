@@ -24,7 +24,7 @@ def _either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def leaves(rows: int, inner: int, columns: int, turned: bool) -> tuple[Tensor, Tensor]:
-    """Return two matrices, of which the first may not lie row by row."""
+    """Return two matrices; if ``turned``, the first is stored column by column."""
     left = torch.randn(inner, rows).T if turned else torch.randn(rows, inner)
     return left.requires_grad_(), torch.randn(inner, columns, requires_grad=True)
 

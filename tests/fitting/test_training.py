@@ -70,7 +70,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 def after_each_step(monkeypatch: pytest.MonkeyPatch, seen: Callable[[Adam], Any]) -> list[Any]:
-    """Return a list that grows by what is seen of an optimiser after each of its steps."""
+    """Return a list to which ``seen(optimiser)`` is appended after each of its steps."""
     taken: list[Any] = []
     take = Adam.step
 
@@ -386,11 +386,11 @@ def test_steps_are_adams_with_its_penalty_on_weights(
     weight_decay: float, steps: list[Tensor]
 ) -> None:
     """Compared with Adam as Kingma and Ba write it, with the penalty's gradient added."""
-    wanted = torch.tensor([1.0, -2.0, 0.5])
+    target = torch.tensor([1.0, -2.0, 0.5])
 
     class Bowl(Toy):
         def losses(self, motion: Tensor, kl_weight: float) -> dict[str, Tensor]:
-            return {"loss": (self.weight - wanted).square().sum()}
+            return {"loss": (self.weight - target).square().sum()}
 
     settings = VariationalSettings(
         epochs=30, batch_size=12, learning_rate=0.1, weight_decay=weight_decay
@@ -399,15 +399,15 @@ def test_steps_are_adams_with_its_penalty_on_weights(
     weight, first, second = np.zeros(3), np.zeros(3), np.zeros(3)
     assert len(steps) == 60
     for number, step in enumerate(steps, 1):
-        gradient = 2 * (weight - wanted.numpy()) + weight_decay * weight
+        gradient = 2 * (weight - target.numpy()) + weight_decay * weight
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
         unbiased = first / (1 - 0.9**number), second / (1 - 0.999**number)
         weight = weight - 0.1 * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
         np.testing.assert_allclose(step, weight, rtol=1e-3, atol=1e-4)
     # Where the two gradients cancel: 2 (w - a) + decay w = 0.
-    settled = wanted.numpy() * 2 / (2 + weight_decay)
-    np.testing.assert_allclose(weight, settled, rtol=0.1)
+    converged = target.numpy() * 2 / (2 + weight_decay)
+    np.testing.assert_allclose(weight, converged, rtol=0.1)
 
 
 class Counter(nn.Module):

@@ -71,9 +71,9 @@ def test_anomalous_windows_score_above_normal_ones(
     """Normal ones are the train windows with a little noise."""
     model = fitted(cls, train, components=8)
     assert not model.training
-    usual = replace(train, motion=Noise(level=1).apply(train))
-    odd = replace(train, motion=Noise(level=10_000).apply(train))
-    assert scores(model, odd).min() > scores(model, usual).max()
+    normal = replace(train, motion=Noise(level=1).apply(train))
+    anomalous = replace(train, motion=Noise(level=10_000).apply(train))
+    assert scores(model, anomalous).min() > scores(model, normal).max()
 
 
 @each

@@ -257,7 +257,7 @@ def test_a_preset_sets_what_is_not_the_default_and_can_be_fitted(
     assert torch.isfinite(drawn).all()
 
 
-def test_free_bits_are_charged_at_each_level_in_training_only(windows: Windows) -> None:
+def test_free_bits_apply_at_each_level_in_training_only(windows: Windows) -> None:
     motion = windows.tensor().double()
 
     def parts(free_bits: float, training: bool) -> tuple[float, list[float]]:
@@ -274,9 +274,9 @@ def test_free_bits_are_charged_at_each_level_in_training_only(windows: Windows) 
     free = (low + middle) / 2
     assert low < 0.9 * free
     assert high > 1.1 * free
-    charged, reported = parts(free, training=True)
+    clamped, reported = parts(free, training=True)
     assert reported == pytest.approx(rates)  # the reported terms are not clamped
-    assert charged == pytest.approx(0.1 * (free + middle + high))
+    assert clamped == pytest.approx(0.1 * (free + middle + high))
     assert parts(10 * high, training=True)[0] == pytest.approx(0.1 * 3 * 10 * high)
     for free_bits in (free, 10 * high):
         assert parts(free_bits, training=False)[0] == pytest.approx(plain)
@@ -292,16 +292,16 @@ def test_a_level_below_its_free_bits_has_no_kl_gradient(windows: Windows) -> Non
 
 
 @pytest.mark.parametrize("residual", ["input", "branch"])
-@pytest.mark.parametrize("wanted", [-4.0, 0.0, 1.5])
+@pytest.mark.parametrize("log_var", [-4.0, 0.0, 1.5])
 @torch.no_grad()
 def test_posteriors_start_about_as_wide_as_set(
-    windows: Windows, wanted: float, residual: str
+    windows: Windows, log_var: float, residual: str
 ) -> None:
-    model = small(windows, posterior_log_var=wanted, residual=residual)
+    model = small(windows, posterior_log_var=log_var, residual=residual)
     features = model._bottom_up(model._scaled(windows.tensor()))
     _, posteriors, _ = model._top_down(features, Gaussian.centre)
     for posterior in posteriors:
-        assert float((posterior.log_var - wanted).abs().max()) < 0.3
+        assert float((posterior.log_var - log_var).abs().max()) < 0.3
 
 
 def test_layers_outside_blocks_alone_lose_their_gelu(windows: Windows) -> None:

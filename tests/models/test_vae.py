@@ -117,16 +117,16 @@ def test_loss_is_the_negative_elbo(windows: Windows, training: bool) -> None:
     torch.testing.assert_close(losses["loss"], distortion + 0.5 * 0.3 * rate)
 
 
-def test_free_bits_are_charged_in_training_only(windows: Windows) -> None:
+def test_free_bits_apply_in_training_only(windows: Windows) -> None:
     model = small()
     for free_bits, training in ((1e4, True), (1e4, False), (1e-4, True)):
         model.settings = model.settings.model_copy(update={"free_bits": free_bits})
         losses = model.train(training).losses(windows.tensor(), 0.2)
         rate = float(losses["kl_z0"].detach())
         assert 0.1 < rate < 1e3
-        charged = 1e4 if training and free_bits == 1e4 else rate
+        clamped = 1e4 if training and free_bits == 1e4 else rate
         cost = float((losses["loss"] - losses["distortion"]).detach())
-        assert cost == pytest.approx(0.2 * charged, rel=1e-2)
+        assert cost == pytest.approx(0.2 * clamped, rel=1e-2)
 
 
 @torch.no_grad()
