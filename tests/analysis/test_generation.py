@@ -152,7 +152,7 @@ def test_only_what_changes_is_computed_again(
         ("actions=[]", "models.conditional_hgvae: name the actions to condition on"),
         ("actions=[walk]", "models.action_classifier: name two or more actions"),
         ("scale.samples=2", "scale.samples: 2 windows are too few for 3 actions; draw more"),
-        ("actions=[wave, jump];scale.test=1", "actions: no test window is of any of them"),
+        ("actions=[wave, jump];scale.test=1", "actions: no test window has any of them"),
         ("show=[{model: hgvae, mechanism: features, level: 20%}]", "show.0.level: no entry '20%'"),
         ("show=[{model: nobody, mechanism: features, level: 10%}]", "show.0.model: no entry"),
         ("show=[{model: hgvae, mechanism: fog, level: 10%}]", "show.0.mechanism: no entry"),
