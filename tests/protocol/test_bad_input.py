@@ -629,7 +629,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("data get nobody", ("get: no data set 'nobody'",), {}),
     ("data get ../x", ("get: no data set '../x'",), {}),
     ("data get synthetic", ("get: synthetic is not published",), {}),
-    ("data get h36m", ("get: h36m cannot be fetched for you; published at",), {}),
+    ("data get h36m", ("get: h36m cannot be downloaded by bench; published at",), {}),
     ("data get cmu --sha256 xyz", ("--sha256 xyz: a SHA-256 is 64 hexadecimal digits",), {}),
     ("data get cmu --url file:///etc/passwd", ("must begin with http:// or https://",), {}),
     ("data get cmu --url ftp://example.org/x", ("must begin with http:// or https://",), {}),

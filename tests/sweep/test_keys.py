@@ -71,7 +71,7 @@ def base() -> dict[str, Any]:
 
 
 def fingerprint(dataset: Dataset, cache: Path) -> str:
-    return _Fingerprints.taken(dataset, dataset.sources(None), None, cache, None).whole
+    return _Fingerprints.computed(dataset, dataset.sources(None), None, cache, None).whole
 
 
 def keys(protocol: Protocol, cache: Path) -> Keys:
@@ -600,7 +600,7 @@ def test_the_content_of_a_data_file_changes_keys_and_its_time_does_not(tmp_path:
     source = Source("walk", "train", "walk", "x", File(file))
 
     def taken() -> str:
-        found = _Fingerprints.taken(OneFile(), [source], tmp_path, tmp_path / "cache", None)
+        found = _Fingerprints.computed(OneFile(), [source], tmp_path, tmp_path / "cache", None)
         return found.whole
 
     OneFile.path = file
