@@ -150,12 +150,18 @@ class TrainedPredictor(Predictor):
             return past
         # Drawn from torch's global generator, which the fit seeds for each epoch.
         seeds = torch.randint(2**62, (len(past),)).tolist()
-        hidden = np.stack([self._hide(np.random.default_rng(seed)) for seed in seeds])
+        windows = past.cpu().numpy()
+        hidden = np.stack(
+            [
+                self._hide(np.random.default_rng(seed), window)
+                for seed, window in zip(seeds, windows, strict=True)
+            ]
+        )
         return torch.where(torch.from_numpy(hidden).to(past.device), self.mean, past)
 
-    def _hide(self, generator: np.random.Generator) -> np.ndarray:
+    def _hide(self, generator: np.random.Generator, window: np.ndarray) -> np.ndarray:
         mechanism = self.occlusions[generator.integers(len(self.occlusions))]
-        return mechanism.hide(self.spec, generator)
+        return mechanism.hide(self.spec, generator, window)
 
 
 def position_error(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ SUMMARY = ["share", "value", "low", "high", "n", "recordings", "seeds"]
 """Share hidden, mean or change, its 95 % interval, number of windows, recordings and seeds."""
 CONDITION = ["mechanism", "level"]
 IMPUTER = ["model", "inference"]
+SHARES = ("hidden_joints", "hidden_frames")
+"""Values that say how much is hidden, not how well it is completed."""
 UNFINISHED = ("failed", "skipped")
 """The ``status`` of rows without a value."""
 
@@ -127,6 +129,8 @@ def records(
         ``COLUMNS``. Cells without values have an empty metric and the status ``done`` (there was no
         window for them), ``failed`` or ``skipped``.
     """
+    # The shares of joints and frames are per window; ``share`` is a column of its own.
+    values = values[~values["metric"].isin(SHARES)]
     done = summarise(values, [*CELL, "horizon_ms"], references).assign(status="done")
     unfinished = pd.DataFrame(_without_values(plan, statuses, values, dataset))
     table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)

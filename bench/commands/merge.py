@@ -200,7 +200,7 @@ def _circumstances(parts: Sequence[Part]) -> Iterator[str]:
     seen: dict[str, tuple[str, Part]] = {}
     for part in parts:
         facts = {name: part.run.facts.get(name) for name in ("commit", "versions", "plugins")}
-        for name, value in combining.flat(facts):
+        for name, value in combining.flatten(facts):
             known, first = seen.setdefault(name, (value, part))
             if known != value:
                 yield f"{part.folder}: {name} is {value}, but {known} in {first.folder}"

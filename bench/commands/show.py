@@ -80,4 +80,4 @@ def _claims(folder: Path) -> list[Claim]:
     columns = ["claim", "statement", "paper", "ours", "verdict", "control"]
     with files.readable(path):
         table = pd.read_csv(path, dtype=str, keep_default_na=False)[columns]
-        return [Claim(**row) for row in table.to_dict("records")]
+        return [Claim(*row) for row in table.itertuples(index=False)]

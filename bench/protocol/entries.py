@@ -148,7 +148,7 @@ def occlusion_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> Occlus
     if cls.kinds == ("none",):
         if "levels" in settings:
             raise InputError(f"{where}.levels: {name} has no levels; leave them out")
-        settings["levels"] = [None]
+        settings["levels"] = [""]
     levels = _levels(settings, where, f"[{', '.join(cls.examples)}]")
     parsed: list[Level] = []
     amounts: list[int] = []

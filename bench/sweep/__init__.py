@@ -14,6 +14,7 @@ __all__ = [
     "job_table",
     "jobs",
     "machines",
+    "occlusion",
     "plan",
     "progress",
     "status",

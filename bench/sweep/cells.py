@@ -1,4 +1,4 @@
-"""What the cells of a protocol compute: one row of values per window."""
+"""Computes the cells of a protocol: one row of values per window."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from bench import metrics
 from bench.core.registry import INFERENCES
 from bench.motion import Windows, derive_seed
-from bench.motion.mechanisms.base import Level
 from bench.protocol.schema import Protocol
 from bench.sweep.cell_result import CellResult, check_shape, window_table
 from bench.sweep.forecasts import Forecasts
 from bench.sweep.jobs import DEGRADED, Cell
+from bench.sweep.occlusion import Occlusion, occlude
 from bench.sweep.samples import Samples, batched
-from models.base import Classifier, Detector, GenerativeImputer, Imputer, Model
+from models.base import Classifier, Detector, GenerativeImputer, Imputation, Imputer, Model
 from predictors.base import Predictor
 
 BATCH = 1600
-"""Windows of a cell that are completed at a time; inference may take them in parts."""
+"""Windows that are completed at a time; inference may split them into smaller batches."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Evaluator:
     """Computes cells on one data set.
 
     Attributes:
-        protocol: what the cells' labels mean.
+        protocol: defines the labels of cells.
         train: windows that models were fitted on.
         test: windows to evaluate on.
         foreign: test windows of other data sets, by label.
-        device: where to compute.
+        device: torch device to compute on.
     """
 
     protocol: Protocol
@@ -46,11 +46,11 @@ class Evaluator:
     def evaluate(self, cell: Cell, model: Model, judge: Classifier | None = None) -> CellResult:
         """Compute a cell of a fitted model.
 
-        The values depend on that cell alone: were its windows batched with those of other cells,
-        which of them are still to be done would decide its last digits.
+        Windows are never batched with those of other cells: rounding depends on the batch, so
+        the values would depend on which other cells are still to be computed.
 
         Args:
-            cell: the task and its labels.
+            cell: any cell but a forecast.
             model: the fitted model.
             judge: the classifier that judges drawn windows; None for no judgement.
 
@@ -70,17 +70,17 @@ class Evaluator:
     def forecast(
         self, cell: Cell, predictor: Predictor, completion: NDArray[np.float32] | None
     ) -> CellResult:
-        """Predict how test windows go on, from the true past or from a completed one.
+        """Predict the future of test windows from the true past or from a completed one.
 
         Args:
-            cell: the task and its labels.
+            cell: a forecast cell.
             predictor: the fitted predictor.
-            completion: the values in place of the hidden ones of all test windows, mm; None for
-                the true past.
+            completion: ``(hidden feature,)`` values filled in for the hidden ones of all test
+                windows, mm; None for the true past.
 
         Raises:
             FloatingPointError: a prediction is not finite.
-            ValueError: a prediction is not of the future's shape.
+            ValueError: a prediction does not have the shape of the future.
         """
         return self._forecasts.predict(predictor, *self._past(cell, completion))
 
@@ -91,28 +91,30 @@ class Evaluator:
         """Return the errors of a ``rescorable`` cell's kept motion, one row per window.
 
         Args:
-            cell: the task and its labels.
-            kept: ``Found.completion`` of the cell.
-            past: that of the cell whose completion was predicted from.
+            cell: a cell that is ``rescorable``.
+            kept: ``CellResult.completion`` of the cell.
+            past: that of the cell whose completion was predicted from; None for the true past.
 
         Raises:
-            ValueError: the motion is not of this cell's shape.
+            ValueError: the motion does not have the shape that this cell makes.
         """
         motion = torch.from_numpy(kept).to(self.device)
         if cell.task == "sample":
             return self._samples.rescore(motion)
         if cell.task == "forecast":
             return self._forecasts.rescore(motion, *self._past(cell, past))
-        parts = [(windows, self._occluded(cell, windows)) for windows in self._parts()]
-        counts = [int(occluded.sum()) for _, occluded in parts]
+        hidden = [occlude(self.protocol, cell, part, self.device) for part in self._batches()]
+        counts = [int(part.hidden.sum()) for part in hidden]
         check_shape(motion, (sum(counts),))
         tables = []
-        for (windows, occluded), filled in zip(parts, motion.split(counts), strict=True):
-            truth, hidden = windows.tensor().to(self.device), occluded.to(self.device)
-            completed = truth.clone()
-            completed[hidden] = filled
-            errors = self._errors(completed, truth, hidden)
-            tables.append(window_table(windows, _share(occluded).numpy(), **errors))
+        for windows, part, filled in zip(
+            self._batches(), hidden, motion.split(counts), strict=True
+        ):
+            completed = part.observed.clone()
+            completed[part.hidden] = filled
+            tables.append(
+                window_table(windows, **_numpy(part.shares | self._errors(completed, part)))
+            )
         return pd.concat(tables, ignore_index=True)
 
     @cached_property
@@ -126,13 +128,13 @@ class Evaluator:
     def _past(
         self, cell: Cell, completion: NDArray[np.float32] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return every test window as a predictor sees it, mm, and the share that was hidden."""
+        """Return a predictor's input ``(window, frame, joint, 3)``, mm, and the hidden shares."""
         past, share = self.test.tensor(), torch.zeros(len(self.test), dtype=torch.float64)
         if completion is not None:
-            occluded = self._occluded(cell, self.test)
-            past = past.clone()
-            past[occluded] = torch.from_numpy(completion)
-            share = _share(occluded)
+            part = occlude(self.protocol, cell, self.test, "cpu")
+            past = part.observed.clone()
+            past[part.hidden] = torch.from_numpy(completion)
+            share = part.shares["share"]
         return past, share
 
     def _sample(self, cell: Cell, model: Model, judge: Classifier | None) -> CellResult:
@@ -140,7 +142,7 @@ class Evaluator:
         return self._samples.draw(model, cell.seed, judge)
 
     def _other(self, cell: Cell, model: Model) -> pd.DataFrame:
-        """Compute a cell that scores windows."""
+        """Compute a cell that only scores windows."""
         windows = self._windows_of(cell)
         motion = self._corrupted(cell, windows)
         values = _scores(model, motion)
@@ -149,17 +151,17 @@ class Evaluator:
         return window_table(windows, **values)
 
     def _windows_of(self, cell: Cell) -> Windows:
-        """Return the windows of a cell: those of the actions fitted on, or all others."""
+        """Return a cell's windows: with ``train_on``, those of its actions, or all others."""
         if cell.task == "foreign":
             windows = self.foreign[cell.mechanism]
-            # A recording there may have the name of one here.
+            # Recordings of two data sets may have the same name.
             source = cell.mechanism + "/" + windows.index["source"].astype(str)
             return replace(windows, index=windows.index.assign(source=source))
         actions = self.protocol.models[cell.model].train_on
         if not actions:
             return self.test
-        seen = self.test.index["action"].isin(actions).to_numpy()
-        return self.test.take(~seen if cell.task == "unseen" else seen)
+        fitted = self.test.index["action"].isin(actions).to_numpy()
+        return self.test.take(~fitted if cell.task == "unseen" else fitted)
 
     def _corrupted(self, cell: Cell, windows: Windows) -> torch.Tensor:
         if cell.task != "corrupt":
@@ -171,7 +173,7 @@ class Evaluator:
     def _clean(
         self, cell: Cell, model: Model, windows: Windows, motion: torch.Tensor
     ) -> dict[str, Any]:
-        """Return a generative model's reconstruction error, and how its latents tell actions."""
+        """Return reconstruction errors, and whether latents classify each window's action right."""
         values: dict[str, Any] = {}
         if isinstance(model, GenerativeImputer):
             error = (batched(model.reconstruct, motion) - motion).double().square()
@@ -179,9 +181,9 @@ class Evaluator:
         if isinstance(model, Detector) and not self.protocol.models[cell.model].train_on:
             latents = self._latents(model, windows)
             if latents is not None:
-                known = self._latents(model, self.train)
+                train = self._latents(model, self.train)
                 values["action_correct"] = metrics.action_correct(
-                    known, self.train.index["action"], latents, windows.index["action"]
+                    train, self.train.index["action"], latents, windows.index["action"]
                 )
         return values
 
@@ -193,22 +195,21 @@ class Evaluator:
         return batched(model.embed, motion).cpu()
 
     def _impute(self, cell: Cell, model: Model) -> CellResult:
-        """Complete windows, a batch at a time."""
-        found = [self._impute_some(cell, model, windows) for windows in self._parts()]
+        """Complete the test windows, a batch at a time."""
+        results = [self._impute_batch(cell, model, windows) for windows in self._batches()]
         return CellResult(
-            pd.concat([part.table for part in found], ignore_index=True),
-            np.concatenate([part.completion for part in found]),
+            pd.concat([part.table for part in results], ignore_index=True),
+            np.concatenate([part.completion for part in results]),
         )
 
-    def _parts(self) -> list[Windows]:
-        """Return the test windows, a batch at a time."""
+    def _batches(self) -> list[Windows]:
+        """Return the test windows in batches."""
         starts = range(0, len(self.test), BATCH)
         return [self.test.take(slice(start, start + BATCH)) for start in starts]
 
-    def _impute_some(self, cell: Cell, model: Model, windows: Windows) -> CellResult:
-        truth = windows.tensor().to(self.device)
-        occluded = self._occluded(cell, windows).to(self.device)
-        # By name: a label is not in the key, so no value may depend on it.
+    def _impute_batch(self, cell: Cell, model: Model, windows: Windows) -> CellResult:
+        part = occlude(self.protocol, cell, windows, self.device)
+        # The seed is made from the name: a label is not in the key, so no value may depend on it.
         inference = ""
         if isinstance(model, GenerativeImputer):
             chosen = self.protocol.inference.get(cell.inference)
@@ -217,32 +218,24 @@ class Evaluator:
         if isinstance(model, Imputer):
             with torch.random.fork_rng():
                 torch.manual_seed(derive_seed("impute", inference, cell.seed, *windows.names))
-                completed = model.impute(truth, occluded).motion
+                imputation = model.impute(part.observed, part.hidden)
         else:
-            completed = torch.where(occluded, model.mean, truth)
-        values = _scores(model, completed)
+            imputation = Imputation(torch.where(part.hidden, model.mean, part.observed))
+        values = _scores(model, imputation.motion)
         if cell.inference != DEGRADED:
-            values |= self._errors(completed, truth, occluded)
-        table = window_table(windows, _share(occluded).cpu().numpy(), **values)
-        return CellResult(table, completed[occluded].cpu().numpy())
+            values |= _numpy(self._errors(imputation.motion, part))
+        table = window_table(windows, **_numpy(part.shares), **values)
+        return CellResult(table, imputation.motion[part.hidden].cpu().numpy())
 
-    def _occluded(self, cell: Cell, windows: Windows) -> torch.Tensor:
-        entry = self.protocol.occlusion[cell.mechanism]
-        return torch.from_numpy(entry.at(Level.parse(cell.level), cell.seed).occluded(windows))
-
-    def _errors(
-        self, completed: torch.Tensor, truth: torch.Tensor, occluded: torch.Tensor
-    ) -> dict[str, Any]:
+    def _errors(self, completed: torch.Tensor, part: Occlusion) -> dict[str, torch.Tensor]:
         spec = self.protocol.spec
-        errors = metrics.completion_errors(
-            completed, truth, occluded, spec.skeleton.bones, spec.fps
+        return metrics.completion_errors(
+            completed, part.truth, part.judged, spec.skeleton.bones, spec.fps
         )
-        return {name: error.cpu().numpy() for name, error in errors.items()}
 
 
-def _share(occluded: torch.Tensor) -> torch.Tensor:
-    """Return ``(window,)`` the share of features that are hidden."""
-    return occluded.flatten(1).double().mean(dim=1)
+def _numpy(values: dict[str, torch.Tensor]) -> dict[str, Any]:
+    return {name: value.cpu().numpy() for name, value in values.items()}
 
 
 def _scores(model: Model, motion: torch.Tensor) -> dict[str, np.ndarray]:

@@ -19,7 +19,8 @@ from bench.sweep.store import Store, key_of
 from models.base import Classifier, ConditionalImputer, Detector, GenerativeImputer, Imputer
 
 TASK_MODULES: dict[Task, tuple[str, ...]] = {
-    "forecast": ("bench.sweep.forecasts",),
+    "impute": ("bench.sweep.occlusion",),
+    "forecast": ("bench.sweep.forecasts", "bench.sweep.occlusion"),
     "sample": ("bench.sweep.samples",),
     "real": ("bench.sweep.samples",),
 }

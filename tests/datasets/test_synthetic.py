@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.commands.describe import LEVELS, TRIVIAL, _errors, dct_energy
+from bench.commands.describe import TRIVIAL, _errors, dct_energy
 from bench.datasets.base import Data, Source
 from bench.datasets.build import load
 from bench.datasets.cmu_expmap import CMUExpmap
@@ -105,7 +105,7 @@ def test_it_is_as_hard_as_real_motion(both: tuple[Data, Data]) -> None:
         assert 0.4 < ratio < 2.5, f"after {count} coefficients: {ratio}"
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", Features.examples)
 def test_trivial_imputers_rank_as_on_real_motion(both: tuple[Data, Data], level: str) -> None:
     mechanism = Features(level=Level.parse(level))
     errors = [_errors(data, mechanism) for data in both]

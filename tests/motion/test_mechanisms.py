@@ -1,4 +1,4 @@
-"""Masks: exactly as much as asked, and the same for everyone."""
+"""Occlusion masks: exactly the requested amount, and the same for every model."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ WINDOWS = walk(4)
 
 @given(st.integers(0, 2700), st.integers(0, 5))
 @settings(max_examples=30)
-def test_exactly_the_asked_count_is_hidden_in_every_window(count: int, seed: int) -> None:
+def test_exactly_the_requested_count_is_hidden_in_every_window(count: int, seed: int) -> None:
     hidden = Features(level=Level(count=count), seed=seed).occluded(WINDOWS)
     assert hidden.shape == WINDOWS.motion.shape
     assert (hidden.reshape(4, -1).sum(axis=1) == count).all()
@@ -23,7 +23,7 @@ def test_exactly_the_asked_count_is_hidden_in_every_window(count: int, seed: int
 
 @pytest.mark.parametrize(("level", "count"), [("1%", 27), ("10%", 270), ("90%", 2430), (0.5, 1350)])
 def test_a_share_is_a_share_of_all_features(level: object, count: int) -> None:
-    assert Level.parse(level).features(2700) == count
+    assert Level.parse(level).of(2700) == count
 
 
 def test_a_windows_mask_does_not_depend_on_its_batch(windows: Windows) -> None:
@@ -60,11 +60,11 @@ def test_impossible_levels_are_refused(text: object) -> None:
 
 def test_a_count_over_all_features_is_refused() -> None:
     with pytest.raises(ValueError, match="over 100%: a window has 2700"):
-        Level(count=2701).features(2700)
+        Level(count=2701).of(2700)
 
 
 @given(st.one_of(st.integers(0, 5000), st.floats(0, 1).map(lambda x: f"{100 * x:.3f}%")))
 def test_a_level_reads_back_what_it_writes(value: int | str) -> None:
     level = Level.parse(value)
     again = Level.parse(str(level))
-    assert again.features(10**6) == level.features(10**6)
+    assert again.of(10**6) == level.of(10**6)

@@ -36,7 +36,9 @@ class JointSwap(Corruption):
     def _frames(self, spec: MotionSpec) -> int:
         """Return how many frames are swapped; at least one, even for a small share."""
         if not (self.level.count or self.level.share):
-            raise ValueError(f"level {self.level} swaps nothing")
+            raise ValueError(
+                f"level {self.level} swaps nothing; give a count of frames, or a share like 10%"
+            )
         if (self.level.count or 0) > spec.frames:
             raise ValueError(f"level {self.level} is over 100%: a window has {spec.frames} frames")
-        return max(1, self.level.features(spec.frames))
+        return max(1, self.level.of(spec.frames, "frames"))

@@ -12,24 +12,32 @@ from bench.motion.windows import MotionSpec, Windows
 
 
 class Features(Mechanism):
-    """Single coordinates, exactly ``level`` of them, drawn without replacement (sec. 6.3)."""
+    """Single coordinates, exactly as many as the level says, without replacement (sec. 6.3).
+
+    PyGrinder calls it ``point``.
+    """
 
     name = "features"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"published_code": {"shared": True}}
 
-    shared: bool = Field(False, description="hide the same entries in every window")
+    shared: bool = Field(False, description="the same entries of every window")
+
+    def amount(self, spec: MotionSpec) -> int:
+        """Return how many features are hidden."""
+        return self.level.of(spec.features)
 
     def occluded(self, windows: Windows) -> NDArray[np.bool_]:
         """Return bool of the shape of ``windows.motion``, True where a value is hidden."""
         if not self.shared:
             return super().occluded(windows)
         seed = derive_seed("occlusion", self.name, self.level, self.seed)
-        hidden = self.hide(windows.spec, np.random.default_rng(seed))
-        return np.tile(hidden, (len(windows), 1, 1, 1))
+        one = self.hide(windows.spec, np.random.default_rng(seed), windows.motion[0])
+        return np.tile(one, (len(windows), 1, 1, 1))
 
-    def hide(self, spec: MotionSpec, generator: np.random.Generator) -> NDArray[np.bool_]:
+    def hide(
+        self, spec: MotionSpec, generator: np.random.Generator, motion: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
         """Hide ``level`` of the window's features, all equally likely."""
         hidden = np.zeros(spec.features, dtype=np.bool_)
-        count = self.level.features(spec.features)
-        hidden[generator.choice(spec.features, size=count, replace=False)] = True
+        hidden[generator.choice(spec.features, size=self.amount(spec), replace=False)] = True
         return hidden.reshape(spec.frames, len(spec.skeleton), 3)
