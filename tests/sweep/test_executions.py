@@ -62,7 +62,7 @@ def test_it_says_what_is_done_running_failed_and_waiting(begun: Begun) -> None:
     begun.set(FITS[2], "running")
     begun.set(CELLS[0], "failed", 1.0, "ValueError: no motion today")
     text = begun.printed()
-    assert f"process {os.getpid()}), still runs" in text
+    assert f"process {os.getpid()}), still running" in text
     assert [line.split("│")[1:-1] for line in text.splitlines() if line.startswith("│")] == [
         [" fits  ", " 2    ", " 1       ", " 0      ", " 0       ", " 0       "],
         [" cells ", " 0    ", " 0       ", " 1      ", " 0       ", " 3       "],
