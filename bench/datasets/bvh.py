@@ -22,7 +22,14 @@ from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source, check_length
 from bench.datasets.bvh_file import REMEDY, BVHFile, bare, numbers_of, read_bvh
 from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, rig_of
-from bench.datasets.own_files import files_in, folder_of, place_of, read_description, splits_of
+from bench.datasets.own_files import (
+    files_in,
+    folder_of,
+    place_of,
+    read_description,
+    splits_of,
+    within,
+)
 from bench.datasets.synthetic import SKELETON
 from bench.motion import Skeleton
 from bench.motion.body import KEPT
@@ -47,6 +54,9 @@ class BVH(Dataset):
         None, description="YAML of the files' joint names; None: known rigs"
     )
     scale: float | None = Field(None, gt=0, description="mm per unit of the files; None: the rig's")
+    folder: str | None = Field(
+        None, description="folder, or .zip archive, of the files' folder to read; None: all of it"
+    )
     bones: Literal["own"] = Field("own", description="bone lengths: each file's own")
 
     @property
@@ -58,7 +68,10 @@ class BVH(Dataset):
         """Return every .bvh file of ``root/bvh``, ``root/bvh.zip`` or ``root``, by name."""
         if self.mapping:
             read_description(Rig, self.mapping)
-        found = files_in(self.name, place_of(self.name, root, ".bvh files"), ".bvh")
+        place = place_of(self.name, root, ".bvh files")
+        if self.folder is not None:
+            place = within(place, self.folder)
+        found = files_in(self.name, place, ".bvh")
         splits = splits_of(self.name, list(found))
         return [
             Source(path.with_suffix("").as_posix(), splits[path], _action(path), file=file)

@@ -38,6 +38,21 @@ def place_of(name: str, root: Path | None, what: str) -> Path:
     return next((path for path in inside if path.exists()), root)
 
 
+def within(place: Path, folder: str) -> Path:
+    """Return a folder, or an archive, inside the place where files lie.
+
+    Raises:
+        InputError: there is neither, or the name leads out of the place.
+    """
+    found = (place / folder, place / f"{folder}.zip")
+    inside = (
+        path for path in found if path.exists() and path.resolve().is_relative_to(place.resolve())
+    )
+    if path := next(inside, None):
+        return path
+    raise InputError(f"{place}: no folder or archive '{folder}' in it; check the setting folder")
+
+
 def files_in(name: str, place: Path, *suffixes: str) -> dict[PurePosixPath, File]:
     """Return the files with given suffixes, by their path relative to ``place``.
 
