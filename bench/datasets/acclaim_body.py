@@ -155,7 +155,7 @@ class AcclaimBody(Dataset):
     """Motion of the Acclaim body that CMU and HDM05 share; a subclass defines its files."""
 
     places: ClassVar[tuple[str, ...]]
-    """Folders or archives in the data root that may have the files; the first that does counts."""
+    """Patterns of folders and archives in the data root that may have the files."""
     recording: ClassVar[re.Pattern[str]]
     """Pattern of the names of its AMC files; the first group is the subject."""
     example: ClassVar[str]
@@ -173,21 +173,28 @@ class AcclaimBody(Dataset):
     def recordings(self, root: Path | None) -> list[tuple[File, re.Match[str]]]:
         """Return the AMC files under ``root``, and the matches of their names with ``recording``.
 
+        All places that have files count. A recording that lies in several is taken from the first,
+        folders before archives.
+
         Raises:
             InputError: there is none, or their archive cannot be read.
         """
         root = data_root(self.name, root, " or ".join(self.places))
-        present = [root / place for place in self.places if (root / place).exists()]
+        present = [
+            path
+            for place in self.places
+            for path in sorted(root.glob(place), key=lambda path: (path.is_file(), path.name))
+            if path.is_dir() or path.suffix == ".zip"
+        ]
         if not present and any(self.recording.fullmatch(path.name) for path in root.glob("*/*")):
             present = [root]
+        found: dict[str, tuple[File, re.Match[str]]] = {}
         for place in present:
-            found = [
-                (file, match)
-                for file in tree(place, ".amc")
-                if (match := self.recording.fullmatch(file.inner.name))
-            ]
-            if found:
-                return found
+            for file in tree(place, ".amc"):
+                if match := self.recording.fullmatch(file.inner.name):
+                    found.setdefault(file.inner.name.lower(), (file, match))
+        if found:
+            return sorted(found.values(), key=lambda one: one[0].inner.name.lower())
         raise InputError(
             f"{self.name}: no recording under {root}; expected for instance "
             f"{root / self.example}, or {' or '.join(self.places)}"

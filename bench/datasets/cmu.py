@@ -59,7 +59,7 @@ class CMU(AcclaimBody):
     name: ClassVar[str] = "cmu"
     home: ClassVar[str] = "mocap.cs.cmu.edu (free for research and products; not to be resold)"
     # The owner's archive of all subjects is allasfamc.zip.
-    places = ("all_asfamc", "subjects", "cmu_asfamc", "allasfamc.zip", "cmu_asfamc.zip")
+    places = ("all_asfamc", "subjects", "allasfamc.zip", "cmu_asfamc*")
     recording = _NAME
     example = "all_asfamc/subjects/01/01_01.amc"
 

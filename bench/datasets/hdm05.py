@@ -24,7 +24,7 @@ class HDM05(AcclaimBody):
 
     name: ClassVar[str] = "hdm05"
     home: ClassVar[str] = "resources.mpi-inf.mpg.de/HDM05 (CC BY-SA 3.0)"
-    places = ("hdm05_asfamc", "hdm05_asfamc.zip")
+    places = ("hdm05_asfamc*",)
     recording = _NAME
     example = "hdm05_asfamc/bd/HDM_bd_squat1Reps_001_120.amc"
 

@@ -29,6 +29,9 @@ from bench.motion import forward_kinematics, rotation_matrices
 from bench.motion.body import KEPT
 
 SUBJECTS = "all_asfamc/subjects"
+ARCHIVES = ("cmu_asfamc.zip", "cmu_asfamc_more.zip")
+DESCRIBED_OTHERWISE = {"29_04", "29_05", "29_09", "29_11", "35_12", "35_16"}
+"""Trials that the index describes in more or other words than their owner."""
 
 # The bone that starts at each joint of the exponential-map files, in the files' order.
 BONES = """
@@ -60,9 +63,9 @@ def _placed(vectors: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     return dict(zip(KEPT, positions.swapaxes(0, 1), strict=True))
 
 
-def _motion(real_data: Path, trial: str) -> AcclaimMotion:
+def _motion(real_data: Path, trial: str, archive: str = "cmu_asfamc.zip") -> AcclaimMotion:
     subject = trial.split("_")[0]
-    place = real_data / "cmu_asfamc.zip"
+    place = real_data / archive
     skeleton = read_skeleton(File(place, f"{SUBJECTS}/{subject}/{subject}.asf"))
     return read_motion(File(place, f"{SUBJECTS}/{subject}/{trial}.amc"), skeleton)
 
@@ -196,11 +199,13 @@ def test_own_bones_have_the_subject_s_lengths_and_the_common_skeleton_its_own(
 def test_a_tenth_of_the_recordings_can_be_read(real_data: Path) -> None:
     data = CMU()
     sources = data.sources(real_data)
-    assert len(sources) == 175
+    assert len(sources) == len({source.name for source in sources}) == 250
+    assert {source.file.path.name for source in sources if source.file} == set(ARCHIVES)
     for source in sources[::10]:
         motion = data.read(source)
         assert np.isfinite(motion).all()
-        frames = len(_motion(real_data, source.name))
+        assert source.file
+        frames = len(_motion(real_data, source.name, source.file.path.name))
         assert len(motion) == pytest.approx((frames - 1) / 120 * 25 + 1, abs=1.6)
 
 
@@ -251,7 +256,9 @@ def test_descriptions_become_actions(description: str, action: str) -> None:
 
 def test_actions_come_from_the_index_where_there_is_one(real_data: Path, tmp_path: Path) -> None:
     with_index = CMU().sources(real_data)
-    assert sum(not source.action for source in with_index) == 1  # a calibration
+    # Calibrations, and descriptions of no known action.
+    without = {source.name for source in with_index if not source.action}
+    assert without == {"131_05", "131_06", "135_08", "14_17", "14_18", "14_19"}
     alone = {source.name: source.action for source in CMU().sources(_some(real_data, tmp_path))}
     assert alone == {"01_01": "jumping", "02_01": "walking", "07_01": "walking"}
     (tmp_path / "index.csv").write_text("path,description\nsubjects/07/07_01.amc,salsa dance\n")
@@ -327,7 +334,7 @@ def test_names_that_are_not_trials_are_ignored(tmp_path: Path) -> None:
         for name in ("01/01_01", "01/notes", "01/01_01_copy", f"9/{'9' * 5000}_01", "../../02_01"):
             archive.writestr(f"{SUBJECTS}/{name}.amc", "")
     sources = CMU().sources(tmp_path)
-    assert [source.name for source in sources] == ["02_01", "01_01"]
+    assert [source.name for source in sources] == ["01_01", "02_01"]
     for source in sources:
         with pytest.raises(InputError, match=r"\.asf"):
             CMU().read(source)
@@ -352,9 +359,12 @@ def test_an_empty_folder_does_not_hide_the_archive_next_to_it(
 
 def test_actions_are_known_without_an_index(real_data: Path, tmp_path: Path) -> None:
     """The owner's archive has none; an index of descriptions gives the same actions."""
-    (tmp_path / "allasfamc.zip").symlink_to(real_data / "cmu_asfamc.zip")
+    for name in ARCHIVES:
+        (tmp_path / name).symlink_to(real_data / name)
     alone = {source.name: source.action for source in CMU().sources(tmp_path)}
-    assert alone == {source.name: source.action for source in CMU().sources(real_data)}
+    with_index = {source.name: source.action for source in CMU().sources(real_data)}
+    differ = {name for name in alone if alone[name] != with_index[name]}
+    assert differ <= DESCRIBED_OTHERWISE
 
 
 def test_each_recording_has_one_action() -> None:
