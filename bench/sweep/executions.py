@@ -51,8 +51,8 @@ class Execution:
 
     def write(self, folder: Path) -> None:
         """Write it to the protocol's folder of results."""
-        with atomic_file(folder / PLAN) as draft:
-            draft.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        with atomic_file(folder / PLAN) as temporary:
+            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     def end(self, folder: Path, how: str, run: str = "") -> None:
         """Record how it ended, unless another execution has begun meanwhile."""

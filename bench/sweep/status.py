@@ -70,8 +70,8 @@ class Statuses:
 
     def write(self, status: Status) -> None:
         """Store a job's status."""
-        with atomic_file(self._path(status.key)) as draft:
-            draft.write_text(json.dumps(asdict(status)), encoding="utf-8")
+        with atomic_file(self._path(status.key)) as temporary:
+            temporary.write_text(json.dumps(asdict(status)), encoding="utf-8")
         if status.status != "running":
             self._progress(status.key).unlink(missing_ok=True)
 
@@ -87,8 +87,8 @@ class Statuses:
 
     def write_progress(self, key: str, progress: dict[str, Any]) -> None:
         """Store the progress of a running fit, as plain values."""
-        with atomic_file(self._progress(key)) as draft:
-            draft.write_text(json.dumps(progress), encoding="utf-8")
+        with atomic_file(self._progress(key)) as temporary:
+            temporary.write_text(json.dumps(progress), encoding="utf-8")
 
     def read_progress(self, key: str) -> dict[str, Any] | None:
         """Return the last progress of a running fit; None where there is none."""

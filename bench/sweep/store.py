@@ -59,10 +59,10 @@ class Store:
         """Store a finished fit's weights and summary, and delete its checkpoint."""
         folder = self.fit_folder(key)
         tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-        with atomic_file(folder / "weights.safetensors") as draft:
-            save_file(tensors, draft)
-        with atomic_file(folder / "fit.json") as draft:
-            draft.write_text(json.dumps(summary, indent=1))
+        with atomic_file(folder / "weights.safetensors") as temporary:
+            save_file(tensors, temporary)
+        with atomic_file(folder / "fit.json") as temporary:
+            temporary.write_text(json.dumps(summary, indent=1))
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
     def progressed(self, key: str, since: float) -> bool:
@@ -94,8 +94,8 @@ class Store:
 
     def save_cell(self, key: str, table: pd.DataFrame) -> None:
         """Store a finished cell's values, one row per window."""
-        with atomic_file(self._cell(key)) as draft:
-            table.to_parquet(draft, index=False)
+        with atomic_file(self._cell(key)) as temporary:
+            table.to_parquet(temporary, index=False)
 
     def load_cell(self, key: str) -> pd.DataFrame:
         """Return a finished cell's values, one row per window."""
@@ -112,8 +112,8 @@ class Store:
         Completions are ``(hidden feature,)``, drawn or predicted motion
         ``(window, frame, joint, 3)``.
         """
-        with atomic_file(self._completion(key)) as draft:
-            np.save(draft, motion, allow_pickle=False)
+        with atomic_file(self._completion(key)) as temporary:
+            np.save(temporary, motion, allow_pickle=False)
 
     def load_completion(self, key: str) -> NDArray[np.float32]:
         """Return the motion that ``save_completion`` stored."""
