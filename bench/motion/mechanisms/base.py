@@ -79,7 +79,8 @@ class Mechanism(Settings, ABC):
         """Raise ValueError if this level cannot be applied to windows of this shape."""
         if self.level.kind not in self.kinds:
             forms = " or ".join(WRITTEN[kind].format(counted=self.counted) for kind in self.kinds)
-            raise ValueError(f"level {self.level} is not what {self.name} takes: {forms}")
+            level = str(self.level) or "none"
+            raise ValueError(f"level {level} is not what {self.name} takes: {forms}")
         self.amount(spec)
 
     def occluded(self, windows: Windows) -> NDArray[np.bool_]:

@@ -17,8 +17,9 @@ def resize(
 ) -> NDArray[np.bool_]:
     """Return a mask with exactly ``count`` positions hidden, by moving the ends of its gaps.
 
-    A mask that is too small grows at the ends of its gaps (or, without any, begins one anywhere);
-    one that is too large shrinks there. So its gaps stay contiguous.
+    A mask that is too small grows at the ends of its gaps, one that is too large shrinks there. So
+    no gap is split, and none begun, unless no gap has an end within the window: then a single
+    position changes anywhere, and makes ends.
 
     Args:
         hidden: bool ``(frame, joint)``.
@@ -32,9 +33,7 @@ def resize(
         padded = np.pad(inside, ((1, 1), (0, 0)), constant_values=True)
         # Positions next to one of the other kind: those that can change without splitting a gap.
         ends = inside & ~(padded[:-2] & padded[2:])
-        places = np.flatnonzero(ends if ends.any() else inside)
-        # Both ends of one gap must not grow or shrink through each other in the same step.
-        chosen = generator.permutation(places)[: max(1, min(abs(excess), len(places) // 2))]
-        hidden.flat[chosen] = excess < 0
+        places = generator.permutation(np.flatnonzero(ends if ends.any() else inside))
+        hidden.flat[places[: abs(excess) if ends.any() else 1]] = excess < 0
         excess = int(hidden.sum()) - count
     return hidden

@@ -45,8 +45,7 @@ class Fast(Mechanism):
     ) -> NDArray[np.bool_]:
         """Draw gaps by the speed of their joints."""
         count, length = self.amount(spec), min(frames_of(self.gap, spec.fps), spec.frames)
-        velocity = np.diff(motion.astype(np.float64), axis=0, prepend=motion[:1])
-        speed = np.linalg.norm(velocity, axis=-1)
+        speed = np.linalg.norm(np.gradient(motion.astype(np.float64), axis=0), axis=-1)
         starts = np.arange(0, spec.frames, length)
         mean = np.add.reduceat(speed, starts, axis=0) / np.diff([*starts, spec.frames])[:, None]
         # Exponential races draw without replacement; the floor lets even a joint at rest vanish.

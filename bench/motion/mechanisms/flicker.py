@@ -34,17 +34,25 @@ class Flicker(Mechanism):
 
     def amount(self, spec: MotionSpec) -> int:
         """Return how many joint positions are hidden."""
-        if frames_of(self.mean_gap, spec.fps) < 1:
+        gap = frames_of(self.mean_gap, spec.fps)
+        if gap < 1:
             raise ValueError(f"mean_gap: {self.mean_gap} is shorter than a frame")
+        # Between two gaps a joint is seen for a frame at least.
+        most = gap / (gap + 1)
+        if self.level.share is not None and self.level.share > most:
+            raise ValueError(
+                f"level {self.level}: gaps of {self.mean_gap} on average hide at most "
+                f"{100 * most:.3g}%; give a longer mean_gap"
+            )
         return joint_frames(self.level, spec)
 
     def hide(
         self, spec: MotionSpec, generator: np.random.Generator, motion: NDArray[np.float32]
     ) -> NDArray[np.bool_]:
         """Draw a chain for each joint, beginning in its stationary distribution."""
-        share = self.amount(spec) / (spec.frames * len(spec.skeleton))
+        share = self.level.share or 0.0
         leave = 1 / frames_of(self.mean_gap, spec.fps)
-        enter = min(1.0, leave * share / (1 - share)) if share < 1 else 1.0
+        enter = leave * share / (1 - share)
         draws = generator.random((spec.frames, len(spec.skeleton)))
         hidden = np.empty(draws.shape, dtype=np.bool_)
         hidden[0] = draws[0] < share

@@ -20,19 +20,17 @@ class Inbetween(Mechanism):
     examples: ClassVar[tuple[str, ...]] = ("200 ms", "400 ms", "800 ms")
 
     def amount(self, spec: MotionSpec) -> int:
-        """Return how many frames are hidden."""
-        return spec.frames - len(self._keyframes(spec))
+        """Return how many frames are hidden between two keyframes."""
+        spacing = gap_frames(self.level, spec, spec.frames - 1)
+        if spacing < 1:
+            raise ValueError(f"level {self.level} is shorter than a frame at {spec.fps:g} fps")
+        return spacing - 1
 
     def hide(
         self, spec: MotionSpec, generator: np.random.Generator, motion: NDArray[np.float32]
     ) -> NDArray[np.bool_]:
         """Hide every frame that is no keyframe."""
         hidden = np.ones(motion.shape, dtype=np.bool_)
-        hidden[self._keyframes(spec)] = False
+        hidden[:: self.amount(spec) + 1] = False
+        hidden[-1] = False
         return hidden
-
-    def _keyframes(self, spec: MotionSpec) -> list[int]:
-        spacing = gap_frames(self.level, spec, spec.frames - 1)
-        if spacing < 1:
-            raise ValueError(f"level {self.level} is shorter than a frame at {spec.fps:g} fps")
-        return sorted({*range(0, spec.frames, spacing), spec.frames - 1})

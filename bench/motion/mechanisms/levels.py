@@ -63,7 +63,7 @@ class Level:
         if self.milliseconds is not None:
             return f"{self.milliseconds:.10g} ms"
         if self.frames is not None:
-            return f"{self.frames} frames"
+            return f"{self.frames} frame{'s' * (self.frames != 1)}"
         return "" if self.count is None else str(self.count)
 
     @property

@@ -19,7 +19,9 @@ class LimbGaps(Mechanism):
     examples: ClassVar[tuple[str, ...]] = ("200 ms", "500 ms", "1000 ms")
 
     which: tuple[str, ...] | None = Field(
-        None, description="limbs to choose from, as of limbs; null for any arm or leg"
+        None,
+        min_length=1,
+        description="limbs to choose from, as of limbs; null for any arm or leg",
     )
 
     def amount(self, spec: MotionSpec) -> int:

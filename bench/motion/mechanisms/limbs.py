@@ -30,13 +30,17 @@ class Limbs(Mechanism):
 
     which: tuple[str, ...] | None = Field(
         None,
+        min_length=1,
         description="limbs to choose from: left_arm, right_arm, left_leg, right_leg, trunk, head, "
         "upper_body, lower_body, arms, legs; null for any arm or leg",
     )
 
     def amount(self, spec: MotionSpec) -> int:
         """Return how many limbs are hidden."""
-        return self.level.of(len(choices(spec.skeleton, self.which)), "limbs to choose from")
+        limbs = choices(spec.skeleton, self.which)
+        if len({joint for limb in limbs for joint in limb}) < sum(map(len, limbs)):
+            raise ValueError(f"which: {', '.join(self.which or ())} have joints in common")
+        return self.level.of(len(limbs), "limbs to choose from")
 
     def hide(
         self, spec: MotionSpec, generator: np.random.Generator, motion: NDArray[np.float32]

@@ -16,15 +16,16 @@ THICKER = {"trunk": 2.5, "head": 1.5}
 class SelfOcclusion(Mechanism):
     """Joints hidden by the body itself from cameras all round; the level is how many cameras.
 
-    Every bone is a capsule. A camera sees a joint if no capsule, but those of the joint's own
-    bones, lies between them, and a joint is seen if enough cameras see it, as triangulation needs.
-    Cameras stand on a circle at equal angles, beginning at a random one.
+    Every bone is a capsule, and so is the line from the root to each joint without a parent. A
+    camera sees a joint if no capsule lies between them, but those that contain the joint in the
+    rest pose, such as its own bones; a joint is seen if enough cameras see it, as triangulation
+    needs. Cameras stand on a circle at equal angles, beginning at a random one.
     """
 
     name = "self_occlusion"
     kinds: ClassVar[tuple[Kind, ...]] = ("count",)
     counted = "cameras"
-    examples: ClassVar[tuple[str, ...]] = ("3", "6")
+    examples: ClassVar[tuple[str, ...]] = ("2", "3")
 
     needed: int = Field(2, ge=1, description="cameras that must see a joint for it to be seen")
     radius_mm: float = Field(45.0, gt=0, description="of an arm's or leg's capsule, mm")
@@ -54,47 +55,66 @@ class SelfOcclusion(Mechanism):
             ],
             axis=-1,
         )
-        views = sum(self._sees(spec, motion.astype(np.float64), camera) for camera in cameras)
-        return joint_mask(spec, np.asarray(views) < self.needed)
+        ends, rest = motion.astype(np.float64), spec.skeleton.rest[None]
+        starts = self._starts(spec, ends)
+        radii = self._radii(spec)
+        own = _distances(rest, rest, self._starts(spec, rest), rest) < radii
+        views = np.zeros(motion.shape[:2], dtype=np.int64)
+        for camera in cameras:
+            blocked = (_distances(ends, camera, starts, ends) < radii) & ~own
+            views += ~blocked.any(axis=-1)
+        return joint_mask(spec, views < self.needed)
 
-    def _sees(
-        self, spec: MotionSpec, motion: NDArray[np.float64], camera: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
-        """Return ``(frame, joint)`` 1 where a camera sees a joint, else 0."""
-        parents, children = map(list, zip(*spec.skeleton.bones, strict=True))
-        # (frame, joint, bone, 3) against each other.
-        joints = motion[:, :, None]
-        starts, ends = motion[:, None, parents], motion[:, None, children]
-        distance = _segment_distance(joints, camera, starts, ends)
-        numbers = np.arange(len(spec.skeleton))[:, None]
-        own = (numbers == np.array(parents)) | (numbers == np.array(children))
-        blocked = (distance < self._radii(spec)) & ~own
-        return (~blocked.any(axis=-1)).astype(np.int64)
+    def _starts(self, spec: MotionSpec, motion: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return ``(frame, joint, 3)`` where the capsule that ends in each joint starts, mm."""
+        parents = np.array(spec.skeleton.parents)
+        return np.where(parents[:, None] < 0, 0.0, motion[:, parents])
 
     def _radii(self, spec: MotionSpec) -> NDArray[np.float64]:
-        """Return ``(bone,)`` radii of the capsules, mm, by the limb that a bone ends in."""
+        """Return ``(joint,)`` radii of the capsules, mm, by the limb of the joint they end in."""
         limb_of = {joint: limb for limb, names in spec.skeleton.limbs.items() for joint in names}
-        names = [spec.skeleton.names[child] for _, child in spec.skeleton.bones]
-        return self.radius_mm * np.array([THICKER.get(limb_of[name], 1.0) for name in names])
+        thickness = [THICKER.get(limb_of[name], 1.0) for name in spec.skeleton.names]
+        return self.radius_mm * np.array(thickness)
 
 
-def _segment_distance(
-    a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], d: NDArray[np.float64]
+def _distances(
+    joints: NDArray[np.float64],
+    towards: NDArray[np.float64],
+    starts: NDArray[np.float64],
+    ends: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the smallest distance between segments a-b and c-d; arrays ``(..., 3)`` broadcast.
+    """Return ``(frame, joint, bone)`` least distances of sight lines from bones, mm.
 
-    The closest points are found by minimising over one segment's parameter, clamping it, and
-    minimising over the other (Ericson, Real-Time Collision Detection, sec. 5.1.9).
+    The squared distance of two points is a quadratic function of their places on the segments: it
+    is minimised over both, the place on the bone is clamped, and then that on the sight line
+    (Ericson, Real-Time Collision Detection, sec. 5.1.9).
+
+    Args:
+        joints: ``(frame, joint, 3)``, where sight lines start.
+        towards: where they end, the same shape or ``(3,)``.
+        starts: ``(frame, bone, 3)``, where bones start.
+        ends: the same shape, where they end.
     """
-    u, v, w = b - a, d - c, a - c
-    uu, vv = (u * u).sum(-1), np.maximum((v * v).sum(-1), 1e-12)
-    uv, uw, vw = (u * v).sum(-1), (u * w).sum(-1), (v * w).sum(-1)
-    denominator = uu * vv - uv * uv
-    s = np.where(denominator > 1e-9, (uv * vw - uw * vv) / np.maximum(denominator, 1e-9), 0.0).clip(
-        0, 1
+    u, v = towards - joints, ends - starts
+    # With w from a bone's start to a joint: the dot products of u, v and w, for each pair.
+    uu = (u * u).sum(-1)[:, :, None]
+    vv = (v * v).sum(-1)[:, None]
+    uv = u @ v.swapaxes(1, 2)
+    uw = (u * joints).sum(-1)[:, :, None] - u @ starts.swapaxes(1, 2)
+    vw = joints @ v.swapaxes(1, 2) - (v * starts).sum(-1)[:, None]
+    ww = ((joints**2).sum(-1)[:, :, None] + (starts**2).sum(-1)[:, None]) - (
+        2 * joints @ starts.swapaxes(1, 2)
     )
-    t = (uv * s + vw) / vv
-    clamped = t.clip(0, 1)
-    s = np.where(t == clamped, s, ((clamped * uv - uw) / np.maximum(uu, 1e-12)).clip(0, 1))
-    between = w + s[..., None] * u - clamped[..., None] * v
-    return np.sqrt((between * between).sum(-1))
+    s = _quotient(uv * vw - uw * vv, uu * vv - uv * uv)
+    t = _quotient(uv * s + vw, vv)
+    s = _quotient(uv * t - uw, uu)
+    squared = ww + s * s * uu + t * t * vv + 2 * (s * uw - t * vw - s * t * uv)
+    return np.sqrt(np.maximum(squared, 0.0))
+
+
+def _quotient(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return a quotient clamped to [0, 1]; any place, 0, where the denominator vanishes."""
+    vanishes = denominator < 1e-9
+    return np.where(vanishes, 0.0, numerator / np.where(vanishes, 1.0, denominator)).clip(0, 1)

@@ -23,7 +23,10 @@ class Sparse(Mechanism):
 
     def amount(self, spec: MotionSpec) -> int:
         """Return how many joints are hidden."""
-        return len(spec.skeleton) - len(self._seen(spec))
+        hidden = len(spec.skeleton) - len(self._seen(spec))
+        if not hidden:
+            raise ValueError("seen: all joints are seen, so nothing is hidden")
+        return hidden
 
     def hide(
         self, spec: MotionSpec, generator: np.random.Generator, motion: NDArray[np.float32]
