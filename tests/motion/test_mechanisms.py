@@ -82,13 +82,13 @@ class Asked:
 def lengths(hidden: NDArray[np.bool_]) -> list[int]:
     """Return the lengths of the runs of True in a vector."""
     ends = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]])))
-    return (ends[1::2] - ends[::2]).tolist()
+    return [int(length) for length in ends[1::2] - ends[::2]]
 
 
 def check_amount(name: str, asked: Asked, hidden: NDArray[np.bool_]) -> None:
     """Assert that one window ``(frame, joint, 3)`` hides what was asked for."""
-    joints = hidden.any(axis=-1)
-    frames = joints.any(axis=1)
+    joints = np.asarray(hidden.any(axis=-1))
+    frames = np.asarray(joints.any(axis=1))
     if name == "features":
         assert hidden.sum() in asked.of(2700)
     elif name == "joints":
@@ -113,8 +113,8 @@ def check_amount(name: str, asked: Asked, hidden: NDArray[np.bool_]) -> None:
             assert len(together) in (0, 5)
     elif name == "inbetween":
         (spacing,) = asked.frames
-        seen = {*range(0, FRAMES, spacing), FRAMES - 1}
-        assert set(np.flatnonzero(~frames)) == seen
+        keyframes = {*range(0, FRAMES, spacing), FRAMES - 1}
+        assert set(np.flatnonzero(~frames)) == keyframes
     elif name in ("frames", "future", "past", "transition"):
         assert lengths(frames) in [[n] if n else [] for n in asked.frames]
         assert (joints.all(axis=1) == frames).all()
@@ -311,7 +311,12 @@ def test_several_gaps_may_overlap() -> None:
     hidden_positions = hidden.sum(axis=(1, 2))
     assert hidden_positions.max() == 60
     assert hidden_positions.min() >= 20
-    assert all(length >= 10 for window in hidden for joint in window.T for length in lengths(joint))
+    assert all(
+        length >= 10
+        for window in np.asarray(hidden)
+        for joint in window.T
+        for length in lengths(joint)
+    )
 
 
 def test_a_mask_can_be_shared_by_all_windows() -> None:
