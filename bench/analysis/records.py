@@ -74,7 +74,7 @@ def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFra
         dataset: the label in the column ``dataset``.
 
     Returns:
-        ``WINDOW_COLUMNS``, one row per cell, window and metric.
+        ``WINDOW_COLUMNS``, one row per cell, window and metric that the window has.
     """
     cells: list[Cell] = []
     by_columns: dict[tuple[str, ...], list[tuple[int, pd.DataFrame]]] = {}
@@ -86,9 +86,8 @@ def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFra
     table = pd.concat([_melted(tables) for tables in by_columns.values()], ignore_index=True)
     table = table.iloc[table["cell"].argsort(kind="stable")]
     cell_of = table["cell"].to_numpy()
-    # A metric of a whole set has no value in rows of single windows, and vice versa.
-    judged = np.array([bool(cell.judge) for cell in cells])[cell_of]
-    kept = ~(judged & table["value"].isna().to_numpy())
+    # Some metrics do not apply to all rows: errors need something hidden, a set is no window.
+    kept = table["value"].notna().to_numpy()
     named = pd.DataFrame([labels(cell) for cell in cells], columns=CELL[1:])
     repeated = named.take(cell_of[kept]).reset_index(drop=True)
     table = pd.concat([repeated, table[kept].reset_index(drop=True)], axis=1).assign(

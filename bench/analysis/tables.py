@@ -12,17 +12,43 @@ import pandas as pd
 from bench.analysis import records
 from bench.analysis.records import UNFINISHED
 from bench.core.files import atomic_file
+from bench.metrics.probabilistic import BINS, COVERAGES, WIDTH
 from bench.protocol.schema import Protocol
 from models.base import GenerativeImputer, Imputer
 
 COMPARISON = ["comparison", "model", "inference", "against"]
 """Columns that identify a comparison of a protocol."""
-ERRORS = ("mse", "mpjpe", "bone_error", "acceleration_error")
+PRINTED = ("mse", "mpjpe", "bone_error", "acceleration_error", "crps", "coverage90")
+"""Metrics of completed motion that are printed; the others are in the CSV file alone."""
+ERRORS = (
+    *PRINTED,
+    *("mae", "border_jump", "npss", "l2p", "coverage50", "coverage80", "coverage95", "sharpness"),
+    *("energy_score", "best_of_10", "sample_distance"),
+    *(f"pit_{number}" for number in range(BINS)),
+)
+"""Metrics of completed motion: errors, and scores of its distribution."""
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
     "mpjpe": "Mean per joint position error over joints with a hidden coordinate, mm",
     "bone_error": "Mean error of bone length over bones with a hidden coordinate, mm",
     "acceleration_error": "Mean error of accelerations that involve a hidden coordinate, m/s²",
+    "mae": "Mean absolute error of single coordinates over hidden features, mm",
+    "border_jump": "Mean error of a joint's step across the borders of its gaps, mm",
+    "npss": "Normalised power spectrum similarity of windows without whole frames (0: equal)",
+    "l2p": "Mean L2 norm of the position errors of all joints of a hidden frame, mm",
+    "crps": "Mean CRPS of hidden features, mm (of a point: its mean absolute error)",
+    **{
+        f"coverage{level}": f"Share of hidden features in the central {level} % interval, per cent"
+        for level in COVERAGES
+    },
+    "sharpness": f"Mean width of the central {WIDTH} % interval of hidden features, mm",
+    "energy_score": "Mean energy score of joint positions with a hidden coordinate, mm",
+    "best_of_10": "Least MPJPE of ten samples, mm",
+    "sample_distance": "Mean distance of a joint with a hidden coordinate in two samples, mm",
+    **{
+        f"pit_{number}": f"Share of hidden features whose PIT is in bin {number + 1} of {BINS}"
+        for number in range(BINS)
+    },
     "auroc": "AUROC of degraded against clean windows (0.5: chance)",
     "aupr": "Area under the precision-recall curve, degraded windows positive",
     "fpr95": "Share of degraded windows accepted where 95 per cent of clean ones are (FPR@95)",
@@ -164,10 +190,11 @@ def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def imputation_sections(table: pd.DataFrame) -> list[Section]:
-    """Return a section per metric, and one of the paired tests."""
+    """Return a section per metric that is printed, and one of the paired tests."""
     sections = [
         Section(metric, caption(metric), readable(table, metric))
         for metric in table["metric"].unique()
+        if metric in PRINTED or metric not in ERRORS
     ]
     tested = table[table["p_holm"].notna()]
     if not tested.empty:

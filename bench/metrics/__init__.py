@@ -2,7 +2,8 @@
 
 Functions of tensors and arrays; most return one value per window. Nothing here depends on
 protocols, models or files. To add an error of completed motion, write a function in ``completion``,
-name it in ``completion_errors`` there, and give it a caption in ``bench.analysis.tables``.
+name it in ``completion_errors`` there, and give it a caption in ``bench.analysis.tables``. Scores
+of distributions are in ``probabilistic``.
 """
 
 from bench.metrics.completion import (
@@ -10,12 +11,22 @@ from bench.metrics.completion import (
     acceleration_error,
     bone_error,
     bone_lengths,
+    border_jump,
     completion_errors,
+    l2p,
+    mae,
     mpjpe,
     mse,
+    npss,
 )
 from bench.metrics.forecast import eq4, forecast_error
 from bench.metrics.latents import NEIGHBOURS, action_correct
+from bench.metrics.probabilistic import (
+    crps_ensemble,
+    crps_normal,
+    energy_score,
+    probabilistic_scores,
+)
 from bench.metrics.samples import CONTACT, bones_in_range, foot_skate
 
 __all__ = [
@@ -27,11 +38,19 @@ __all__ = [
     "bone_error",
     "bone_lengths",
     "bones_in_range",
+    "border_jump",
     "completion_errors",
+    "crps_ensemble",
+    "crps_normal",
+    "energy_score",
     "eq4",
     "foot_skate",
     "forecast_error",
     "judging",
+    "l2p",
+    "mae",
     "mpjpe",
     "mse",
+    "npss",
+    "probabilistic_scores",
 ]

@@ -224,14 +224,21 @@ class Evaluator:
         values = _scores(model, imputation.motion)
         if cell.inference != DEGRADED:
             values |= _numpy(self._errors(imputation.motion, part))
+            values |= _numpy(_probabilistic_scores(imputation, part))
         table = window_table(windows, **_numpy(part.shares), **values)
         return CellResult(table, imputation.motion[part.hidden].cpu().numpy())
 
     def _errors(self, completed: torch.Tensor, part: Occlusion) -> dict[str, torch.Tensor]:
         spec = self.protocol.spec
         return metrics.completion_errors(
-            completed, part.truth, part.judged, spec.skeleton.bones, spec.fps
+            completed, part.truth, part.judged, part.hidden, spec.skeleton.bones, spec.fps
         )
+
+
+def _probabilistic_scores(imputation: Imputation, part: Occlusion) -> dict[str, torch.Tensor]:
+    return metrics.probabilistic_scores(
+        imputation.motion, part.truth, part.hidden, imputation.sigma, imputation.samples
+    )
 
 
 def _numpy(values: dict[str, torch.Tensor]) -> dict[str, Any]:
