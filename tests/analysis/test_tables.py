@@ -191,3 +191,17 @@ def test_a_value_without_an_interval_stands_alone() -> None:
 @pytest.mark.parametrize("metric", [*tables.ERRORS, "auroc", "aupr", "fpr95", "shift_sd"])
 def test_every_metric_of_a_table_has_a_caption(metric: str) -> None:
     assert len(tables.caption(metric)) > 20
+
+
+def test_readers_get_some_metrics_of_completed_motion_and_the_csv_file_all() -> None:
+    found = pd.concat(
+        values(model, metric, [size, 2 * size], mechanism="features", level="10%")
+        for model, size in (("mean", 2), ("linear", 1))
+        for metric in tables.ERRORS
+    )
+    table = tables.imputation(found, resolve(TINY))
+    changes = {"change_vs_mean", "change_vs_linear"}
+    assert set(table["metric"]) == {*tables.ERRORS, *changes}
+    shown = [section.name for section in tables.imputation_sections(table.assign(status="done"))]
+    assert set(shown) == {*tables.PRINTED, *changes}
+    assert "pit_3" not in shown
