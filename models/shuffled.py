@@ -44,6 +44,6 @@ class Shuffled(Imputer):
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Return one stored window for each window."""
-        seen = torch.where(occluded, 0, motion).numpy(force=True)
-        seeds = [derive_seed(self.name, window.tobytes()) for window in seen]
+        windows = motion.numpy(force=True)
+        seeds = [derive_seed(self.name, window.tobytes()) for window in windows]
         return self.donors[[seed % len(self.donors) for seed in seeds]]
