@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from bench.cli import data, listing, results, run, speed
+from bench.cli import data, listing, results, run, show_mask, speed
 from bench.cli.app import App, Interrupted
 from bench.core.errors import InputError
 
@@ -24,6 +24,7 @@ app.command("run")(run.run)
 app.command("status")(run.status)
 app.command("validate")(run.validate)
 app.command("list")(listing.list_)
+app.command("show-mask")(show_mask.show_mask)
 app.command("show")(results.show)
 app.command("claims")(results.claims)
 app.command("compare")(results.compare)

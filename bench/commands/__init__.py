@@ -13,5 +13,6 @@ __all__ = [
     "rescore",
     "run",
     "show",
+    "show_mask",
     "status",
 ]

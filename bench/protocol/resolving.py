@@ -152,10 +152,19 @@ def _limited(protocol: Protocol, limit: int) -> Protocol:
 
 def dataset(name: str, overrides: Sequence[str] = ()) -> Dataset:
     """Return a data set with ``key=value`` settings; raises InputError if either is unknown."""
+    return validated(DATASETS.get(name), stated(overrides), name)
+
+
+def stated(overrides: Iterable[str]) -> dict[str, Any]:
+    """Return the plain values of ``key.path=value`` overrides.
+
+    Raises:
+        InputError: one is not of this form, or its value is not YAML.
+    """
     raw: dict[str, Any] = {}
     for override in overrides:
         _apply(raw, override)
-    return validated(DATASETS.get(name), raw, name)
+    return raw
 
 
 def _dataset(raw: dict[str, Any], where: str = "dataset") -> Dataset:
