@@ -1,0 +1,168 @@
+"""Exact conditioning of Gaussians: what hidden coordinates are, given the observed ones.
+
+With covariance ``S`` and precision ``P`` of all coordinates, and ``h``, ``o`` the hidden and the
+observed ones, the conditional mean is ``m_h + S_ho S_oo^-1 (x_o - m_o)``, which is also
+``m_h - P_hh^-1 P_ho (x_o - m_o)``, and the conditional covariance ``P_hh^-1`` (Bishop 2006,
+sec. 2.3.1). The smaller of the two systems is solved.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """A Gaussian over the coordinates of a window or frame, float64.
+
+    Attributes:
+        mean: ``(coordinate,)``.
+        covariance: ``(coordinate, coordinate)``, positive definite.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """The lower Cholesky factor of the covariance."""
+        return torch.linalg.cholesky(self.covariance)
+
+    @cached_property
+    def precision(self) -> Tensor:
+        """The inverse of the covariance."""
+        return torch.cholesky_inverse(self.factor)
+
+    def given(self, hidden: Tensor) -> "Conditional":
+        """Return the conditional Gaussian of the hidden coordinates, bool ``(coordinate,)``."""
+        return Conditional(self, hidden)
+
+
+@dataclass(frozen=True, eq=False)
+class Conditional:
+    """The conditional Gaussian of hidden coordinates, for any number of windows with one mask.
+
+    Attributes:
+        gaussian: of all coordinates.
+        hidden: bool ``(coordinate,)``; at least one is hidden.
+    """
+
+    gaussian: Gaussian
+    hidden: Tensor
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return ``(window, hidden)`` conditional means.
+
+        Args:
+            values: ``(window, coordinate)``; ignored where hidden.
+        """
+        deviation = torch.where(self.hidden, 0.0, values - self.gaussian.mean)
+        if self._by_observed:
+            weights = torch.cholesky_solve(deviation[:, ~self.hidden].T, self._factor)
+            offset = self._across @ weights
+        else:
+            offset = -torch.cholesky_solve(self._across @ deviation.T, self._factor)
+        return self.gaussian.mean[self.hidden] + offset.T
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """``(hidden,)`` conditional variances; they depend on the mask alone."""
+        if self._by_observed:
+            explained = torch.linalg.solve_triangular(self._factor, self._across.T, upper=False)
+            prior = self.gaussian.covariance.diagonal()[self.hidden]
+            return (prior - explained.square().sum(dim=0)).clamp(min=0)
+        identity = torch.eye(
+            len(self._factor), dtype=self._factor.dtype, device=self._factor.device
+        )
+        inverse = torch.linalg.solve_triangular(self._factor, identity, upper=False)
+        return inverse.square().sum(dim=0)
+
+    def log_density(self, values: Tensor) -> Tensor:
+        """Return ``(window,)`` log densities of the observed coordinates, nats.
+
+        Args:
+            values: ``(window, coordinate)``; ignored where hidden.
+        """
+        if self._by_observed:
+            deviation = (values - self.gaussian.mean)[:, ~self.hidden]
+            whitened = torch.linalg.solve_triangular(self._factor, deviation.T, upper=False)
+            square = whitened.square().sum(dim=0)
+            log_determinant = 2 * self._factor.diagonal().log().sum()
+        else:
+            # With the conditional mean in place of what is hidden, the quadratic form of all
+            # coordinates is that of the observed ones.
+            filled = values.clone()
+            filled[:, self.hidden] = self.mean(values)
+            deviation = filled - self.gaussian.mean
+            square = (deviation * (deviation @ self.gaussian.precision)).sum(dim=1)
+            log_determinant = 2 * self.gaussian.factor.diagonal().log().sum()
+            log_determinant = log_determinant + 2 * self._factor.diagonal().log().sum()
+        count = int((~self.hidden).sum())
+        constant = count * torch.log(torch.tensor(2 * torch.pi, dtype=square.dtype))
+        return -0.5 * (square + log_determinant + constant)
+
+    def draw(self, values: Tensor, noise: Tensor) -> Tensor:
+        """Return draws from the conditional Gaussian, by Matheron's rule.
+
+        A draw of all coordinates is corrected by the conditional mean of its own error at the
+        observed ones (Wilson et al. 2020, eq. 8), so no conditional covariance is factored.
+
+        Args:
+            values: ``(window, coordinate)``; ignored where hidden.
+            noise: ``(sample, 1 or window, coordinate)`` independent standard normal numbers.
+
+        Returns:
+            ``(sample, window, hidden)``.
+        """
+        joint = noise @ self.gaussian.factor.T
+        centre = self.gaussian.mean
+        error = torch.where(self.hidden, 0.0, values - centre - joint)
+        corrected = self.mean((centre + error).flatten(0, 1)).unflatten(0, error.shape[:2])
+        return joint[..., self.hidden] + corrected
+
+    @property
+    def _by_observed(self) -> bool:
+        """Whether the system of the observed coordinates is the smaller one."""
+        return bool((~self.hidden).sum() <= self.hidden.sum())
+
+    @cached_property
+    def _factor(self) -> Tensor:
+        """The Cholesky factor of the smaller system: ``S_oo``, or ``P_hh``."""
+        if self._by_observed:
+            return torch.linalg.cholesky(_block(self.gaussian.covariance, ~self.hidden))
+        return torch.linalg.cholesky(_block(self.gaussian.precision, self.hidden))
+
+    @cached_property
+    def _across(self) -> Tensor:
+        """``S_ho``; or ``P`` from the hidden to all coordinates."""
+        if self._by_observed:
+            return self.gaussian.covariance[self.hidden][:, ~self.hidden]
+        return self.gaussian.precision[self.hidden]
+
+
+def shrunk(covariance: Tensor, share: float) -> Tensor:
+    """Return a covariance with ``share`` of its mean variance added to its diagonal."""
+    ridge = share * covariance.diagonal().mean()
+    return covariance + torch.diag(ridge.expand(len(covariance)))
+
+
+def by_mask(hidden: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield each mask of a batch once, with the rows that have it; masks of nothing are left out.
+
+    Args:
+        hidden: bool ``(row, coordinate)``.
+
+    Yields:
+        bool ``(coordinate,)`` and int64 ``(row,)``.
+    """
+    masks, places = torch.unique(hidden, dim=0, return_inverse=True)
+    for number, mask in enumerate(masks):
+        if mask.any():
+            yield mask, torch.nonzero(places == number, as_tuple=True)[0]
+
+
+def _block(matrix: Tensor, chosen: Tensor) -> Tensor:
+    return matrix[chosen][:, chosen]

@@ -1,0 +1,169 @@
+"""A Gaussian over whole windows."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.core.settings import Settings
+from bench.fitting.training import FitContext
+from bench.motion import MotionSpec, Windows, derive_seed
+from bench.motion.mechanisms.sampler import MaskSampler, family_of, usual_masks
+from models.base import Imputation, Imputer
+from models.conditioning import Gaussian, by_mask, shrunk
+
+SHARES = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
+"""Shrinkages that are tried on the valid windows, as shares of the mean variance."""
+TRIED = 16
+"""Valid windows that shrinkage and calibration are chosen on, for each family of masks."""
+COVERED = 0.9
+"""Share of hidden values that calibrated intervals of that level cover on the valid windows."""
+
+
+class WindowGaussian(Imputer):
+    """Conditional mean of a Gaussian over all values of a window, its covariance shrunk.
+
+    The linear minimum mean squared error estimate of hidden values from all seen ones, over joints
+    and time at once. The covariance has a share of its mean variance added to the diagonal (ridge);
+    the share is chosen on the valid windows by masks of the families of
+    ``bench.motion.mechanisms.sampler``. One factor, chosen there too, calibrates ``sigma``.
+    """
+
+    name = "window_gaussian"
+    trained = True
+
+    settings: Any
+
+    class Settings(Settings):
+        """How the covariance is shrunk, and how many samples are drawn."""
+
+        shrinkage: float | Literal["family", "one"] = Field(
+            "family",
+            description="share of the mean variance that is added to each; 'family': chosen on "
+            "valid windows for each family of masks; 'one': chosen for all families together",
+        )
+        samples: int = Field(0, ge=0, le=1000, description="draws per window")
+
+    centre: Tensor
+    covariance: Tensor
+    shares: Tensor
+    calibration: Tensor
+
+    def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
+        super().__init__(spec, settings)
+        self.masks: MaskSampler = usual_masks(spec)
+        size = spec.features
+        self.register_buffer("centre", torch.zeros(size, dtype=torch.float64))
+        # Kept as float32: 29 MB for a window of 2700 values.
+        self.register_buffer("covariance", torch.eye(size, dtype=torch.float32))
+        self.register_buffer("shares", torch.full((len(self.masks.families),), 1e-2).double())
+        self.register_buffer("calibration", torch.ones((), dtype=torch.float64))
+        self._gaussians: dict[float, Gaussian] = {}
+
+    def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
+        """Fit mean and covariance to the train windows; choose shrinkage on the valid ones."""
+        super().fit(train, valid, context)
+        values = train.tensor().double().flatten(1)
+        self.centre.copy_(values.mean(dim=0))
+        centred = values - self.centre
+        self.covariance.copy_((centred.T @ centred / len(values)).float())
+        self._gaussians.clear()
+        seed = context.seed if context else 0
+        trials = self._trials(valid, seed)
+        if isinstance(self.settings.shrinkage, float):
+            self.shares.fill_(self.settings.shrinkage)
+        else:
+            self.shares.copy_(self._chosen_shares(trials))
+        self.calibration.copy_(self._factor(trials))
+
+    def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
+        """Complete windows, those with one mask together."""
+        values, hidden = motion.double().flatten(1), occluded.flatten(1)
+        mean, deviation = values.clone(), torch.zeros_like(values)
+        count = self.settings.samples
+        samples = values.expand(count, -1, -1).clone() if count else None
+        for mask, rows in by_mask(hidden):
+            found = self._gaussian(self._share(mask)).given(mask)
+            where = torch.nonzero(mask, as_tuple=True)[0]
+            mean[rows[:, None], where] = centre = found.mean(values[rows])
+            deviation[rows[:, None], where] = found.variance.sqrt() * self.calibration
+            if samples is not None:
+                # The spread around the mean is calibrated as sigma is.
+                spread = found.draw(values[rows], self._noise(mask, count)) - centre
+                samples[:, rows[:, None], where] = centre + spread * self.calibration
+        return Imputation(
+            mean.view_as(motion).to(motion.dtype),
+            deviation.view_as(motion).to(motion.dtype),
+            None if samples is None else samples.view(count, *motion.shape).to(motion.dtype),
+        )
+
+    def _noise(self, mask: Tensor, count: int) -> Tensor:
+        """Return ``(sample, 1, value)`` noise: one set for all windows, whatever their batch."""
+        generator = torch.Generator().manual_seed(derive_seed("window_gaussian"))
+        shape = (count, 1, self.spec.features)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(mask.device)
+
+    def _gaussian(self, share: float) -> Gaussian:
+        """Return the Gaussian with a shrinkage; its factors are computed once."""
+        if share not in self._gaussians:
+            covariance = shrunk(self.covariance.double(), share)
+            self._gaussians[share] = Gaussian(self.centre, covariance)
+        return self._gaussians[share]
+
+    def _share(self, mask: Tensor) -> float:
+        """Return the shrinkage for a mask, ``(value,)``."""
+        shape = (self.spec.frames, len(self.spec.skeleton), 3)
+        family = family_of(mask.view(shape).cpu().numpy())
+        names = list(self.masks.families)
+        return float(self.shares[names.index(family)] if family in names else self.shares.mean())
+
+    def _trials(self, valid: Windows, seed: int) -> list[tuple[Tensor, Tensor]]:
+        """Return valid windows and masks by family, ``(window, value)`` each."""
+        windows = valid.thin(TRIED)
+        motion = np.asarray(windows.motion, dtype=np.float32)
+        trials = []
+        for family in self.masks.families:
+            generator = np.random.default_rng(derive_seed("shrinkage", family, seed))
+            hidden = self.masks.draw(windows.spec, generator, motion, family)
+            trials.append(
+                (windows.tensor().double().flatten(1), torch.from_numpy(hidden).flatten(1))
+            )
+        return trials
+
+    def _chosen_shares(self, trials: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the shrinkage of each family, or the same for all, of least error."""
+        errors = torch.stack(
+            [torch.stack([self._error(share, *trial) for trial in trials]) for share in SHARES]
+        ).log()
+        if self.settings.shrinkage == "one":
+            errors = errors.mean(dim=1, keepdim=True).expand_as(errors)
+        return torch.tensor(SHARES, dtype=torch.float64)[errors.argmin(dim=0)]
+
+    def _error(self, share: float, values: Tensor, hidden: Tensor) -> Tensor:
+        """Return the geometric mean over windows of the mean squared error, mm squared."""
+        gaussian = self._gaussian(share)
+        errors = []
+        for mask, rows in by_mask(hidden):
+            error = gaussian.given(mask).mean(values[rows]) - values[rows][:, mask]
+            errors.append(error.square().mean(dim=1))
+        return torch.cat(errors).clamp(min=1e-6).log().mean().exp()
+
+    def _factor(self, trials: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the factor by which deviations must grow for intervals to cover ``COVERED``."""
+        scores = []
+        for values, hidden in trials:
+            for mask, rows in by_mask(hidden):
+                found = self._gaussian(self._share(mask)).given(mask)
+                error = (found.mean(values[rows]) - values[rows][:, mask]).abs()
+                scores.append((error / found.variance.sqrt().clamp(min=1e-6)).flatten())
+        normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor((1 + COVERED) / 2))
+        quantiles = torch.stack([torch.quantile(_thinned(part), COVERED) for part in scores])
+        return quantiles.mean() / normal
+
+
+def _thinned(values: Tensor) -> Tensor:
+    """Return at most a million values, evenly spaced: what ``torch.quantile`` takes."""
+    return values[:: max(1, len(values) // 1_000_000 + 1)]
