@@ -1,4 +1,4 @@
-"""The application that commands register with, its console, and how strict it is with words."""
+"""What all commands share: strict parsing of arguments, and the console that they print to."""
 
 import sys
 from typing import Any
@@ -12,16 +12,16 @@ from bench.core.errors import InputError, legible
 
 
 class Strict(TyperCommand):
-    """A command that refuses what an unset variable of a shell, or a slip, makes of its words."""
+    """A command that refuses arguments that an unset shell variable or a slip leaves behind."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse an empty word, and an option given twice where one alone would count."""
-        told, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        """Refuse an empty argument, and an option given twice of which only one would count."""
+        values, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for one in self.get_params(ctx):
-            values = told.get(one.name)
+            value = values.get(one.name)
             option = one if isinstance(one, TyperOption) else None
             name = option.opts[0] if option else str(one.name).upper()
-            if values == "" or (isinstance(values, list | tuple) and "" in values):
+            if value == "" or (isinstance(value, list | tuple) and "" in value):
                 raise InputError(f"{name}: it is empty; say what, or leave it out")
             if option and not option.multiple and not option.is_flag and given.count(option) > 1:
                 raise InputError(f"{name}: it is given twice; leave one out")
@@ -37,10 +37,10 @@ class App(typer.Typer):
 
 
 class Terminal(Console):
-    """A console that obeys no control character of the names that it shows."""
+    """A console that shows control characters in names instead of obeying them."""
 
     def render_str(self, text: str, **more: Any) -> Text:
-        """Return text to be shown; lines stay lines."""
+        """Return text with control characters escaped, except line ends."""
         return super().render_str("\n".join(map(legible, text.split("\n"))), **more)
 
 
@@ -53,5 +53,5 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
 
 def progress_console() -> Console | None:
-    """Return where progress is shown; piped output would have empty lines instead."""
+    """Return the console for progress bars; None where output is piped."""
     return console if console.is_terminal else None

@@ -10,7 +10,10 @@ from bench.cli.options import DataRoot, Plugins, Results
 
 
 def list_(data_root: DataRoot = None, plugin: Plugins = None) -> None:
-    """List the data sets: whether they are there, and where their owners publish them."""
+    """List the data sets: whether they are present, and where their owners publish them.
+
+    Example: bench data list --data-root ~/mocap
+    """
     from bench.commands import inventory
 
     console.print(inventory.known(data_root))
@@ -28,7 +31,10 @@ def describe(
     results: Results = Path("results"),
     plugin: Plugins = None,
 ) -> None:
-    """Print what data sets hold and how hard they are, side by side, and draw some of each."""
+    """Compare data sets: what they contain, how hard they are to impute, and some drawn motion.
+
+    Example: bench data describe cmu synthetic --data-root ~/mocap
+    """
     from bench.commands import describe as command
 
     cache = results / ".store" / "windows"
@@ -49,7 +55,10 @@ def check(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A file, a folder, or an archive.")],
     plugin: Plugins = None,
 ) -> None:
-    """Read every file of motion and say which cannot be used; exit code 1 if any cannot."""
+    """Read every file of motion and report those that cannot be used; exit code 1 if there are any.
+
+    Example: bench data check ~/mocap
+    """
     from bench.commands import inventory
 
     checked = inventory.check(path, progress_console())
@@ -71,7 +80,10 @@ def get(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Fetch a data set that anybody may have, check it and unpack it; goes on where it stopped."""
+    """Download a free data set, check its hash and unpack it; an interrupted download resumes.
+
+    Example: bench data get cmu --to ~/mocap
+    """
     from bench.commands import download
 
     try:

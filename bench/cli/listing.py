@@ -22,7 +22,10 @@ def list_(
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """List what a protocol can name."""
+    """List what a protocol can name: models, predictors, mechanisms, data sets, protocols.
+
+    Example: bench list mechanisms -v
+    """
     from bench.protocol import listing
 
     known = listing.sections()

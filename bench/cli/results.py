@@ -1,4 +1,4 @@
-"""Commands about finished runs: ``claims``, ``compare``, ``merge``, ``rescore``."""
+"""Commands about finished runs: ``show``, ``claims``, ``compare``, ``merge``, ``rescore``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,10 @@ def claims(
     ],
     plugin: Plugins = None,
 ) -> None:
-    """Hold the paper's claims against a run; print the verdicts and write them to its folder."""
+    """Check the paper's claims against a run; print the verdicts and write them to its folder.
+
+    Example: bench claims results/cmu/latest
+    """
     from bench.analysis import claims as verdicts
     from bench.analysis import results
     from bench.report.printing import print_claims
@@ -120,7 +123,8 @@ def merge(
     protocol: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="The protocol that the runs are parts of; by default, their union."
+            metavar="FILE",
+            help="The protocol that the runs are parts of; by default, all of theirs combined.",
         ),
     ] = None,
     results: Results = Path("results"),
@@ -128,16 +132,19 @@ def merge(
         bool,
         typer.Option(
             "--allow-differences",
-            help="Join runs made with other versions, or that have cells not alike: the first's "
-            "stand, and the provenance says so.",
+            help="Merge runs of different versions or with differing cells too: the first run's "
+            "values are kept, and the provenance says so.",
         ),
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Join runs made on several machines into one, with tables as if one machine had run all.
+    """Merge runs made on several machines into one, as if one machine had run all of it.
 
-    They are of the same data and set alike, but for the models, seeds, levels and such that each
-    lists. What no run has is told and marked as skipped; the exit code is then 1.
+    The runs must have the same data and settings, except for the models, seeds, levels and other
+    lists of each. Cells that no run has are reported and marked as skipped; the exit code is then
+    1.
+
+    Example: bench merge a/results/cmu/latest b/results/cmu/latest
     """
     from bench.commands.merge import merge as join
     from bench.report import printing, run_folder
@@ -163,18 +170,21 @@ def rescore(
     ] = None,
     plugin: Plugins = None,
 ) -> None:
-    """Compute a run's errors anew from what was completed, calling no model; write a new run.
+    """Recompute a run's errors from its kept completions, without any model; write a new run.
 
     For a metric that was added or mended in bench/metrics. It needs the completions: run with
     --set resources.keep_completions=all. Scores of models, reconstructions and what a classifier
     says of windows stay as they were.
     """
-    from bench.commands.rescore import rescore as anew
+    from bench.commands.rescore import rescore as recompute
     from bench.report import printing, run_folder
 
     place = results or run.resolve().parent.parent
-    found = anew(run, place)
-    for counts, what in ((found.done, "computed anew"), (found.left, "not all kept, left as was")):
+    found = recompute(run, place)
+    for counts, what in (
+        (found.done, "recomputed"),
+        (found.left, "not all kept, left as they were"),
+    ):
         for task, count in counts.items():
             console.print(f"{count} cells of task {task}: {what}")
     written, tables = run_folder.write(found.contents, place, found.draw)

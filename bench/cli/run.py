@@ -1,4 +1,4 @@
-"""Commands that begin or follow a run: ``run``, ``status``, ``validate``."""
+"""Commands that start or watch a run: ``run``, ``status``, ``validate``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -38,28 +38,30 @@ def run(
         Executor, typer.Option(help="Ray, or this process (which needs no Ray).")
     ] = Executor.ray,
     address: Annotated[
-        str | None, typer.Option(help="Join a running Ray cluster, as auto or HOST:6379.")
+        str | None, typer.Option(help="Join a running Ray cluster: auto, or HOST:6379.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at a file of motion that cannot be used.")
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
+        bool, typer.Option("--retry-failed", help="Retry what failed in an earlier run.")
     ] = False,
     plugin: Plugins = None,
 ) -> None:
-    """Fit, sweep and aggregate what is missing of a protocol; write tables and figures.
+    """Run an experiment: fit its models, evaluate them, and write tables, figures and a report.
 
-    Ctrl-C once: what is running comes to an end, a fit at that of its epoch, and the same command
-    goes on from there. Ctrl-C twice: it stops now.
+    Only what is not in the store yet is computed. Ctrl-C once lets running jobs finish, fits at the
+    end of an epoch; twice stops now. Either way, the same command continues.
+
+    Example: bench run occlusion --only mean,linear,hgvae
     """
     from bench.commands.run import Options
     from bench.commands.run import run as execute
     from bench.sweep.cluster import check_address
 
     if address and executor is Executor.local:
-        raise InputError("--address is of a Ray cluster; leave it out with --executor local")
+        raise InputError("--address names a Ray cluster; leave it out with --executor local")
     if address and not dry_run:
         check_address(address)
     options = Options(results, data_root, executor.value, address, dry_run, strict, retry_failed)
@@ -73,10 +75,15 @@ def run(
 def status(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="As results/occlusion, or the folder of a run in it."),
+        typer.Argument(
+            metavar="PATH", help="Such as results/occlusion, or the folder of a run in it."
+        ),
     ],
 ) -> None:
-    """Say how a run stands, while it goes on and after: what is done, running, failed, waiting."""
+    """Show the progress of a run, while it runs and after: what is done, running, failed, waiting.
+
+    Example: bench status results/occlusion
+    """
     from bench.commands import status as command
 
     command.show(path, console)
@@ -89,7 +96,10 @@ def validate(
     limit: Limit = None,
     plugin: Plugins = None,
 ) -> None:
-    """Check a protocol and print it with every setting stated; run nothing."""
+    """Check a protocol and print it with every setting stated, without running it.
+
+    Example: bench validate protocols/cmu.yaml --set seeds=[0]
+    """
     import yaml
 
     found = resolved(protocol, set_, only, limit)

@@ -1,4 +1,4 @@
-"""``bench speed``: how fast the program is."""
+"""``bench speed``: benchmarks of the program itself."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ from bench.cli.options import may_be_written
 
 
 class Allocator(StrEnum):
-    """How memory is had."""
+    """How glibc allocates memory."""
 
     default = "default"
     tuned = "tuned"
@@ -47,7 +47,10 @@ def speed(
         ),
     ] = None,
 ) -> None:
-    """Time the program: beside published code, and beside this machine's matrix products."""
+    """Time the program, relative to published code and to this machine's matrix products.
+
+    Example: bench speed train map --rounds 5
+    """
     import torch
 
     from bench.speed import report

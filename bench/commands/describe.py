@@ -285,12 +285,12 @@ def _errors(data: Data, mechanism: Mechanism) -> dict[str, float]:
         mechanism.check(windows.spec)
     except ValueError:  # such as arms and legs where the skeleton has none
         return dict.fromkeys(TRIVIAL, float("nan"))
-    truth = torch.from_numpy(mechanism.observed(windows))
+    truth, observed = windows.tensor(), torch.from_numpy(np.array(mechanism.observed(windows)))
     occluded = torch.from_numpy(mechanism.occluded(windows))
     errors = {}
     for name in TRIVIAL:
         model = MODELS.get(name)(windows.spec)
         model.fit(data.splits["train"].thin(WINDOWS), data.splits["valid"].thin(WINDOWS))
-        completed = model.impute(truth, occluded).motion
+        completed = model.impute(observed, occluded).motion
         errors[name] = float(metrics.mse(completed, truth, occluded).mean().sqrt())
     return errors

@@ -1,8 +1,8 @@
-"""Runs jobs as trials, on Ray or in this process; both run the same functions.
+"""Executors run jobs as trials, on Ray or in this process; both call the same functions.
 
-A Ray trial costs time beside its jobs, so jobs that are short share one: all cells of a fit, and
-all fits that train nothing. The store is the truth about what is done and what failed; Ray is only
-asked to run the rest, and is asked again while workers die and the rest becomes less.
+A Ray trial has a cost of its own, so short jobs share one: all cells of a fit, and all fits that do
+not train. The store alone says what is done and what failed; Ray runs the rest, and is started
+again while workers die and fewer jobs remain.
 """
 
 import logging
@@ -37,14 +37,14 @@ from models.base import GenerativeImputer
 
 Executor = Literal["ray", "local"]
 FORECASTS = 16
-"""Forecasts take so many times less than other cells, and as many more share a trial."""
+"""Forecast cells take this many times less than others, so this many times more share a trial."""
 AT_ONCE = 200
-"""Trials that Ray may have at once, at least: more workers than CPUs may share these."""
+"""Trials that Ray may run at once, at least: several workers may share a CPU."""
 SECOND = 1.0
 
 
 def trials(protocol: Protocol, fits: Sequence[Fit], cells: Sequence[Cell]) -> list[Trial]:
-    """Return jobs by trial, those that others need before these."""
+    """Return jobs grouped into trials, dependencies first."""
     resources = protocol.resources
     forecasts = [cell for cell in cells if cell.task == "forecast"]
     others = [cell for cell in cells if cell.task != "forecast"]
@@ -125,8 +125,8 @@ def _ready(left: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [job for job in left if keys.isdisjoint(job_from_dict(job).needs)]
 
 
-def _alike(trials: Iterable[Trial]) -> Iterator[Trial]:
-    """Yield one trial for all that follow one another with the same share."""
+def _merged(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Yield one trial for each run of trials that reserve the same share."""
     for _, some in groupby(trials, key=attrgetter("share")):
         same = list(some)
         yield replace(same[0], jobs=_jobs(same))
@@ -135,7 +135,7 @@ def _alike(trials: Iterable[Trial]) -> Iterator[Trial]:
 def _here(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisplay) -> str:
     """Run trials in this process."""
     with suppress(Stopped):
-        for trial in _alike(trials):
+        for trial in _merged(trials):
             for _ in Worker(workspace, display.fit).run(trial):
                 display.count(1)
     return ""
@@ -160,9 +160,9 @@ def _in_a_process(workspace: Workspace, trials: Sequence[Trial], display: Progre
 
 
 def _processes() -> Any:
-    """Return what makes processes; where it can, from one that has imported all that they need.
+    """Return a multiprocessing context; with a fork server that has imported all that is needed.
 
-    A model that kills its process costs as many starts as it gets attempts.
+    A model that kills its process costs one start per attempt.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -172,11 +172,11 @@ def _processes() -> Any:
 
 
 def _as_child(workspace: Workspace, trials: Sequence[Trial], sender: Connection) -> None:
-    """Run trials as the child of a sweep, which alone is told of interruptions."""
+    """Run trials in a child process; interruptions reach the parent alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        for trial in _alike(trials):
+        for trial in _merged(trials):
             for _ in Worker(workspace, workspace.keep_progress).run(trial):
                 pass
     except Stopped:
@@ -193,7 +193,7 @@ def _end_with_parent() -> None:
 
 
 def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisplay) -> str:
-    """Run trials on Ray; return why some did not end well, if Ray knows."""
+    """Run trials on Ray; return why some failed, if Ray knows."""
     import ray
     from ray import tune
 
@@ -213,7 +213,7 @@ def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisp
         share = trials[config["trial"]].share
         return tune.PlacementGroupFactory([{"CPU": share.cpus, "GPU": share.gpus}])
 
-    # That Tune cannot save its own state is no error: the store says what a full disk means.
+    # If Tune cannot save its own state, that is no error: the store reports a full disk.
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     watch = StoreCallback(workspace, trials)
     store = workspace.store.folder
@@ -244,8 +244,8 @@ def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisp
         with _counting(workspace, trials, display):
             results = tuner.fit()
     for result in map(results.__getitem__, range(len(results))):
-        if told := (result.metrics or {}).get("unwritable"):
-            raise WriteError(told)
+        if message := (result.metrics or {}).get("unwritable"):
+            raise WriteError(message)
     errors = [str(error).strip().splitlines()[-1] for error in results.errors]
     return errors[0] if errors else ""
 
