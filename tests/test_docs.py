@@ -128,3 +128,11 @@ def test_every_mechanism_and_corruption_is_defined() -> None:
     text = (PROJECT / "docs" / "mechanisms.md").read_text()
     headings = " ".join(re.findall(r"^### (.*)$", text, flags=re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", headings)) == {*MECHANISMS.all(), *CORRUPTIONS.all()}
+
+
+def test_every_mechanism_has_a_small_picture() -> None:
+    text = (PROJECT / "docs" / "mechanisms.md").read_text()
+    pictures = re.findall(r"^!\[.+\]\(mechanisms/(\w+)\.png\)$", text, flags=re.MULTILINE)
+    assert sorted(pictures) == sorted(MECHANISMS.all())
+    for name in pictures:
+        assert (PROJECT / "docs" / "mechanisms" / f"{name}.png").stat().st_size < 40_000
