@@ -90,11 +90,13 @@ def test_every_output_of_a_quick_look_is_marked(
     latest = folder / "small-limit-4" / "latest"
     assert not (folder / "small").exists()
     flat = " ".join(out.split())
-    titles = flat.count(STAMP)
-    # The line of the plan, and every table with its windows, recordings and seeds.
-    assert titles > 7
-    counted = re.findall(rf"\({STAMP}\); \d windows of \d recordings?, 2 seeds", flat)
-    assert len(counted) == titles - 1
+    # The line of the plan, and the summary with its windows, recordings and seeds.
+    assert flat.count(STAMP) == 2
+    counted = rf"\({STAMP}\); \d windows of \d recordings?, 2 seeds"
+    assert len(re.findall(counted, flat)) == 1
+    shown = " ".join(bench("show", latest).out.split())
+    assert shown.count(STAMP) == shown.count("synthetic (synthetic motion)")
+    assert len(re.findall(counted, shown)) > 7
     tables = [path for path in latest.iterdir() if path.suffix in (".csv", ".md", ".tex")]
     assert len(tables) > 15
     for path in tables:

@@ -30,13 +30,14 @@ TINY: dict[str, dict[str, Any]] = {
     "conditional_hgvae": SMALL,
     "hmvae": {**SMALL, "latents": [[18, 6], [54, 4]]},
     "vae": {"hidden": [16, 8], "latent": 4},
+    "window_gaussian": {"shrinkage": 0.1},
 }
 
 
 def fitted(name: str, **settings: Any) -> Imputer:
     cls = MODELS.get(name)
     torch.manual_seed(0)
-    quick = {"epochs": 2, "batch_size": 10} if cls.trained else {}
+    quick = {"epochs": 2, "batch_size": 10} if "epochs" in cls.Settings.model_fields else {}
     spec = replace(TRAIN.spec, actions=("walk", "run"))
     model = cls(spec, cls.Settings(**{**TINY.get(name, {}), **quick, **settings}))
     model.fit(TRAIN, TRAIN)

@@ -97,12 +97,11 @@ def _possible(mechanism: Mechanism, spec: MotionSpec) -> bool:
 def family_of(hidden: NDArray[np.bool_]) -> str:
     """Return the family of ``USUAL`` that a window's mask, ``(frame, joint, 3)``, belongs to.
 
-    Frames without a seen value are of ``frames``, joints never seen of ``joints``, other joints
-    that are hidden whole of ``gaps``, and anything else of ``features``.
+    Where a joint is hidden in part, it is ``features``; else ``frames`` where a whole frame is
+    hidden, ``joints`` where a joint is never seen, and ``gaps`` otherwise.
     """
+    if (hidden.all(axis=2) != hidden.any(axis=2)).any():
+        return "features"
     if hidden.all(axis=(1, 2)).any():
         return "frames"
-    if hidden.all(axis=(0, 2)).any():
-        return "joints"
-    whole = hidden.all(axis=2)
-    return "gaps" if (whole == hidden.any(axis=2)).all() and whole.any() else "features"
+    return "joints" if hidden.all(axis=(0, 2)).any() else "gaps"

@@ -1,0 +1,196 @@
+"""Conditional Gaussians against the textbook's block formulas, and the imputers built on them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+
+from bench.core.registry import MECHANISMS
+from bench.motion import Windows
+from bench.motion.mechanisms.base import Level
+from bench.motion.mechanisms.sampler import family_of, usual_masks
+from models.conditioning import Gaussian, by_mask, shrunk
+from models.frame_gaussian import FrameGaussian
+from models.window_gaussian import WindowGaussian
+from tests.conftest import walk
+
+SIZE = 7
+
+
+def gaussian(seed: int) -> Gaussian:
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(SIZE, SIZE))
+    return Gaussian(
+        torch.from_numpy(rng.normal(size=SIZE)), torch.from_numpy(root @ root.T + np.eye(SIZE))
+    )
+
+
+def textbook(one: Gaussian, values: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return mean, covariance and log density by explicit inverses of the observed block."""
+    mean, cov = one.mean.numpy(), one.covariance.numpy()
+    h, o = np.flatnonzero(hidden), np.flatnonzero(~hidden)
+    if not len(o):
+        return np.tile(mean[h], (len(values), 1)), cov[np.ix_(h, h)], np.zeros(len(values))
+    gain = cov[np.ix_(h, o)] @ np.linalg.inv(cov[np.ix_(o, o)])
+    means = mean[h] + (values[:, o] - mean[o]) @ gain.T
+    density = multivariate_normal(mean[o], cov[np.ix_(o, o)]).logpdf(values[:, o])
+    return means, cov[np.ix_(h, h)] - gain @ cov[np.ix_(o, h)], np.atleast_1d(density)
+
+
+@given(st.integers(0, 1000), st.integers(1, 2**SIZE - 1))
+@settings(max_examples=60, deadline=None)
+def test_conditional_moments_and_densities_are_the_textbooks(seed: int, bits: int) -> None:
+    one, rng = gaussian(seed), np.random.default_rng(seed + 1)
+    hidden = np.array([bool(bits >> place & 1) for place in range(SIZE)])
+    values = rng.normal(size=(3, SIZE))
+    poisoned = torch.from_numpy(np.where(hidden, np.nan, values))
+    found = one.given(torch.from_numpy(hidden))
+    means, covariance, density = textbook(one, values, hidden)
+    np.testing.assert_allclose(found.mean(poisoned), means, atol=1e-8)
+    np.testing.assert_allclose(found.variance, covariance.diagonal(), atol=1e-8)
+    np.testing.assert_allclose(found.log_density(torch.from_numpy(values)), density, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_draws_have_the_conditional_mean_and_covariance(count: int) -> None:
+    one = gaussian(3)
+    hidden = np.arange(SIZE) < count
+    values = np.random.default_rng(4).normal(size=(1, SIZE))
+    noise = torch.randn(100_000, 1, SIZE, dtype=torch.float64, generator=torch.manual_seed(0))
+    drawn = one.given(torch.from_numpy(hidden)).draw(torch.from_numpy(values), noise)[:, 0].numpy()
+    means, covariance, _ = textbook(one, values, hidden)
+    scale = np.sqrt(covariance.diagonal())
+    assert np.abs((drawn.mean(axis=0) - means[0]) / scale).max() < 0.02
+    between = scale[:, None] * scale
+    assert np.abs((np.cov(drawn.T) - covariance) / between).max() < 0.03
+
+
+def test_masks_are_grouped_and_rows_without_hidden_values_left_out() -> None:
+    hidden = torch.tensor([[True, False], [False, False], [True, False], [False, True]])
+    groups = {tuple(mask.tolist()): rows.tolist() for mask, rows in by_mask(hidden)}
+    assert groups == {(True, False): [0, 2], (False, True): [3]}
+
+
+def test_shrinkage_adds_a_share_of_the_mean_variance() -> None:
+    covariance = torch.tensor([[1.0, 0.5], [0.5, 3.0]])
+    expected = torch.tensor([[1.2, 0.5], [0.5, 3.2]])
+    torch.testing.assert_close(shrunk(covariance, 0.1), expected)
+
+
+def masked(windows: Windows, name: str, level: str) -> torch.Tensor:
+    mechanism = MECHANISMS.get(name)(level=Level.parse(level))
+    return torch.from_numpy(mechanism.occluded(windows))
+
+
+@pytest.mark.parametrize(("name", "level"), [("features", "40%"), ("joints", "5"), ("gaps", "1 s")])
+def test_a_frame_gaussian_conditions_every_frame_by_itself(name: str, level: str) -> None:
+    train, test = walk(12, seed=1), walk(3, seed=2)
+    model = FrameGaussian(train.spec)
+    model.fit(train, train)
+    truth, hidden = test.tensor(), masked(test, name, level)
+    found = model.impute(truth, hidden)
+    one = Gaussian(model.centre, model.covariance)
+    assert found.sigma is not None
+    for window, frame in ((0, 0), (1, 20), (2, 30)):
+        mask = hidden[window, frame].flatten().numpy()
+        if not mask.any():
+            continue
+        values = truth[window, frame].double().flatten().numpy()[None]
+        means, covariance, _ = textbook(one, values, mask)
+        mine = found.motion[window, frame].flatten().numpy()[mask]
+        np.testing.assert_allclose(mine, means[0], atol=1e-2)
+        sigma = found.sigma[window, frame].flatten().numpy()[mask]
+        np.testing.assert_allclose(sigma, np.sqrt(covariance.diagonal()), rtol=1e-3, atol=1e-3)
+
+
+SHORT: dict[str, Any] = {"windows": 60, "frames": 12}
+"""Windows of 648 values, quick to invert."""
+
+
+@pytest.fixture(scope="module")
+def fitted() -> WindowGaussian:
+    train = walk(**SHORT, seed=1)
+    model = WindowGaussian(train.spec, WindowGaussian.Settings(samples=64))
+    model.fit(train, walk(**SHORT, seed=2))
+    return model
+
+
+def test_a_window_gaussian_conditions_on_all_that_is_seen(fitted: WindowGaussian) -> None:
+    test = walk(4, 12, seed=3)
+    truth, hidden = test.tensor(), masked(test, "features", "30%")
+    found = fitted.impute(truth, hidden)
+    assert found.sigma is not None
+    share = float(fitted.shares[list(fitted.masks.families).index("features")])
+    covariance = shrunk(fitted.covariance.double(), share)
+    one = Gaussian(fitted.centre, covariance)
+    mask = hidden[1].flatten().numpy()
+    values = truth[1].double().flatten().numpy()[None]
+    means, spread, _ = textbook(one, values, mask)
+    np.testing.assert_allclose(found.motion[1].flatten().numpy()[mask], means[0], atol=0.05)
+    sigma = np.sqrt(spread.diagonal()) * float(fitted.calibration)
+    np.testing.assert_allclose(found.sigma[1].flatten().numpy()[mask], sigma, rtol=1e-3)
+
+
+def test_a_windows_completion_and_samples_do_not_depend_on_its_batch(
+    fitted: WindowGaussian,
+) -> None:
+    test = walk(5, 12, seed=3)
+    truth, hidden = test.tensor(), masked(test, "frames", "200 ms")
+    whole, one = fitted.impute(truth, hidden), fitted.impute(truth[2:3], hidden[2:3])
+    torch.testing.assert_close(whole.motion[2:3], one.motion, atol=1e-3, rtol=0)
+    assert whole.samples is not None
+    assert one.samples is not None
+    torch.testing.assert_close(whole.samples[:, 2:3], one.samples, atol=1e-2, rtol=0)
+    assert torch.equal(whole.samples[0][~hidden], truth[~hidden])
+    assert whole.samples[:, hidden].std(dim=0).min() > 0
+
+
+def test_calibrated_intervals_cover_unseen_windows(fitted: WindowGaussian) -> None:
+    test = walk(40, 12, seed=5)
+    truth, shares = test.tensor(), []
+    for name, level in (("features", "50%"), ("joints", "4"), ("gaps", "200 ms")):
+        hidden = masked(test, name, level)
+        found = fitted.impute(truth, hidden)
+        assert found.sigma is not None
+        error = (found.motion - truth)[hidden].abs()
+        shares.append((error < 1.645 * found.sigma[hidden]).double().mean().item())
+    assert 0.8 < np.mean(shares) < 0.98
+
+
+@pytest.mark.parametrize("how", ["one", 0.05])
+def test_one_shrinkage_for_all_masks_can_be_asked_for(how: Any) -> None:
+    train = walk(**SHORT, seed=1)
+    model = WindowGaussian(train.spec, WindowGaussian.Settings(shrinkage=how))
+    model.fit(train, walk(10, 12, seed=2))
+    assert len(set(model.shares.tolist())) == 1
+    if how != "one":
+        assert model.shares[0] == how
+
+
+def test_every_usual_mask_is_of_its_family() -> None:
+    windows = walk(3)
+    sampler = usual_masks(windows.spec)
+    for family, mechanisms in sampler.families.items():
+        for mechanism in mechanisms:
+            for hidden in mechanism.occluded(windows):
+                assert family_of(hidden) == family, mechanism
+
+
+def test_a_sampler_draws_every_family_and_leaves_out_what_cannot_be() -> None:
+    windows = walk(60)
+    sampler = usual_masks(windows.spec)
+    drawn = sampler.draw(windows.spec, np.random.default_rng(0), windows.motion)
+    assert {family_of(hidden) for hidden in drawn} == set(sampler.families)
+    again = sampler.draw(windows.spec, np.random.default_rng(0), windows.motion)
+    np.testing.assert_array_equal(drawn, again)
+    only = sampler.draw(windows.spec, np.random.default_rng(1), windows.motion, "joints")
+    assert {family_of(hidden) for hidden in only} == {"joints"}
+    short = walk(1, 6).spec
+    few = usual_masks(short)
+    assert sum(map(len, few.families.values())) < sum(map(len, sampler.families.values()))
+    for mechanism in (one for family in few.families.values() for one in family):
+        mechanism.check(short)
