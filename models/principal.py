@@ -44,12 +44,15 @@ class Principal(nn.Module):
         self.register_buffer("variance", torch.ones(count))
 
     def fit(self, flat: Tensor) -> None:
-        """Fit to ``(vector, feature)`` data; raises ValueError for fewer than two vectors."""
+        """Fit to ``(vector, feature)`` data; a single vector is the origin of no components."""
         # Imported here, since the import costs every worker a second.
         from sklearn.decomposition import PCA
 
-        if len(flat) < 2:
-            raise ValueError(f"principal components need two windows or more, not {len(flat)}")
+        if len(flat) == 1:
+            self.origin.copy_(flat[0])
+            self.components.zero_()
+            self.variance.fill_(1)
+            return
         count = min(len(self.components), *flat.shape)
         pca = PCA(count, svd_solver="randomized", random_state=0)
         pca.fit(flat.double().numpy(force=True))
@@ -89,7 +92,7 @@ class PrincipalDetector(Detector):
         self.principal = Principal(spec.features, self.settings.components)
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
-        """Compute the components; raises ValueError for fewer than two train windows."""
+        """Compute the components of the train windows."""
         super().fit(train, valid)
         self.principal.fit(train.tensor().flatten(1))
         self.eval()

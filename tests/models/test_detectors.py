@@ -185,3 +185,14 @@ def test_a_stored_window_is_its_own_nearest() -> None:
     farthest = scores(fitted(Nearest, train, neighbours=50), train)
     between = np.linalg.norm(flat(train)[:, None] - flat(train)[None], axis=2)
     np.testing.assert_allclose(farthest, between.max(axis=1), rtol=1e-4)
+
+
+def test_a_single_train_window_is_what_others_are_compared_with() -> None:
+    """As in a quick look: there are no components, so the error is the distance to it."""
+    one, others = walk(1, seed=1), walk(3, seed=2)
+    model = MODELS.get("pca_error")(one.spec)
+    model.fit(one, one)
+    distance = model.score(others.tensor())["distance"]
+    direct = (others.tensor() - one.tensor()).flatten(1).norm(dim=1)
+    assert (distance.argsort() == direct.argsort()).all()
+    assert model.score(one.tensor())["distance"].item() == pytest.approx(0, abs=1e-3)
