@@ -285,7 +285,7 @@ def _coordinate_scores(
     """Return window means of scores of hidden coordinates, all of which are ``(coordinate,)``."""
     scores = {"crps": crps}
     for level, (low, high) in intervals.items():
-        covered = 100.0 * ((low <= truth) & (truth <= high))
+        covered = 100 * ((low <= truth) & (truth <= high)).double()
         scores[f"coverage{level}"] = torch.where(low.isnan(), torch.nan, covered)
     low, high = intervals[WIDTH]
     scores["sharpness"] = high - low

@@ -272,5 +272,6 @@ def test_scoring_a_few_windows_at_a_time_changes_nothing(
     monkeypatch.setattr(scores, "_VALUES", 2 * max(count, 1) * 72)  # two windows
     parts = metrics.probabilistic_scores(motion, truth, hidden, **given)
     assert all(values.shape == (5,) for values in parts.values())
+    assert all(values.dtype == torch.float64 for values in parts.values())
     for name in whole:
         torch.testing.assert_close(parts[name], whole[name], equal_nan=True)
