@@ -1,7 +1,7 @@
 """A Gaussian over whole windows."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,8 +15,6 @@ from bench.motion.mechanisms.sampler import MaskSampler, family_of, usual_masks
 from models.base import Imputation, Imputer
 from models.conditioning import Gaussian, by_mask, shrunk
 
-SHARES = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
-"""Shrinkages that are tried on the valid windows, as shares of the mean variance."""
 TRIED = 16
 """Valid windows that shrinkage and calibration are chosen on, for each family of masks."""
 COVERED = 0.9
@@ -34,6 +32,8 @@ class WindowGaussian(Imputer):
 
     name = "window_gaussian"
     trained = True
+    choices: ClassVar[tuple[float, ...]] = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
+    """Shrinkages that are tried on the valid windows, as shares of the mean variance."""
 
     settings: Any
 
@@ -49,7 +49,7 @@ class WindowGaussian(Imputer):
 
     centre: Tensor
     covariance: Tensor
-    shares: Tensor
+    chosen: Tensor
     calibration: Tensor
 
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
@@ -59,7 +59,8 @@ class WindowGaussian(Imputer):
         self.register_buffer("centre", torch.zeros(size, dtype=torch.float64))
         # Kept as float32: 29 MB for a window of 2700 values.
         self.register_buffer("covariance", torch.eye(size, dtype=torch.float32))
-        self.register_buffer("shares", torch.full((len(self.masks.families),), 1e-2).double())
+        families = len(self.masks.families)
+        self.register_buffer("chosen", torch.full((families,), self.choices[0]).double())
         self.register_buffer("calibration", torch.ones((), dtype=torch.float64))
         self._gaussians: dict[float, Gaussian] = {}
 
@@ -73,11 +74,26 @@ class WindowGaussian(Imputer):
         self._gaussians.clear()
         seed = context.seed if context else 0
         trials = self._trials(valid, seed)
-        if isinstance(self.settings.shrinkage, float):
-            self.shares.fill_(self.settings.shrinkage)
+        if self.stated is not None:
+            self.chosen.fill_(self.stated)
         else:
-            self.shares.copy_(self._chosen_shares(trials))
+            self.chosen.copy_(self._best(trials))
         self.calibration.copy_(self._factor(trials))
+
+    @property
+    def stated(self) -> float | None:
+        """The shrinkage that the settings state; None if it is to be chosen."""
+        shrinkage = self.settings.shrinkage
+        return shrinkage if isinstance(shrinkage, float) else None
+
+    @property
+    def common(self) -> bool:
+        """Whether one choice must serve all families of masks."""
+        return bool(self.settings.shrinkage == "one")
+
+    def regularised(self, covariance: Tensor, choice: float) -> Tensor:
+        """Return a covariance of the train windows, regularised by one of the ``choices``."""
+        return shrunk(covariance, choice)
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
         """Complete windows, those with one mask together."""
@@ -86,7 +102,7 @@ class WindowGaussian(Imputer):
         count = self.settings.samples
         samples = values.expand(count, -1, -1).clone() if count else None
         for mask, rows in by_mask(hidden):
-            found = self._gaussian(self._share(mask)).given(mask)
+            found = self._gaussian(self._choice(mask)).given(mask)
             where = torch.nonzero(mask, as_tuple=True)[0]
             mean[rows[:, None], where] = centre = found.mean(values[rows])
             deviation[rows[:, None], where] = found.variance.sqrt() * self.calibration
@@ -106,19 +122,19 @@ class WindowGaussian(Imputer):
         shape = (count, 1, self.spec.features)
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(mask.device)
 
-    def _gaussian(self, share: float) -> Gaussian:
-        """Return the Gaussian with a shrinkage; its factors are computed once."""
-        if share not in self._gaussians:
-            covariance = shrunk(self.covariance.double(), share)
-            self._gaussians[share] = Gaussian(self.centre, covariance)
-        return self._gaussians[share]
+    def _gaussian(self, choice: float) -> Gaussian:
+        """Return the Gaussian with a choice; its factors are computed once."""
+        if choice not in self._gaussians:
+            covariance = self.regularised(self.covariance.double(), choice)
+            self._gaussians[choice] = Gaussian(self.centre, covariance)
+        return self._gaussians[choice]
 
-    def _share(self, mask: Tensor) -> float:
-        """Return the shrinkage for a mask, ``(value,)``."""
+    def _choice(self, mask: Tensor) -> float:
+        """Return the choice for a mask, ``(value,)``."""
         shape = (self.spec.frames, len(self.spec.skeleton), 3)
         family = family_of(mask.view(shape).cpu().numpy())
         names = list(self.masks.families)
-        return float(self.shares[names.index(family)] if family in names else self.shares.mean())
+        return float(self.chosen[names.index(family) if family in names else 0])
 
     def _trials(self, valid: Windows, seed: int) -> list[tuple[Tensor, Tensor]]:
         """Return valid windows and masks by family, ``(window, value)`` each."""
@@ -133,18 +149,23 @@ class WindowGaussian(Imputer):
             )
         return trials
 
-    def _chosen_shares(self, trials: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the shrinkage of each family, or the same for all, of least error."""
-        errors = torch.stack(
-            [torch.stack([self._error(share, *trial) for trial in trials]) for share in SHARES]
-        ).log()
-        if self.settings.shrinkage == "one":
+    def _best(self, trials: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the choice of each family, or the same for all, of least error."""
+        rows = [
+            torch.stack([self._error(choice, *trial) for trial in trials])
+            for choice in self.choices
+        ]
+        errors = torch.stack(rows).log()
+        if self.common:
             errors = errors.mean(dim=1, keepdim=True).expand_as(errors)
-        return torch.tensor(SHARES, dtype=torch.float64)[errors.argmin(dim=0)]
+        best = torch.tensor(self.choices, dtype=torch.float64)[errors.argmin(dim=0)]
+        # Only what was chosen is needed again.
+        self._gaussians = {one: self._gaussians[one] for one in set(best.tolist())}
+        return best
 
-    def _error(self, share: float, values: Tensor, hidden: Tensor) -> Tensor:
+    def _error(self, choice: float, values: Tensor, hidden: Tensor) -> Tensor:
         """Return the geometric mean over windows of the mean squared error, mm squared."""
-        gaussian = self._gaussian(share)
+        gaussian = self._gaussian(choice)
         errors = []
         for mask, rows in by_mask(hidden):
             error = gaussian.given(mask).mean(values[rows]) - values[rows][:, mask]
@@ -156,7 +177,7 @@ class WindowGaussian(Imputer):
         scores = []
         for values, hidden in trials:
             for mask, rows in by_mask(hidden):
-                found = self._gaussian(self._share(mask)).given(mask)
+                found = self._gaussian(self._choice(mask)).given(mask)
                 error = (found.mean(values[rows]) - values[rows][:, mask]).abs()
                 scores.append((error / found.variance.sqrt().clamp(min=1e-6)).flatten())
         normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor((1 + COVERED) / 2))

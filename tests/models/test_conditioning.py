@@ -1,5 +1,6 @@
 """Conditional Gaussians against the textbook's block formulas, and the imputers built on them."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
+from sklearn.decomposition import PCA
 
 from bench.core.registry import MECHANISMS
 from bench.motion import Windows
@@ -15,6 +17,8 @@ from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.sampler import family_of, usual_masks
 from models.conditioning import Gaussian, by_mask, shrunk
 from models.frame_gaussian import FrameGaussian
+from models.gaussian_mixture import GaussianMixture
+from models.ppca import PPCA
 from models.window_gaussian import WindowGaussian
 from tests.conftest import walk
 
@@ -124,7 +128,7 @@ def test_a_window_gaussian_conditions_on_all_that_is_seen(fitted: WindowGaussian
     truth, hidden = test.tensor(), masked(test, "features", "30%")
     found = fitted.impute(truth, hidden)
     assert found.sigma is not None
-    share = float(fitted.shares[list(fitted.masks.families).index("features")])
+    share = float(fitted.chosen[list(fitted.masks.families).index("features")])
     covariance = shrunk(fitted.covariance.double(), share)
     one = Gaussian(fitted.centre, covariance)
     mask = hidden[1].flatten().numpy()
@@ -166,9 +170,9 @@ def test_one_shrinkage_for_all_masks_can_be_asked_for(how: Any) -> None:
     train = walk(**SHORT, seed=1)
     model = WindowGaussian(train.spec, WindowGaussian.Settings(shrinkage=how))
     model.fit(train, walk(10, 12, seed=2))
-    assert len(set(model.shares.tolist())) == 1
+    assert len(set(model.chosen.tolist())) == 1
     if how != "one":
-        assert model.shares[0] == how
+        assert model.chosen[0] == how
 
 
 def test_every_usual_mask_is_of_its_family() -> None:
@@ -194,3 +198,54 @@ def test_a_sampler_draws_every_family_and_leaves_out_what_cannot_be() -> None:
     assert sum(map(len, few.families.values())) < sum(map(len, sampler.families.values()))
     for mechanism in (one for family in few.families.values() for one in family):
         mechanism.check(short)
+
+
+def test_probabilistic_pca_is_that_of_sklearn() -> None:
+    train, test = walk(**SHORT, seed=1), walk(3, 12, seed=3)
+    model = PPCA(train.spec, PPCA.Settings(components=5))
+    model.fit(train, walk(6, 12, seed=2))
+    values = train.tensor().double().flatten(1)
+    # sklearn divides by n - 1, maximum likelihood by n.
+    share = (len(values) - 1) / len(values)
+    expected = PCA(5).fit(values.numpy()).get_covariance() * share
+    found = model.regularised(model.covariance.double(), 5)
+    # Its noise is the mean of the components that data of 60 windows have; here all others count.
+    noise = np.linalg.eigvalsh(found.numpy())[0]
+    leading = np.linalg.eigvalsh(expected)[-5:]
+    np.testing.assert_allclose(np.linalg.eigvalsh(found.numpy())[-5:], leading, rtol=1e-4)
+    variance = np.linalg.eigvalsh(model.covariance.double().numpy())
+    assert noise == pytest.approx(max(1e-3, variance[:-5].mean()), rel=1e-3)
+    truth, hidden = test.tensor(), masked(test, "features", "30%")
+    mask = hidden[0].flatten().numpy()
+    one = Gaussian(model.centre, found)
+    means, _, _ = textbook(one, truth[:1].double().flatten(1).numpy(), mask)
+    mine = model.impute(truth, hidden).motion[0].flatten().numpy()[mask]
+    np.testing.assert_allclose(mine, means[0], atol=0.05)
+
+
+def test_a_mixture_of_one_is_its_gaussian_and_clusters_are_told_apart() -> None:
+    train, test = walk(**SHORT, seed=1), walk(3, 12, seed=3)
+    single = GaussianMixture(train.spec, GaussianMixture.Settings(components=1))
+    single.fit(train, train)
+    truth, hidden = test.tensor(), masked(test, "features", "30%")
+    mask = hidden[0].flatten().numpy()
+    one = Gaussian(single.centres[0], single.covariances[0].double())
+    values = truth[:1].double().flatten(1).numpy()
+    means, spread, _ = textbook(one, values, mask)
+    found = single.impute(truth, hidden)
+    assert found.sigma is not None
+    np.testing.assert_allclose(found.motion[0].flatten().numpy()[mask], means[0], atol=0.05)
+    sigma = found.sigma[0].flatten().numpy()[mask]
+    np.testing.assert_allclose(sigma, np.sqrt(spread.diagonal()), rtol=1e-3)
+    # Two groups of windows a metre apart: what is seen says which one a window is of.
+    shifted = train.motion.copy()
+    shifted[30:] += 1000
+    both = replace(train, motion=shifted)
+    pair = GaussianMixture(train.spec, GaussianMixture.Settings(components=2))
+    pair.fit(both, both)
+    motion = torch.from_numpy(shifted[[0, 59]])
+    hidden = torch.zeros_like(motion, dtype=torch.bool)
+    hidden[:, :, 9:] = True
+    error = (pair.impute(motion, hidden).motion - motion)[hidden].abs().mean()
+    lone = (single.impute(motion, hidden).motion - motion)[hidden].abs().mean()
+    assert error < 150 < lone
