@@ -125,7 +125,7 @@ def test_a_task_with_missing_motion_is_not_rescored_at_all(
     monkeypatch.setattr(metrics, "forecast_error", lambda *given: 3 * forecast_error(*given))
     ended = bench("rescore", run)
     assert ended.code == 0, ended.err
-    assert "9 cells of task forecast: not all kept, left as was" in ended.out
+    assert "9 cells of task forecast: not all kept, left as they were" in ended.out
     new = run.parent / "latest"
     assert values_of(new, "mpjpe_average").equals(values_of(run, "mpjpe_average"))
     assert (values_of(new, "mse")["value"] > values_of(run, "mse")["value"]).any()
