@@ -5,6 +5,7 @@ nothing.
 """
 
 __all__ = [
+    "claim_verdicts",
     "claims",
     "forecasting",
     "generation",
