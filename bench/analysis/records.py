@@ -4,17 +4,22 @@
 95 % interval over recordings. Their columns are a public interface.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis import statistics
-from bench.protocol.schema import Comparison
-from bench.sweep.jobs import Cell
-from bench.sweep.plan import Plan
-from bench.sweep.status import Status
-from bench.sweep.store import Store
+
+if TYPE_CHECKING:  # they load torch, which readers of records need not
+    from bench.protocol.schema import Comparison
+    from bench.sweep.jobs import Cell
+    from bench.sweep.plan import Plan
+    from bench.sweep.status import Status
+    from bench.sweep.store import Store
 
 CELL = ["dataset", "split", "model", "inference", "predictor", "mechanism", "level", "seed"]
 """The columns that identify a cell."""
