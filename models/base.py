@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from bench.fitting.learner import Learner
+from models.decoded import Decoded
+from models.gaussian import Chain
 
 SCORE_BATCH = 100
 """Windows that a generative model scores at a time."""
@@ -101,7 +103,9 @@ class Detector(Model):
 class Completion(Protocol):
     """The interface of inferences, which ``models.inference`` implements."""
 
-    def complete(self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor) -> Tensor:
+    def complete(
+        self, model: "GenerativeImputer", motion: Tensor, occluded: Tensor
+    ) -> Tensor | Imputation:
         """Return ``motion`` completed; hidden entries hold the train mean."""
         ...
 
@@ -109,9 +113,10 @@ class Completion(Protocol):
 class GenerativeImputer(Imputer, Detector):
     """An imputer with a density over windows: it also scores and samples.
 
-    A subclass implements ``log_posterior``, ``elbo``, ``reconstruct`` and ``sample``. Completion is
-    delegated to ``inference``, which varies independently of the model and must be set before
-    ``impute`` is called, as in ``model.inference = Map(steps=10)``.
+    A subclass implements ``log_posterior``, ``elbo``, ``reconstruct`` and ``sample``, and, for the
+    inferences that work on latents, ``infer`` and ``decode``. Completion is delegated to
+    ``inference``, which varies independently of the model and must be set before ``impute`` is
+    called, as in ``model.inference = Map(steps=10)``.
     """
 
     map_rate: ClassVar[float] = 1.0
@@ -144,6 +149,28 @@ class GenerativeImputer(Imputer, Detector):
     @abstractmethod
     def sample(self, count: int) -> Tensor:
         """Return ``(count, frame, joint, 3)`` windows drawn from the model, mm."""
+
+    def infer(self, motion: Tensor) -> Chain:
+        """Return q(z | motion), the approximate posterior of the latents of each window.
+
+        Raises:
+            NotImplementedError: the model does not implement it.
+        """
+        raise NotImplementedError(self._without("infer"))
+
+    def decode(self, z: Tensor) -> Decoded:
+        """Return p(x | z) over motion in mm and p(z), differentiable.
+
+        Args:
+            z: ``(window, latent)``, laid out as drawn from ``infer``.
+
+        Raises:
+            NotImplementedError: the model does not implement it.
+        """
+        raise NotImplementedError(self._without("decode"))
+
+    def _without(self, method: str) -> str:
+        return f"{self.name} does not implement {method}: choose an inference without latents"
 
     @torch.no_grad()
     def score(self, motion: Tensor) -> dict[str, Tensor]:

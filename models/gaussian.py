@@ -1,6 +1,7 @@
 """Diagonal Gaussians over graphs: the latent and output distributions of all VAEs here."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -86,3 +87,62 @@ class SharedNoise:
         nodes, _, features = gaussian.mean.shape
         noise = torch.randn(nodes, 1, features, generator=self.generator).to(gaussian.mean)
         return gaussian.mean + torch.exp(0.5 * gaussian.log_var) * noise
+
+
+Draw = Callable[[Gaussian], Tensor]
+"""How a latent is chosen from its distribution: a sample, the mean, a given value, ..."""
+
+
+class Given:
+    """Takes a model's latents, one call each, from a tensor of all of them.
+
+    Args:
+        z: ``(window, latent)``.
+
+    Attributes:
+        log_prob: ``(window,)``, the sum of the log densities of the latents taken so far, nats.
+    """
+
+    def __init__(self, z: Tensor) -> None:
+        self.rest = z
+        self.log_prob = z.new_zeros(len(z))
+
+    def __call__(self, gaussian: Gaussian) -> Tensor:
+        """Return the next latent in the shape of its distribution, ``(node, window, feature)``."""
+        nodes, windows, features = gaussian.mean.shape
+        latent = self.rest[:, : nodes * features].reshape(windows, nodes, features).transpose(0, 1)
+        self.rest = self.rest[:, nodes * features :]
+        self.log_prob = self.log_prob + gaussian.log_prob(latent)
+        return latent
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A distribution of all latents of a model: Gaussians that depend on the latents before them.
+
+    Attributes:
+        visit: calls its argument with the Gaussian of each latent in turn and uses what it returns
+            as that latent.
+    """
+
+    visit: Callable[[Draw], object]
+
+    def draw(self, choose: Draw) -> tuple[Tensor, Tensor]:
+        """Return ``(window, latent)`` latents and ``(window,)`` their log density, nats."""
+        latents: list[Tensor] = []
+        densities: list[Tensor] = []
+
+        def record(gaussian: Gaussian) -> Tensor:
+            latent = choose(gaussian)
+            latents.append(latent.transpose(0, 1).flatten(1))
+            densities.append(gaussian.log_prob(latent))
+            return latent
+
+        self.visit(record)
+        return torch.cat(latents, dim=1), torch.stack(densities).sum(dim=0)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return ``(window,)`` the log density of latents ``(window, latent)``, nats."""
+        given = Given(z)
+        self.visit(given)
+        return given.log_prob

@@ -16,7 +16,6 @@ their root mean square over the train set, one number per frequency; the likelih
 deviation has a floor; posteriors start narrow. Square adjacency matrices start near the identity.
 """
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -27,11 +26,9 @@ from bench.fitting.precision import float32_matmul
 from bench.fitting.training import FitContext, VariationalSettings, train
 from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
 from models.base import GenerativeImputer
-from models.gaussian import Gaussian, SharedNoise
+from models.decoded import Decoded
+from models.gaussian import Chain, Draw, Gaussian, Given, SharedNoise
 from models.graph import GCB, GCL, Bias, Residual, Style, weighted_sum
-
-Draw = Callable[[Gaussian], Tensor]
-"""How a latent is chosen from its distribution: a sample, the mean, ..."""
 
 
 class HGVAE(GenerativeImputer):
@@ -219,13 +216,26 @@ class HGVAE(GenerativeImputer):
 
     def _draw(self, count: int, condition: Tensor | None) -> Tensor:
         """Return ``count`` windows from the prior, given a condition."""
-        nodes, features = self.settings.latents[0]
-        z = torch.randn(nodes, count, features, device=self.mean.device)
-        path = self._start_path(z, condition)
-        for layer in self.layers:
-            step = layer(path, None)
-            path = layer.join_path(step, step.prior.sample())
+        path = self._from_prior(Gaussian.sample, count, condition)
         return self._motion(self._likelihood(path).mean)
+
+    def infer(self, motion: Tensor) -> Chain:
+        """Return q(z | motion): each level's posterior depends on the latents above it."""
+        features = self._bottom_up(self._scaled(motion))
+        return Chain(lambda draw: self._top_down(features, draw))
+
+    def decode(self, z: Tensor) -> Decoded:
+        """Return p(x | z), DCT coefficients independent, and p(z)."""
+        given = Given(z)
+        likelihood = self._likelihood(self._from_prior(given, len(z), None))
+        return Decoded(
+            self._rows(self._motion(likelihood.mean)),
+            torch.exp(0.5 * likelihood.log_var) * self.scale,
+            self._basis.to(z),
+            self._rows,
+            self._unrows,
+            given.log_prob,
+        )
 
     @torch.no_grad()
     def embed(self, motion: Tensor) -> Tensor:
@@ -247,20 +257,29 @@ class HGVAE(GenerativeImputer):
 
     def _coefficients(self, motion: Tensor) -> Tensor:
         """Return DCT coefficients of motion, mm: ``(node, window, frequency)``."""
-        centred = motion - self._origin
-        basis = self.dct.T if self.settings.dct == "forward" else self.dct
-        if self.settings.layout == "scrambled":
-            shape = (len(motion), self.spec.nodes, self.spec.frames)
-            return float32_matmul(centred.reshape(shape).transpose(0, 1), basis)
-        return float32_matmul(to_nodes(centred), basis)
+        return float32_matmul(self._rows(motion - self._origin), self._basis)
 
     def _motion(self, scaled: Tensor) -> Tensor:
         """Invert ``_scaled``."""
-        basis = self.dct if self.settings.dct == "forward" else self.dct.T
-        nodes = float32_matmul(scaled * self.scale, basis)
+        return self._unrows(float32_matmul(scaled * self.scale, self._basis.T)) + self._origin
+
+    @property
+    def _basis(self) -> Tensor:
+        """``(value, coefficient)``, orthonormal: what rows are multiplied by."""
+        return self.dct.T if self.settings.dct == "forward" else self.dct
+
+    def _rows(self, motion: Tensor) -> Tensor:
+        """Lay out motion as ``(node, window, frame)``."""
         if self.settings.layout == "scrambled":
-            return nodes.transpose(0, 1).reshape(-1, *self.mean.shape) + self._origin
-        return from_nodes(nodes) + self._origin
+            shape = (len(motion), self.spec.nodes, self.spec.frames)
+            return motion.reshape(shape).transpose(0, 1)
+        return to_nodes(motion)
+
+    def _unrows(self, rows: Tensor) -> Tensor:
+        """Undo ``_rows``."""
+        if self.settings.layout == "scrambled":
+            return rows.transpose(0, 1).reshape(-1, *self.mean.shape)
+        return from_nodes(rows)
 
     @property
     def _origin(self) -> Tensor | float:
@@ -312,6 +331,16 @@ class HGVAE(GenerativeImputer):
             if complete_path or number < len(self.layers):
                 path = layer.join_path(step, draw(step.posterior))
         return path, posteriors, priors
+
+    def _from_prior(self, draw: Draw, count: int, condition: Tensor | None) -> Tensor:
+        """Return the end of the path of ``count`` windows, each latent chosen from its prior."""
+        nodes, features = self.settings.latents[0]
+        blank = self.mean.new_zeros(nodes, count, features)
+        path = self._start_path(draw(Gaussian.standard(blank)), condition)
+        for layer in self.layers:
+            step = layer(path, None)
+            path = layer.join_path(step, draw(step.prior))
+        return path
 
     def _likelihood(self, path: Tensor) -> Gaussian:
         """Return p(x | z) over scaled coefficients, its standard deviation above the floor."""

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from bench.fitting.training import FitContext, VariationalSettings, train
 from bench.motion import MotionSpec, Windows
 from models.base import GenerativeImputer
-from models.gaussian import Gaussian, SharedNoise
+from models.decoded import Decoded
+from models.gaussian import Chain, Gaussian, Given, SharedNoise
 
 
 class VAE(GenerativeImputer):
@@ -104,6 +105,25 @@ class VAE(GenerativeImputer):
         z = torch.randn(1, count, self.settings.latent, device=self.mean.device)
         return self._motion(self._likelihood(z).mean)
 
+    def infer(self, motion: Tensor) -> Chain:
+        """Return q(z | motion), the encoder's Gaussian."""
+        posterior = self._infer(self._features(motion))
+        return Chain(lambda draw: draw(posterior))
+
+    def decode(self, z: Tensor) -> Decoded:
+        """Return p(x | z), features independent, and p(z)."""
+        given = Given(z)
+        likelihood = self._likelihood(given(Gaussian.standard(z[None])))
+        deviation = torch.exp(0.5 * likelihood.log_var[0]) * self._scale
+        return Decoded(
+            _rows(self._motion(likelihood.mean)),
+            _rows(deviation),
+            torch.ones_like(self.mean[:1, 0, 0, None]),
+            _rows,
+            lambda rows: rows[..., 0].T.reshape(-1, *self.mean.shape),
+            given.log_prob,
+        )
+
     @torch.no_grad()
     def embed(self, motion: Tensor) -> Tensor:
         """Return the posterior's mean, ``(window, latent)``."""
@@ -134,6 +154,11 @@ class VAE(GenerativeImputer):
         """Return p(x | z) over scaled features, its standard deviation above the floor."""
         output = self.output(self.decoder(z[0]))[None]
         return Gaussian.likelihood(output, self.settings.sigma_floor / self._scale)
+
+
+def _rows(values: Tensor) -> Tensor:
+    """Return ``(feature, window, 1)``: each feature of a window is a row of its own."""
+    return values.flatten(1).T[..., None]
 
 
 def _layers(widths: tuple[int, ...]) -> nn.Sequential:

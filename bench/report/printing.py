@@ -43,7 +43,8 @@ def print_summary(found: Results, console: Console) -> None:
     whole = summary.by_mechanism(found.imputation, found.protocol)
     if not whole.empty:
         what = "mean imputation" if summary.REFERENCE in set(whole["model"]) else "the best imputer"
-        title = f"Change of MSE against {what}, geometric mean over levels - {found.basis}"
+        basis = tables.basis(found.imputation, found.label)
+        title = f"Change of MSE against {what}, geometric mean over levels - {basis}"
         print_text(summary.winners(whole, found.protocol), title, console)
     for line in (_detection(found), _forecasting(found)):
         if line:
@@ -108,10 +109,12 @@ def _print_verdicts(found: Results, console: Console) -> None:
             ours = f" (ours: {claim.ours})" if claim.ours else ""
             line = f"{claim.statement}: {claim.verdict}{ours}"
             console.print(line, soft_wrap=True, markup=False, highlight=False)
-    untested = [claim.claim for claim in judged if claim.verdict == "not tested"]
+    # A statement begins with its letter in brackets.
+    untested = [
+        f"{claim.statement.partition(')')[0]})" for claim in judged if claim.verdict == "not tested"
+    ]
     if untested:
-        letters = ", ".join(f"({letter})" for letter in dict.fromkeys(untested))
-        console.print(f"claims that this run does not test: {letters}", markup=False)
+        console.print(f"claims that this run does not test: {' '.join(untested)}", markup=False)
 
 
 def print_text(text: pd.DataFrame, title: str, console: Console) -> None:

@@ -1,8 +1,5 @@
 """MAP inference: gradient ascent on the posterior or the ELBO over hidden values."""
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -10,10 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.fitting.adam import Adam
-from bench.fitting.matrix_products import CACHED_WINDOWS
-from bench.fitting.microbatches import map_parallel, micro_batch_count
 from models.base import GenerativeImputer
-from models.inference.base import Inference, keep_best
+from models.inference.base import Inference, frozen, in_batches, keep_best
 
 DEVIATIONS = 0.1
 """Default rate in units of a feature's standard deviation."""
@@ -58,11 +53,10 @@ class Map(Inference):
             # One draw for all windows: a window's start must not depend on its batch.
             noise = torch.randn(motion.shape[1:], generator=torch.Generator().manual_seed(0))
             motion = torch.where(occluded, noise.to(motion), motion)
-        size = self.batch or (CACHED_WINDOWS if motion.device.type == "cpu" else len(motion))
-        parts = micro_batch_count(math.ceil(len(motion) / size), len(motion))
-        pairs = list(zip(motion.tensor_split(parts), occluded.tensor_split(parts), strict=True))
-        with _frozen(model):
-            ascended = map_parallel(lambda pair: self._ascend(model, *pair), pairs, motion.device)
+        with frozen(model):
+            ascended = in_batches(
+                lambda *part: self._ascend(model, *part), motion, occluded, self.batch
+            )
             return torch.cat(list(ascended))
 
     def _ascend(self, model: GenerativeImputer, start: Tensor, occluded: Tensor) -> Tensor:
@@ -102,16 +96,3 @@ class Map(Inference):
         if self.unit == "mm":
             return torch.ones(len(rows), device=motion.device, dtype=motion.dtype)
         return model.deviation.expand_as(motion).flatten()[rows]
-
-
-@contextmanager
-def _frozen(model: GenerativeImputer) -> Iterator[None]:
-    """Disable gradients of a model's weights within the block."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)
