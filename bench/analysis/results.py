@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import forecasting, generation, marking, ood, prediction, ranks, records, tables
+from bench.analysis.loading import RECORDS
 from bench.core import safe_yaml
 from bench.core.errors import InputError
 from bench.protocol.resolving import resolve
@@ -17,7 +18,6 @@ from bench.protocol.schema import Protocol
 VALUES = "windows.parquet"
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
-RECORDS = "records.parquet"
 NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
 """Columns that the per-window values of a run must have, whatever version wrote it."""
 TABLES = (

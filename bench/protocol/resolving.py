@@ -9,6 +9,7 @@ of the user's choice. Its class is named by its key ``model``, ``predictor``, ``
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Protocol:
     raw = safe_yaml.read(path)
     if not isinstance(raw, dict):
         raise InputError(f"{path}: a protocol is a mapping of keys such as dataset and models")
-    for override in overrides:
-        _apply(raw, override)
-    raw.setdefault("name", path.stem)
+    raw = {"name": path.stem, **overridden(raw, overrides)}
     try:
         protocol = resolve(raw)
         for label in protocol.learners:
@@ -161,10 +160,19 @@ def stated(overrides: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: one is not of this form, or its value is not YAML.
     """
-    raw: dict[str, Any] = {}
+    return overridden({}, overrides)
+
+
+def overridden(raw: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of plain values with ``key.path=value`` overrides applied.
+
+    Raises:
+        InputError: one is not of this form, or its value is not YAML.
+    """
+    changed = deepcopy(dict(raw))
     for override in overrides:
-        _apply(raw, override)
-    return raw
+        _apply(changed, override)
+    return changed
 
 
 def _dataset(raw: dict[str, Any], where: str = "dataset") -> Dataset:
