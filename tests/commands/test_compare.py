@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.conftest import Bench, run_of
+from tests.conftest import PROJECT, Bench, run_of
 
 PROTOCOL: dict[str, Any] = {
     "name": "small",
@@ -135,3 +135,54 @@ def test_a_folder_that_is_no_run_is_refused(folder: Path, tmp_path: Path, bench:
     assert ended.code == 2
     assert "not the folder of a run" in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_without_windows_the_means_of_cells_are_compared(
+    folder: Path, bench: Bench, tmp_path: Path
+) -> None:
+    one, longer = run(folder, bench, "one"), run(folder, bench, "longer", "models.mean.scale=3.0")
+    bare = tmp_path / "bare"
+    shutil.copytree(one, bare)
+    (bare / "windows.parquet").unlink()
+    same = bench("compare", bare, one)
+    assert same.code == 0, same.err
+    assert same.out.startswith("identical: ")
+    assert "means of cells were compared" in same.out
+    ended = bench("compare", bare, longer, "--csv", tmp_path / "cells.csv")
+    assert ended.code == 1
+    cells = pd.read_csv(tmp_path / "cells.csv", keep_default_na=False)
+    # Changes against the mean change for every imputer.
+    own = cells[~cells["metric"].str.startswith("change_vs")]
+    assert set(own["model"]) == {"mean"}
+    assert (cells["low"] == "").all()
+    records = [pd.read_parquet(place / "records.parquet") for place in (one, longer)]
+    chosen = "model == 'mean' and metric == 'mse' and level == '10%' and seed == 0"
+    first, second = (table.query(chosen)["value"].item() for table in records)
+    row = cells.query(chosen)
+    assert float(row["difference"].iloc[0]) == pytest.approx(second - first)
+    low, high = records[0].query(chosen)[["low", "high"]].iloc[0]
+    assert bool(row["within"].iloc[0]) == (low <= second <= high)
+
+
+def test_the_committed_results_of_a_protocol_are_found(bench: Bench, tmp_path: Path) -> None:
+    own = tmp_path / "mine"
+    shutil.copytree(PROJECT / "results" / "reference" / "occlusion", own)
+    ended = bench("compare", own, "--reference")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("identical: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "name a second run, or give --reference"),
+        (("other", "--reference"), "name a second run, or give --reference"),
+        (("--reference",), "has no records.parquet"),
+    ],
+)
+def test_a_second_run_or_the_reference_is_needed(
+    arguments: tuple[str, ...], message: str, folder: Path, bench: Bench
+) -> None:
+    ended = bench("compare", run(folder, bench, "one"), *arguments)
+    assert ended.code == 2
+    assert message in ended.err
