@@ -7,8 +7,11 @@ nothing.
 __all__ = [
     "claim_verdicts",
     "claims",
+    "comparable",
     "forecasting",
     "generation",
+    "leaderboard",
+    "loading",
     "marking",
     "ood",
     "prediction",

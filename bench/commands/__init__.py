@@ -10,6 +10,7 @@ __all__ = [
     "download",
     "inventory",
     "merge",
+    "notebook",
     "rescore",
     "run",
     "show",

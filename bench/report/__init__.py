@@ -7,6 +7,7 @@ a number that is not already in a table.
 __all__ = [
     "figures",
     "gallery",
+    "leaderboard",
     "masks",
     "page",
     "poses",

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from bench.analysis.comparable import name_of
 from bench.analysis.leaderboard import leaderboard
-from bench.analysis.records import IMPUTER
+from bench.analysis.records import CONDITION, IMPUTER
 from bench.core.errors import InputError, did_you_mean
 
 ROW = 0.24
@@ -53,9 +54,11 @@ def plot(
     by = ["mechanism"] if figure == "mechanisms" else []
     table = leaderboard(records, reference, metric, by=by, windows=windows)
     table = table.assign(name=[name_of(*row) for row in table[IMPUTER].itertuples(index=False)])
-    drawn = FIGURES[figure](table.dropna(subset="skill"), records, f"{metric} of {reference}")
-    dataset = records.loc[records["metric"] == metric, "dataset"].iloc[0]
-    drawn.suptitle(f"{dataset}; {table['conditions'].max()} conditions", fontsize=8, color="0.4")
+    drawn = FIGURES[figure](table.dropna(subset="skill"), records, f"{reference}, {metric}")
+    shown = records[(records["metric"] == metric) & (records["predictor"] == "")]
+    count = len(shown[CONDITION].drop_duplicates())
+    what = f"{shown['dataset'].iloc[0]}; {count} condition{'s' if count > 1 else ''}"
+    drawn.suptitle(f"{what}, {shown['n'].max()} windows", fontsize=8, color="0.4")
     return drawn
 
 
@@ -69,7 +72,8 @@ def _skill(table: pd.DataFrame, records: pd.DataFrame, against: str) -> Figure:
     axis.axvline(0, color="0.1", linewidth=0.8)
     # Skill is 1 at best but may be -99 at worst.
     axis.set_xscale("symlog", linthresh=1)
-    axis.set(xlabel=f"skill against {against}, with 95 % intervals", xlim=(None, 1))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.set(xlabel=f"skill against {against}; 95 % intervals", xlim=(None, 1))
     return figure
 
 
@@ -106,7 +110,11 @@ def _pareto(table: pd.DataFrame, records: pd.DataFrame, against: str) -> Figure:
     for name, *place in table[["name", "ms", "error"]].itertuples(index=False):
         axis.annotate(name, tuple(place), (3, 3), textcoords="offset points", fontsize=7)
     axis.set(xscale="log", yscale="log", xlabel="median time per window, ms")
-    axis.set_ylabel(f"geometric mean of ratios to {against}")
+    axis.set_ylabel(f"geometric mean of error ratios to {against}")
+    axis.margins(x=0.15)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_formatter("{x:g}")
+        side.set_minor_formatter(NullFormatter())
     return figure
 
 
