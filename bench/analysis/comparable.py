@@ -89,11 +89,10 @@ class Comparable:
         """
         cell = [*IMPUTER, *CELL]
         chosen = windows[(windows["metric"] == self.metric) & (windows["predictor"] == "")]
+        whose = [*cell, "dataset", "split"]
+        chosen = chosen.merge(self.cells[whose], on=whose)
         # In one order, which the rounding of sums depends on.
         chosen = chosen.sort_values([*cell, "window", "value"]).drop_duplicates([*cell, "window"])
-        chosen = chosen.merge(
-            self.cells[[*cell, "dataset", "split"]], on=[*cell, "dataset", "split"]
-        )
         found = self.cells.merge(
             chosen.groupby(cell, as_index=False).agg(
                 mean=("value", "mean"), count=("value", "size")

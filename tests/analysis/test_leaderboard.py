@@ -34,8 +34,8 @@ def records(errors: dict[str, Any], **changed: Any) -> pd.DataFrame:
     rows = []
     for name, values in errors.items():
         model, _, inference = name.partition(" ")
-        table = np.asarray(values, dtype=np.float64)
-        for (condition, seed), value in np.ndenumerate(table.reshape(len(table), -1)):
+        means = np.asarray(values, dtype=np.float64)
+        for (condition, seed), value in np.ndenumerate(means.reshape(len(means), -1)):
             if not np.isnan(value):
                 mechanism, level = LEVELS[condition]
                 rows.append((model, inference, mechanism, level, seed, value))
