@@ -22,16 +22,19 @@ def example(name: str, page: Path = README) -> tuple[str, Any]:
 
 
 def test_the_models_example_is_an_imputer() -> None:
-    windows, (code, defined) = walk(2), example("Hold")
+    windows, (code, defined) = walk(2), example("WindowMean")
     model: Imputer = defined(windows.spec)
     model.fit(windows, windows)
     truth = windows.tensor()
     occluded = torch.zeros_like(truth, dtype=torch.bool)
     occluded[0, 10:20] = True
     occluded[1, :5] = True
+    occluded[1, :, 3] = True
     completed = model.impute(truth, occluded).motion
-    assert torch.equal(completed[0, 10:20], truth[0, 9].expand(10, -1, -1))
-    assert torch.equal(completed[1, :5], model.mean[:5])
+    seen = torch.cat([truth[0, :10], truth[0, 20:]])
+    torch.testing.assert_close(completed[0, 10:20], seen.mean(dim=0).expand(10, -1, -1))
+    torch.testing.assert_close(completed[1, :5, 0], truth[1, 5:, 0].mean(dim=0).expand(5, -1))
+    assert torch.equal(completed[1, :, 3], model.mean[:, 3])
     assert len(code.splitlines()) < 30
 
 
