@@ -2,8 +2,9 @@
 
 Functions of tensors and arrays; most return one value per window. Nothing here depends on
 protocols, models or files. To add an error of completed motion, write a function in ``completion``,
-name it in ``completion_errors`` there, and give it a caption in ``bench.analysis.tables``. Scores
-of distributions are in ``probabilistic``.
+name it in ``completion_errors`` there, re-export it here, and give it a caption and a place in
+``ERRORS`` in ``bench.analysis.tables``: without the latter it is in the records, but missing in
+``imputation.csv``. Scores of distributions are in ``probabilistic``.
 """
 
 from bench.metrics.completion import (
