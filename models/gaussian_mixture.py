@@ -32,7 +32,7 @@ class GaussianMixture(Imputer):
     class Settings(Settings):
         """How many components there are, and how their covariances are regularised."""
 
-        components: int = Field(3, ge=1, le=16)
+        components: int = Field(3, ge=1, le=16, description="clusters of windows")
         common: float = Field(
             0.7, ge=0, le=1, description="weight of the common covariance in each component's"
         )

@@ -159,7 +159,7 @@ def open_run(folder: Path) -> Run:
         AttributeError,
         RecursionError,
     ) as error:
-        raise _no_run(folder, error) from None
+        raise no_run(folder, str(error)) from None
 
 
 def read(folder: Path) -> Results:
@@ -174,7 +174,7 @@ def _cells(folder: Path) -> pd.DataFrame:
     except FileNotFoundError:
         return pd.DataFrame(columns=records.COLUMNS)
     except (OSError, ValueError, LookupError) as error:
-        raise _no_run(folder, error) from None
+        raise no_run(folder, str(error)) from None
 
 
 def of(run: Run, cells: pd.DataFrame) -> Results:
@@ -189,8 +189,11 @@ def of(run: Run, cells: pd.DataFrame) -> Results:
     return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"], missing)
 
 
-def _no_run(folder: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())
+def no_run(folder: Path, reason: str) -> InputError:
+    """Return the error of a folder that does not hold a run."""
+    if not folder.exists():
+        return InputError(f"{folder}: no such folder; one of a run is results/occlusion/latest")
+    reason = " ".join(reason.split())
     return InputError(
         f"{folder}: not the folder of a run, such as results/occlusion/latest ({reason})"
     )

@@ -67,7 +67,8 @@ Plugins = Annotated[
         "--plugin",
         metavar="FILE",
         callback=_load_plugins,
-        help="A Python file with a model, predictor or data set of your own; may be repeated.",
+        help="A Python file that defines a model, predictor, mechanism or data set of your own; "
+        "may be repeated.",
     ),
 ]
 

@@ -145,7 +145,7 @@ def _windows(folder: Path) -> pd.DataFrame:
 def _records(folder: Path) -> pd.DataFrame:
     path = folder / results.RECORDS
     if not path.is_file():
-        raise InputError(f"{folder}: not the folder of a run: it has no {results.RECORDS}")
+        raise results.no_run(folder, f"it has no {results.RECORDS}")
     with files.readable(path):
         return pd.read_parquet(path, columns=records.COLUMNS)
 

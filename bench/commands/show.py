@@ -50,7 +50,7 @@ def _from_tables(folder: Path) -> Results:
     """Return the results in a folder of tables without per-window values, as committed runs are."""
     path = folder / results.PROVENANCE
     if not path.is_file():
-        raise InputError(f"{folder}: not the folder of a run, such as results/occlusion/latest")
+        raise results.no_run(folder, f"it has no {results.PROVENANCE}")
     protocol = resolve(safe_yaml.read(folder / results.PROTOCOL))
     with files.readable(path):
         label = str(json.loads(path.read_text(encoding="utf-8"))["data"]["label"])

@@ -62,9 +62,13 @@ def compute(
     cls = MECHANISMS.get(name)
     if level is None and "none" not in cls.kinds:
         raise InputError(f"--level: {name} needs one, such as {' or '.join(cls.examples)}")
+    settings = stated(overrides)
+    for key in ("level", "seed"):
+        if key in settings:
+            raise InputError(f"--set {key}: give it as --{key}")
     windows = _walking(frames, fps)
     levels = {} if level is None else {"levels": [_level(level)]}
-    entry = occlusion_entry(name, {**stated(overrides), **levels}, windows.spec)
+    entry = occlusion_entry(name, {**settings, **levels}, windows.spec)
     return Mask(entry.at(entry.levels[0], seed), windows)
 
 

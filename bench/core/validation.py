@@ -13,6 +13,8 @@ HINTS = {
     "string_type": "give text, in quotes if it reads as a number, a date, yes or no",
     "invalid_key": "a key is text; put it in quotes",
     "dict_type": "give a mapping of keys",
+    "list_type": "give a list, such as [a, b]",
+    "tuple_type": "give a list, such as [a, b]",
     "model_type": "give a mapping of keys",
     "model_attributes_type": "give a mapping of keys",
     "string_pattern_mismatch": "give letters, digits, '_', '.' and '-', first a letter or digit",

@@ -21,6 +21,8 @@ from bench.core.registry import (
 from bench.datasets.synthetic import SKELETON
 from bench.fitting.learner import parameters
 from bench.motion import MotionSpec, Skeleton
+from bench.motion.corruptions.base import Corruption
+from bench.motion.mechanisms.base import Mechanism
 from bench.protocol.shipped import shipped
 from models.base import Classifier, GenerativeImputer, Imputer
 from predictors.base import PUBLISHED_JOINTS
@@ -132,7 +134,11 @@ def _protocols(verbose: bool) -> Table:
 def _settings(cls: Any) -> str:
     """Return every setting with its default, one a line."""
     lines = []
+    # A protocol gives levels and seeds elsewhere.
+    reserved = {"level", "seed"} if issubclass(cls, Mechanism | Corruption) else set()
     for name, field in cls.model_fields.items():
+        if name in reserved:
+            continue
         default = "required" if field.is_required() else str(field.default)
         lines.append(f"{name}: {default}")
     return "\n".join(lines)

@@ -70,7 +70,7 @@ def test_committed_results_have_tables_too(bench: Bench, tmp_path: Path) -> None
     [
         ((REFERENCE, "clams"), "has no table 'clams' (did you mean 'claims'?)"),
         ((PROJECT / "docs",), "not the folder of a run"),
-        ((PROJECT / "nowhere",), "not the folder of a run"),
+        ((PROJECT / "nowhere",), "no such folder"),
     ],
 )
 def test_what_is_not_there_gets_one_line(

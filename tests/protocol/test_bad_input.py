@@ -369,7 +369,7 @@ BAD = [
     ("seeds", [1.5], "seeds.0: input should be a valid integer"),
     ("seeds", [True], "seeds: true or false is not allowed here"),
     ("seeds", [10**30], "seeds: a whole number is at most"),
-    ("seeds", 3, "seeds: input should be a valid list, not 3"),
+    ("seeds", 3, "seeds: give a list, such as [a, b], not 3"),
     ("seeds", [[1]], "seeds.0: input should be a valid integer, not [1]"),
     ("seeds", [1, 1.0], "seeds: 1, 1 names the same one twice"),
     ("scale/train", True, "scale.train: true or false is not allowed here"),
@@ -451,7 +451,7 @@ BAD = [
         "show.0: vae completes windows",
     ),
     ("actions", ["walk", "walk"], "actions: walk, walk names the same one twice"),
-    ("actions", "walk", "actions: input should be a valid list"),
+    ("actions", "walk", "actions: give a list, such as [a, b]"),
     ("foreign/others", 3, "foreign.others: give a mapping of keys, not 3"),
     ("foreign/others/subjects", 0, "foreign.others.subjects: input should be greater than or"),
 ]
@@ -525,7 +525,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
         }.items()
     ),
     ("validate tiny.yaml --set models.mean=3", ("tiny.yaml: models.mean: give a mapping",), {}),
-    ("validate tiny.yaml --set seeds=", ("tiny.yaml: seeds: input should be a valid list",), {}),
+    ("validate tiny.yaml --set seeds=", ("tiny.yaml: seeds: give a list, such as [a, b]",), {}),
     # Files that cannot be read as protocols.
     (f"run missing.yaml {RUN}", ("missing.yaml: cannot be read (No such file",), {}),
     (f"run . {RUN}", (".: cannot be read (not a regular file)",), {}),
@@ -551,7 +551,7 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
     ("data list --data-root nowhere", ("--data-root nowhere: it is no folder; check it",), {}),
     (f"run tiny.yaml {RUN} --set 'dataset={{name: cmu}}'", ("cmu", "--data-root DIR"), {}),
     # Executors and Ray addresses.
-    (f"run tiny.yaml {RUN} --address auto", ("--address is of a Ray cluster; leave it out",), {}),
+    (f"run tiny.yaml {RUN} --address auto", ("--address names a Ray cluster; leave it out",), {}),
     *(
         (f"run tiny.yaml --results results --address {address}", (f"{address}", says), {})
         for address, says in {
@@ -602,17 +602,17 @@ COMMANDS: list[tuple[str, tuple[str, ...], dict[str, Content]]] = [
         {"a/own.py": MODEL, "b/own.py": MODEL.replace("middle", "other")},
     ),
     # Folders that are no runs.
-    ("claims nowhere", ("nowhere: not the folder of a run, such as results/",), {}),
+    ("claims nowhere", ("nowhere: no such folder; one of a run is results/",), {}),
     ("claims tiny.yaml", ("tiny.yaml: not the folder of a run",), {}),
-    ("compare nowhere nowhere", ("nowhere: not the folder of a run",), {}),
+    ("compare nowhere nowhere", ("nowhere: no such folder",), {}),
     ("merge", ("Missing argument 'RUN...'", "see bench merge --help"), {}),
     ("merge nowhere", ("merge: name two or more runs",), {}),
-    ("merge a b", ("a: not the folder of a run, such as results/",), {}),
+    ("merge a b", ("a: no such folder; one of a run is results/",), {}),
     ("merge a ./a", ("a: the same run as a; name each once",), {}),
     ("merge a b --results tiny.yaml", ("--results tiny.yaml: tiny.yaml is no folder",), {}),
     ("merge a b --protocol nope.yaml", ("nope.yaml: ",), {}),
     ("rescore", ("Missing argument 'RUN'", "see bench rescore --help"), {}),
-    ("rescore nowhere", ("nowhere: not the folder of a run, such as results/",), {}),
+    ("rescore nowhere", ("nowhere: no such folder; one of a run is results/",), {}),
     ("rescore tiny.yaml", ("tiny.yaml: not the folder of a run",), {}),
     ("rescore a --results nowhere", ("--results nowhere: it is no folder",), {}),
     # Data.
