@@ -72,7 +72,8 @@ class Results:
     @property
     def counts(self) -> dict[str, int]:
         """Number of test windows ``n``, of recordings and of seeds."""
-        tests = self.values[self.values["split"] == "test"]
+        foreign = self.values["mechanism"].isin(list(self.protocol.foreign))
+        tests = self.values[(self.values["split"] == "test") & ~foreign]
         named = {"n": "window", "recordings": "source", "seeds": "seed"}
         return {name: tests[column].nunique() for name, column in named.items()}
 
