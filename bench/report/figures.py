@@ -138,16 +138,21 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     if chosen.empty:
         return None
     panels = list(chosen.groupby("mechanism", sort=False))
-    figure = Figure(figsize=(4.6 * len(panels) + 1.4, 4.0), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(1, len(panels), sharey=True)))
-    for axis, mechanism, _ in _by_imputer(axes, panels, band=True):
+    columns = min(len(panels), 4)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.6 * columns + 1.4, 4.0 * rows), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(rows, columns, sharey=True)).flat)
+    for spare in axes[len(panels) :]:
+        spare.remove()
+    for axis, mechanism, _ in _by_imputer(axes[: len(panels)], panels, band=True):
         axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
         axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
         axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
         axis.set_yscale("symlog", linthresh=100)
         # How much worse a value is beyond this does not matter.
         axis.set_ylim(-110, min(float(chosen["value"].max()) + 100, 1e4))
-    axes[0].set_ylabel("change of MSE against mean, %")
+    for first in axes[: len(panels) : columns]:
+        first.set_ylabel("change of MSE against mean, %")
     _legend(figure)
     return _titled(figure, f"Imputation error on {label}; negative is better")
 
