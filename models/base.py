@@ -7,14 +7,16 @@ A new model is a new file in this folder with a subclass of ``Imputer``, ``Gener
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from bench.fitting.learner import Learner
-from models.decoded import Decoded
-from models.gaussian import Chain
+
+if TYPE_CHECKING:  # for annotations alone: models that have no density do not depend on these
+    from models.decoded import Decoded
+    from models.gaussian import Chain
 
 SCORE_BATCH = 100
 """Windows that a generative model scores at a time."""
@@ -150,7 +152,7 @@ class GenerativeImputer(Imputer, Detector):
     def sample(self, count: int) -> Tensor:
         """Return ``(count, frame, joint, 3)`` windows drawn from the model, mm."""
 
-    def infer(self, motion: Tensor) -> Chain:
+    def infer(self, motion: Tensor) -> "Chain":
         """Return q(z | motion), the approximate posterior of the latents of each window.
 
         Raises:
@@ -158,7 +160,7 @@ class GenerativeImputer(Imputer, Detector):
         """
         raise NotImplementedError(self._without("infer"))
 
-    def decode(self, z: Tensor) -> Decoded:
+    def decode(self, z: Tensor) -> "Decoded":
         """Return p(x | z) over motion in mm and p(z), differentiable.
 
         Args:
