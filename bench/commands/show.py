@@ -29,6 +29,10 @@ FILES = {
 """The CSV file of each table of ``Results``."""
 
 
+LABELS = ("model", "inference", "predictor", "mechanism", "level", "action", "against", "score")
+"""Columns of text, which may be empty in every row."""
+
+
 def show(folder: Path, table: str | None, console: Console) -> None:
     """Print all tables of a run, or the one that is named.
 
@@ -67,7 +71,7 @@ def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=["metric", "status", "n"])
     with files.readable(path):
-        table = pd.read_csv(path, dtype={"level": str, "action": str})
+        table = pd.read_csv(path, dtype=dict.fromkeys(LABELS, str))
         labels = table.select_dtypes(["object", "string"]).columns
         return table.assign(**{name: table[name].fillna("") for name in labels})
 

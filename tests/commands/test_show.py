@@ -61,6 +61,8 @@ def test_committed_results_have_tables_too(bench: Bench, tmp_path: Path) -> None
     (row,) = [line for line in printed.splitlines() if line.startswith("│ linear")][:1]
     markdown = (copy / "imputation.md").read_text()
     first = next(line for line in markdown.splitlines() if line.startswith("| linear"))
+    leaders = bench("show", PROJECT / "results" / "reference" / "leaderboard", "ranks")
+    assert "│ window_gaussian  " in leaders.out
     # The same number, without its interval.
     assert first.split("|")[2].split("[")[0].strip() == row.split("│")[2].strip()
 
