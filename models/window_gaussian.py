@@ -27,7 +27,8 @@ class WindowGaussian(Imputer):
     The linear minimum mean squared error estimate of hidden values from all seen ones, over joints
     and time at once. The covariance has a share of its mean variance added to the diagonal (ridge);
     the share is chosen on the valid windows by masks of the families of
-    ``bench.motion.mechanisms.sampler``. One factor, chosen there too, calibrates ``sigma``.
+    ``bench.motion.mechanisms.sampler``. One factor for each family, chosen there too, calibrates
+    ``sigma``: people differ more in what a limb does than in how a joint goes on.
     """
 
     name = "window_gaussian"
@@ -61,7 +62,7 @@ class WindowGaussian(Imputer):
         self.register_buffer("covariance", torch.eye(size, dtype=torch.float32))
         families = len(self.masks.families)
         self.register_buffer("chosen", torch.full((families,), self.choices[0]).double())
-        self.register_buffer("calibration", torch.ones((), dtype=torch.float64))
+        self.register_buffer("calibration", torch.ones(families, dtype=torch.float64))
         self._gaussians: dict[float, Gaussian] = {}
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
@@ -78,7 +79,7 @@ class WindowGaussian(Imputer):
             self.chosen.fill_(self.stated)
         else:
             self.chosen.copy_(self._best(trials))
-        self.calibration.copy_(self._factor(trials))
+        self.calibration.copy_(torch.stack([self._factor(*trial) for trial in trials]))
 
     @property
     def stated(self) -> float | None:
@@ -102,14 +103,15 @@ class WindowGaussian(Imputer):
         count = self.settings.samples
         samples = values.expand(count, -1, -1).clone() if count else None
         for mask, rows in by_mask(hidden):
-            found = self._gaussian(self._choice(mask)).given(mask)
+            family = self._family(mask)
+            found = self._gaussian(float(self.chosen[family])).given(mask)
             where = torch.nonzero(mask, as_tuple=True)[0]
             mean[rows[:, None], where] = centre = found.mean(values[rows])
-            deviation[rows[:, None], where] = found.variance.sqrt() * self.calibration
+            deviation[rows[:, None], where] = found.variance.sqrt() * self.calibration[family]
             if samples is not None:
                 # The spread around the mean is calibrated as sigma is.
                 spread = found.draw(values[rows], self._noise(mask, count)) - centre
-                samples[:, rows[:, None], where] = centre + spread * self.calibration
+                samples[:, rows[:, None], where] = centre + spread * self.calibration[family]
         return Imputation(
             mean.view_as(motion).to(motion.dtype),
             deviation.view_as(motion).to(motion.dtype),
@@ -129,12 +131,12 @@ class WindowGaussian(Imputer):
             self._gaussians[choice] = Gaussian(self.centre, covariance)
         return self._gaussians[choice]
 
-    def _choice(self, mask: Tensor) -> float:
-        """Return the choice for a mask, ``(value,)``."""
+    def _family(self, mask: Tensor) -> int:
+        """Return the number of the family of a mask, ``(value,)``; the first one's if none fits."""
         shape = (self.spec.frames, len(self.spec.skeleton), 3)
         family = family_of(mask.view(shape).cpu().numpy())
         names = list(self.masks.families)
-        return float(self.chosen[names.index(family) if family in names else 0])
+        return names.index(family) if family in names else 0
 
     def _trials(self, valid: Windows, seed: int) -> list[tuple[Tensor, Tensor]]:
         """Return valid windows and masks by family, ``(window, value)`` each."""
@@ -172,17 +174,15 @@ class WindowGaussian(Imputer):
             errors.append(error.square().mean(dim=1))
         return torch.cat(errors).clamp(min=1e-6).log().mean().exp()
 
-    def _factor(self, trials: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def _factor(self, values: Tensor, hidden: Tensor) -> Tensor:
         """Return the factor by which deviations must grow for intervals to cover ``COVERED``."""
         scores = []
-        for values, hidden in trials:
-            for mask, rows in by_mask(hidden):
-                found = self._gaussian(self._choice(mask)).given(mask)
-                error = (found.mean(values[rows]) - values[rows][:, mask]).abs()
-                scores.append((error / found.variance.sqrt().clamp(min=1e-6)).flatten())
+        for mask, rows in by_mask(hidden):
+            found = self._gaussian(float(self.chosen[self._family(mask)])).given(mask)
+            error = (found.mean(values[rows]) - values[rows][:, mask]).abs()
+            scores.append((error / found.variance.sqrt().clamp(min=1e-6)).flatten())
         normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor((1 + COVERED) / 2))
-        quantiles = torch.stack([torch.quantile(_thinned(part), COVERED) for part in scores])
-        return quantiles.mean() / normal
+        return torch.quantile(_thinned(torch.cat(scores)), COVERED) / normal
 
 
 def _thinned(values: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Latent(Inference):
 
     def _ascend(self, model: GenerativeImputer, motion: Tensor, occluded: Tensor) -> Tensor:
         with torch.no_grad():
-            best, _ = model.infer(motion).draw(Gaussian.centre)
+            best, _ = model.infer(model.mean.expand_as(motion)).draw(Gaussian.centre)
         z = best.clone().requires_grad_(True)
         highest = torch.full((len(motion),), -torch.inf, dtype=torch.float64, device=motion.device)
         optimizer = Adam([z], self.rate)

@@ -128,14 +128,15 @@ def test_a_window_gaussian_conditions_on_all_that_is_seen(fitted: WindowGaussian
     truth, hidden = test.tensor(), masked(test, "features", "30%")
     found = fitted.impute(truth, hidden)
     assert found.sigma is not None
-    share = float(fitted.chosen[list(fitted.masks.families).index("features")])
+    family = list(fitted.masks.families).index("features")
+    share = float(fitted.chosen[family])
     covariance = shrunk(fitted.covariance.double(), share)
     one = Gaussian(fitted.centre, covariance)
     mask = hidden[1].flatten().numpy()
     values = truth[1].double().flatten().numpy()[None]
     means, spread, _ = textbook(one, values, mask)
     np.testing.assert_allclose(found.motion[1].flatten().numpy()[mask], means[0], atol=0.05)
-    sigma = np.sqrt(spread.diagonal()) * float(fitted.calibration)
+    sigma = np.sqrt(spread.diagonal()) * float(fitted.calibration[family])
     np.testing.assert_allclose(found.sigma[1].flatten().numpy()[mask], sigma, rtol=1e-3)
 
 
