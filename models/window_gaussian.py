@@ -1,6 +1,6 @@
 """A Gaussian over whole windows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,12 +11,14 @@ from torch import Tensor
 from bench.core.settings import Settings
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows, derive_seed
-from bench.motion.mechanisms.sampler import MaskSampler, family_of, usual_masks
+from bench.motion.mechanisms.sampler import USUAL, MaskSampler, family_of, usual_masks
 from models.base import Imputation, Imputer
 from models.conditioning import Gaussian, by_mask, shrunk
 
 TRIED = 16
 """Valid windows that shrinkage and calibration are chosen on, for each family of masks."""
+FAMILIES = tuple(USUAL)
+"""Families of masks, each with a shrinkage of its own."""
 COVERED = 0.9
 """Share of hidden values that calibrated intervals of that level cover on the valid windows."""
 
@@ -26,13 +28,14 @@ class WindowGaussian(Imputer):
 
     The linear minimum mean squared error estimate of hidden values from all seen ones, over joints
     and time at once. The covariance has a share of its mean variance added to the diagonal (ridge);
-    the share is chosen on the valid windows by masks of the families of
-    ``bench.motion.mechanisms.sampler``. One factor for each family, chosen there too, calibrates
-    ``sigma``: people differ more in what a limb does than in how a joint goes on.
+    the share is chosen on the valid windows, by the protocol's ``training_masks``, for each family
+    of ``bench.motion.mechanisms.sampler``. A factor for each family, chosen there too,
+    calibrates ``sigma``: people differ more in what a limb does than in how a joint goes on.
     """
 
     name = "window_gaussian"
     trained = True
+    uses_masks = True
     choices: ClassVar[tuple[float, ...]] = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
     """Shrinkages that are tried on the valid windows, as shares of the mean variance."""
 
@@ -55,14 +58,12 @@ class WindowGaussian(Imputer):
 
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
         super().__init__(spec, settings)
-        self.masks: MaskSampler = usual_masks(spec)
         size = spec.features
         self.register_buffer("centre", torch.zeros(size, dtype=torch.float64))
         # Kept as float32: 29 MB for a window of 2700 values.
         self.register_buffer("covariance", torch.eye(size, dtype=torch.float32))
-        families = len(self.masks.families)
-        self.register_buffer("chosen", torch.full((families,), self.choices[0]).double())
-        self.register_buffer("calibration", torch.ones(families, dtype=torch.float64))
+        self.register_buffer("chosen", torch.full((len(FAMILIES),), self.choices[0]).double())
+        self.register_buffer("calibration", torch.ones(len(FAMILIES), dtype=torch.float64))
         self._gaussians: dict[float, Gaussian] = {}
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
@@ -73,13 +74,13 @@ class WindowGaussian(Imputer):
         centred = values - self.centre
         self.covariance.copy_((centred.T @ centred / len(values)).float())
         self._gaussians.clear()
-        seed = context.seed if context else 0
-        trials = self._trials(valid, seed)
+        context = context or FitContext()
+        trials = self._trials(valid, context.masks or usual_masks(self.spec), context.seed)
         if self.stated is not None:
             self.chosen.fill_(self.stated)
         else:
             self.chosen.copy_(self._best(trials))
-        self.calibration.copy_(torch.stack([self._factor(*trial) for trial in trials]))
+        self.calibration.copy_(self._factors(trials))
 
     @property
     def stated(self) -> float | None:
@@ -132,35 +133,42 @@ class WindowGaussian(Imputer):
         return self._gaussians[choice]
 
     def _family(self, mask: Tensor) -> int:
-        """Return the number of the family of a mask, ``(value,)``; the first one's if none fits."""
+        """Return the number of the family of a mask, ``(value,)``."""
         shape = (self.spec.frames, len(self.spec.skeleton), 3)
-        family = family_of(mask.view(shape).cpu().numpy())
-        names = list(self.masks.families)
-        return names.index(family) if family in names else 0
+        return FAMILIES.index(family_of(mask.view(shape).cpu().numpy()))
 
-    def _trials(self, valid: Windows, seed: int) -> list[tuple[Tensor, Tensor]]:
-        """Return valid windows and masks by family, ``(window, value)`` each."""
+    def _trials(
+        self, valid: Windows, masks: MaskSampler, seed: int
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return valid windows and masks, ``(window, value)`` each, by family."""
         windows = valid.thin(TRIED)
         motion = np.asarray(windows.motion, dtype=np.float32)
-        trials = []
-        for family in self.masks.families:
-            generator = np.random.default_rng(derive_seed("shrinkage", family, seed))
-            hidden = self.masks.draw(windows.spec, generator, motion, family)
-            trials.append(
-                (windows.tensor().double().flatten(1), torch.from_numpy(hidden).flatten(1))
-            )
+        drawn = []
+        for name in masks.families:
+            generator = np.random.default_rng(derive_seed("shrinkage", name, seed))
+            drawn.append(masks.draw(windows.spec, generator, motion, name))
+        hidden = np.concatenate(drawn)
+        families = np.array([family_of(mask) for mask in hidden])
+        values = windows.tensor().double().flatten(1).repeat(len(drawn), 1)
+        trials = {}
+        for family in FAMILIES:
+            (rows,) = np.nonzero(families == family)
+            if len(rows):
+                trials[family] = values[rows], torch.from_numpy(hidden[rows]).flatten(1)
         return trials
 
-    def _best(self, trials: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the choice of each family, or the same for all, of least error."""
-        rows = [
-            torch.stack([self._error(choice, *trial) for trial in trials])
-            for choice in self.choices
-        ]
-        errors = torch.stack(rows).log()
-        if self.common:
-            errors = errors.mean(dim=1, keepdim=True).expand_as(errors)
-        best = torch.tensor(self.choices, dtype=torch.float64)[errors.argmin(dim=0)]
+    def _best(self, trials: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the choice of each family, or the same for all, of least error.
+
+        A family that was not tried has the choice that is best for those that were.
+        """
+        errors = {
+            family: torch.stack([self._error(choice, *trial) for choice in self.choices]).log()
+            for family, trial in trials.items()
+        }
+        mean = torch.stack(list(errors.values())).mean(dim=0)
+        rows = [mean if self.common else errors.get(family, mean) for family in FAMILIES]
+        best = torch.tensor(self.choices, dtype=torch.float64)[torch.stack(rows).argmin(dim=1)]
         # Only what was chosen is needed again.
         self._gaussians = {one: self._gaussians[one] for one in set(best.tolist())}
         return best
@@ -173,6 +181,12 @@ class WindowGaussian(Imputer):
             error = gaussian.given(mask).mean(values[rows]) - values[rows][:, mask]
             errors.append(error.square().mean(dim=1))
         return torch.cat(errors).clamp(min=1e-6).log().mean().exp()
+
+    def _factors(self, trials: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the calibration of each family; of one that was not tried, the mean."""
+        found = {family: self._factor(*trial) for family, trial in trials.items()}
+        mean = torch.stack(list(found.values())).mean()
+        return torch.stack([found.get(family, mean) for family in FAMILIES])
 
     def _factor(self, values: Tensor, hidden: Tensor) -> Tensor:
         """Return the factor by which deviations must grow for intervals to cover ``COVERED``."""

@@ -22,6 +22,8 @@ class Learner(nn.Module, ABC):
         name: its name in protocols.
         control: whether it is a control, which must score badly; if not, the protocol is broken.
         trained: whether ``fit`` takes long enough to be a trial of its own.
+        uses_masks: whether ``fit`` draws masks from ``FitContext.masks``; if not, no weights may
+            depend on them.
         presets: named groups of settings that a protocol can refer to.
         mean: buffer ``(frame, joint, 3)``, the train mean of every feature, mm.
         deviation: buffer ``(frame, joint, 3)``, its standard deviation over the train set, mm,
@@ -31,6 +33,7 @@ class Learner(nn.Module, ABC):
     name: ClassVar[str]
     control: ClassVar[bool] = False
     trained: ClassVar[bool] = False
+    uses_masks: ClassVar[bool] = False
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     mean: Tensor
     deviation: Tensor
@@ -51,7 +54,7 @@ class Learner(nn.Module, ABC):
         Args:
             train: windows to fit to.
             valid: windows that choose among epochs, where there are any.
-            context: seed, device and checkpoint folder; the defaults if None.
+            context: seed, device, checkpoint folder and masks; the defaults if None.
         """
         motion = train.tensor().double()
         deviation = motion.std(dim=0, correction=0)

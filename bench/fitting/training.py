@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from pydantic import Field
@@ -23,6 +23,9 @@ from bench.fitting.matrix_products import CACHED_WINDOWS
 from bench.fitting.microbatches import OrderedTurns, map_parallel, micro_batch_count
 from bench.fitting.precision import Precision, matmul_precision
 from bench.motion import Windows, derive_seed
+
+if TYPE_CHECKING:  # for annotations alone: most models do not depend on masks to train on
+    from bench.motion.mechanisms.sampler import MaskSampler
 
 CHECKPOINT_SECONDS = 20.0
 VALIDATION_BATCH = 256
@@ -118,6 +121,8 @@ class FitContext:
         seed: seed of all random draws.
         device: device to fit on, such as ``cpu`` or ``cuda``.
         folder: folder for checkpoints; None for no checkpoints.
+        masks: what the protocol's ``training_masks`` hide, for models that ask for masks by
+            ``Learner.uses_masks``; None for ``usual_masks``.
         report: called with the progress after each epoch.
         history: filled with one row of losses per epoch.
     """
@@ -125,6 +130,7 @@ class FitContext:
     seed: int = 0
     device: str = "cpu"
     folder: Path | None = None
+    masks: "MaskSampler | None" = None
     report: Callable[[Progress], None] = lambda progress: None
     history: list[dict[str, float]] = field(default_factory=list)
 

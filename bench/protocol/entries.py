@@ -138,9 +138,11 @@ def inference_entry(registry: Any, key: str, label: str, raw: dict[str, Any]) ->
     return validated(cls, _with_preset(cls, settings, where), where)
 
 
-def occlusion_entry(label: str, raw: dict[str, Any], spec: MotionSpec) -> OcclusionEntry:
-    """Resolve ``occlusion.LABEL`` for windows of a shape; raises InputError if it is invalid."""
-    where = f"occlusion.{label}"
+def occlusion_entry(
+    label: str, raw: dict[str, Any], spec: MotionSpec, section: str = "occlusion"
+) -> OcclusionEntry:
+    """Resolve ``SECTION.LABEL`` for windows of a shape; raises InputError if it is invalid."""
+    where = f"{section}.{label}"
     settings = dict(raw)
     name = settings.pop("mechanism", label)
     cls = look_up(MECHANISMS, name, where)

@@ -40,6 +40,7 @@ class Outline(Settings):
     published: list[dict[str, Any]] = Field(default_factory=list)
     inference: dict[Label, dict[str, Any] | None] = Field(default_factory=_default_inference)
     occlusion: dict[Label, dict[str, Any]] = Field(default_factory=dict)
+    training_masks: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     corruption: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     foreign: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     actions: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)

@@ -57,6 +57,9 @@ SECTIONS = {
     "published": "published errors of predictors, to compare with: [published](#published)",
     "inference": "how generative models complete a window, by label: [entries](#entries)",
     "occlusion": "what is hidden, and how much of it: [entries](#entries) with `levels`",
+    "training_masks": "what is hidden from models that train on masks, or choose settings by them: "
+    "[entries](#entries) with `levels`; entries, and the levels of one, are equally likely; by "
+    "default, a usual mixture of features, joints, gaps and frames",
     "corruption": "windows that detectors are to notice: [entries](#entries) with `levels`",
     "foreign": "data sets whose windows detectors are to notice: a label, and the keys of "
     "`dataset`; the label is the default of `name`",
@@ -105,10 +108,10 @@ MEANINGS = {
 ENTRIES = """\
 ## Entries
 
-The sections `models`, `predictors`, `inference`, `occlusion` and `corruption` are mappings of
-labels to entries. A label is your own choice, at most 100 printable characters without `/` and
-`\\`; it is what tables show. These keys of an entry say what it is; all others are
-settings of that thing.
+The sections `models`, `predictors`, `inference`, `occlusion`, `training_masks` and `corruption`
+are mappings of labels to entries. A label is your own choice, at most 100 printable characters
+without `/` and `\\`; it is what tables show. These keys of an entry say what it is; all others
+are settings of that thing.
 
 | section | key | meaning |
 | --- | --- | --- |
@@ -118,7 +121,7 @@ settings of that thing.
 | `predictors` | `predictor` | which predictor; by default, the one named like the label |
 | | `degraded` | list of labels of `occlusion` that its training pasts are degraded with |
 | `inference` | `inference` | which inference; by default, the one named like the label |
-| `occlusion` | `mechanism` | which mechanism; by default, the one named like the label |
+| `occlusion`, `training_masks` | `mechanism` | which mechanism; by default, that of the label |
 | | `levels` | list of levels, such as `[27, 10%]` |
 | `corruption` | `corruption` | which corruption; by default, the one named like the label |
 | | `levels` | list of levels in the corruption's unit |
@@ -178,6 +181,8 @@ def _kind(title: str, registry: Registry[Any], base: type[BaseModel] = Settings)
         yield summary(cls).replace("``", "`")
         if issubclass(cls, Mechanism | Corruption):
             yield _levels(cls)
+        if getattr(cls, "uses_masks", False):
+            yield "Its fit depends on `training_masks`."
         settings = getattr(cls, "Settings", cls)
         if settings.model_fields and settings in described:
             yield f"Its settings are those of `{described[settings]}`."

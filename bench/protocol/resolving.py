@@ -1,10 +1,11 @@
 """Resolves a protocol file, or plain values, to a validated Protocol with all settings stated.
 
-An entry of ``models``, ``predictors``, ``inference``, ``occlusion`` or ``corruption`` has a label
-of the user's choice. Its class is named by its key ``model``, ``predictor``, ``inference``,
-``mechanism`` or ``corruption``, or else by the label; the other keys are settings of that class.
-``preset: NAME`` starts from settings that the class defines under that name, and in ``models`` and
-``predictors`` ``like: LABEL`` starts from the settings of another entry.
+An entry of ``models``, ``predictors``, ``inference``, ``occlusion``, ``training_masks`` or
+``corruption`` has a label of the user's choice. Its class is named by its key ``model``,
+``predictor``, ``inference``, ``mechanism`` or ``corruption``, or else by the label; the other keys
+are settings of that class. ``preset: NAME`` starts from settings that the class defines under
+that name, and in ``models`` and ``predictors`` ``like: LABEL`` starts from the settings of another
+entry.
 """
 
 from collections import Counter
@@ -109,6 +110,10 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
             for label, entry in head.inference.items()
         },
         occlusion={label: occlusion_entry(label, e, spec) for label, e in head.occlusion.items()},
+        training_masks={
+            label: occlusion_entry(label, e, spec, "training_masks")
+            for label, e in head.training_masks.items()
+        },
         corruption={
             label: corruption_entry(label, e or {}, spec) for label, e in head.corruption.items()
         },

@@ -19,6 +19,7 @@ from bench.fitting.learner import parameters
 from bench.motion import MotionSpec
 from bench.motion.corruptions.base import Corruption
 from bench.motion.mechanisms.base import Level, Mechanism
+from bench.motion.mechanisms.sampler import MaskSampler
 from models.base import Classifier
 from models.inference.base import Inference
 
@@ -175,6 +176,15 @@ class OcclusionEntry:
         """Return the mechanism at one level under one seed."""
         return MECHANISMS.get(self.mechanism)(level=level, seed=seed, **self.settings)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry as plain values."""
+        levels = [level.plain for level in self.levels]
+        return {
+            "mechanism": self.mechanism,
+            **({"levels": levels} if self.levels != (Level(),) else {}),
+            **self.settings,
+        }
+
 
 @dataclass(frozen=True)
 class CorruptionEntry:
@@ -211,6 +221,8 @@ class Protocol:
         published: published errors of predictors.
         inference: inferences of generative models, by label.
         occlusion: mechanisms that hide entries, by label.
+        training_masks: mechanisms whose masks models train on that ask for some, by label; empty
+            for ``usual_masks``.
         corruption: corruptions that detectors should notice, by label.
         foreign: other data sets that detectors should notice, by label.
         actions: the actions that conditional models and the classifier distinguish.
@@ -233,6 +245,7 @@ class Protocol:
     published: tuple[Published, ...]
     inference: Mapping[str, Inference]
     occlusion: Mapping[str, OcclusionEntry]
+    training_masks: Mapping[str, OcclusionEntry]
     corruption: Mapping[str, CorruptionEntry]
     foreign: Mapping[str, Dataset]
     actions: tuple[str, ...]
@@ -257,6 +270,16 @@ class Protocol:
     def spec(self) -> MotionSpec:
         """The shape of the data set's windows, and the actions that models may condition on."""
         return replace(spec_of(self.dataset), actions=self.actions)
+
+    @property
+    def masks(self) -> MaskSampler | None:
+        """What ``training_masks`` hide, entries equally often; None if there are none."""
+        # Sorted, since no value may depend on the order of a protocol's entries.
+        families = {
+            label: tuple(entry.at(level, 0) for level in entry.levels)
+            for label, entry in sorted(self.training_masks.items())
+        }
+        return MaskSampler(families) if families else None
 
     @property
     def judge(self) -> str:
@@ -324,17 +347,9 @@ class Protocol:
                 label: {"inference": entry.name, **entry.model_dump(mode="json")}
                 for label, entry in self.inference.items()
             },
-            "occlusion": {
-                label: {
-                    "mechanism": entry.mechanism,
-                    **(
-                        {"levels": [level.plain for level in entry.levels]}
-                        if entry.levels != (Level(),)
-                        else {}
-                    ),
-                    **entry.settings,
-                }
-                for label, entry in self.occlusion.items()
+            "occlusion": {label: entry.to_dict() for label, entry in self.occlusion.items()},
+            "training_masks": {
+                label: entry.to_dict() for label, entry in self.training_masks.items()
             },
             "corruption": {
                 label: {

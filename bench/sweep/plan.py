@@ -13,7 +13,7 @@ from bench.core.code_versions import code_version, own_version
 from bench.core.registry import CORRUPTIONS, INFERENCES, MECHANISMS
 from bench.metrics import judging
 from bench.motion.mechanisms.base import Level
-from bench.protocol.schema import ModelEntry, PredictorEntry, Protocol
+from bench.protocol.schema import ModelEntry, OcclusionEntry, PredictorEntry, Protocol
 from bench.sweep.jobs import DEGRADED, UNSEEN, Cell, Fit, Task, finished, skip_reason
 from bench.sweep.store import Store, key_of
 from models.base import Classifier, ConditionalImputer, Detector, GenerativeImputer, Imputer
@@ -155,14 +155,27 @@ def _fitted_on(protocol: Protocol, entry: ModelEntry | PredictorEntry) -> dict[s
     """Return the parts of a fit's key that describe its training data besides the windows."""
     if isinstance(entry, ModelEntry):
         labelled = issubclass(entry.cls, ConditionalImputer | Classifier)
-        return {"train_on": entry.train_on, **({"actions": protocol.actions} if labelled else {})}
+        return {
+            "train_on": entry.train_on,
+            **({"actions": protocol.actions} if labelled else {}),
+            **({"masks": _masks(protocol)} if entry.cls.uses_masks else {}),
+        }
     return {
         "degraded": [
-            _hidden(protocol, label, level, 0)
+            _hidden(protocol.occlusion[label], level, 0)
             for label in entry.degraded
             for level in protocol.occlusion[label].levels
         ]
     }
+
+
+def _masks(protocol: Protocol) -> list[dict[str, Any]]:
+    """Return ``training_masks`` as plain values, with the labels, which seed what is drawn."""
+    return [
+        {"label": label, **_hidden(entry, level, 0)}
+        for label, entry in sorted(protocol.training_masks.items())
+        for level in entry.levels
+    ]
 
 
 _Request = tuple[Task, dict[str, Any], dict[str, str]]
@@ -201,14 +214,13 @@ def _occluded(protocol: Protocol, entry: ModelEntry, seed: int) -> Iterator[_Req
         how = describe_inference(protocol, inference)
         for label, occlusion in protocol.occlusion.items():
             for level in occlusion.levels:
-                hidden = _hidden(protocol, label, level, seed)
+                hidden = _hidden(occlusion, level, seed)
                 labels = {"inference": inference, "mechanism": label, "level": str(level)}
                 yield "impute", {"hidden": hidden, "how": how}, labels
 
 
-def _hidden(protocol: Protocol, label: str, level: Level, seed: int) -> dict[str, Any]:
+def _hidden(entry: OcclusionEntry, level: Level, seed: int) -> dict[str, Any]:
     """Return a mechanism at a level and seed as plain values, with its code version."""
-    entry = protocol.occlusion[label]
     code = code_version(MECHANISMS.get(entry.mechanism))
     at = entry.at(level, seed).model_dump(mode="json")
     return {"name": entry.mechanism, "code": code, **at}

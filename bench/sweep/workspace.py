@@ -121,6 +121,7 @@ class Workspace:
             seed=derive_seed("fit", fit.seed),
             device=self._device,
             folder=self.store.fit_folder(fit.key) if model.trained else None,
+            masks=self.resolved.masks if model.uses_masks else None,
             report=lambda progress: self._report(fit, progress, report),
         )
         with torch.random.fork_rng():

@@ -12,14 +12,16 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 
 from bench.core.registry import MECHANISMS
-from bench.motion import Windows
+from bench.fitting.training import FitContext
+from bench.motion import Windows, derive_seed
 from bench.motion.mechanisms.base import Level
-from bench.motion.mechanisms.sampler import family_of, usual_masks
+from bench.motion.mechanisms.joints import Joints
+from bench.motion.mechanisms.sampler import MaskSampler, family_of, usual_masks
 from models.conditioning import Gaussian, by_mask, shrunk
 from models.frame_gaussian import FrameGaussian
 from models.gaussian_mixture import GaussianMixture
 from models.ppca import PPCA
-from models.window_gaussian import WindowGaussian
+from models.window_gaussian import FAMILIES, WindowGaussian
 from tests.conftest import walk
 
 SIZE = 7
@@ -128,7 +130,7 @@ def test_a_window_gaussian_conditions_on_all_that_is_seen(fitted: WindowGaussian
     truth, hidden = test.tensor(), masked(test, "features", "30%")
     found = fitted.impute(truth, hidden)
     assert found.sigma is not None
-    family = list(fitted.masks.families).index("features")
+    family = FAMILIES.index("features")
     share = float(fitted.chosen[family])
     covariance = shrunk(fitted.covariance.double(), share)
     one = Gaussian(fitted.centre, covariance)
@@ -174,6 +176,19 @@ def test_one_shrinkage_for_all_masks_can_be_asked_for(how: Any) -> None:
     assert len(set(model.chosen.tolist())) == 1
     if how != "one":
         assert model.chosen[0] == how
+
+
+def test_stated_masks_choose_the_shrinkage_and_others_take_what_is_best_for_them() -> None:
+    train, valid = walk(**SHORT, seed=1), walk(10, 12, seed=2)
+    joints = MaskSampler({"mine": (Joints(level=Level.parse("2")),)})
+    model = WindowGaussian(train.spec)
+    model.fit(train, valid, FitContext(masks=joints))
+    assert len(set(model.chosen.tolist())) == 1
+    rng = np.random.default_rng(derive_seed("shrinkage", "mine", 0))
+    hidden = torch.from_numpy(joints.draw(train.spec, rng, valid.motion)).flatten(1)
+    values = valid.tensor().double().flatten(1)
+    errors = {choice: float(model._error(choice, values, hidden)) for choice in model.choices}
+    assert model.chosen[0] == min(errors, key=lambda choice: errors[choice])
 
 
 def test_every_usual_mask_is_of_its_family() -> None:

@@ -173,6 +173,8 @@ BAD = [
     ("inference/map/rate", 0, "inference.map.rate"),
     ("occlusion", {}, "occlusion"),
     ("occlusion/jonts", {"levels": [1]}, "unknown mechanism 'jonts'"),
+    ("training_masks", {"joints": {"levels": [99]}}, "training_masks.joints.levels: "),
+    ("training_masks", {"jonts": {"levels": [1]}}, "training_masks.jonts: unknown mechanism"),
     ("occlusion/features", {}, "occlusion.features.levels: give a list"),
     ("occlusion/features/levels", [], "occlusion.features.levels: give a list"),
     ("occlusion/features/levels", 10, "occlusion.features.levels: give a list"),

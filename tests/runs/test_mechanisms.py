@@ -10,11 +10,13 @@ import yaml
 
 from bench.core.registry import MECHANISMS
 from bench.motion.mechanisms.base import Level
+from bench.motion.mechanisms.sampler import MaskSampler
 from bench.protocol.resolving import load, resolve
 from bench.sweep.cells import Evaluator
 from bench.sweep.jobs import Cell
 from models.linear import Linear
 from models.mean import Mean
+from models.window_gaussian import WindowGaussian
 from tests.conftest import TINY, Bench, run_of, walk
 from tests.runs.conftest import latest
 
@@ -140,3 +142,26 @@ def test_errors_under_noise_are_over_everything_and_against_the_truth() -> None:
     kept = evaluator.evaluate(cell, line).table["mse"]
     assert (kept > (noise**2 * ~hidden).mean(axis=(1, 2, 3))).all()
     assert (kept < mse).all()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_fits_are_given_the_masks_that_the_protocol_states(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    fit = WindowGaussian.fit
+
+    def watched(model: WindowGaussian, train: Any, valid: Any, context: Any = None) -> None:
+        given.append(context.masks)
+        fit(model, train, valid, context)
+
+    monkeypatch.setattr(WindowGaussian, "fit", watched)
+    small = {"dataset": TINY["dataset"] | {"frames": 12}, "occlusion": {"joints": {"levels": [1]}}}
+    protocol = EVERY | small | {"models": {"mean": {}, "window_gaussian": {"shrinkage": 0.1}}}
+    for stated in ({}, {"legs": {"mechanism": "limbs", "levels": [1, 2]}}):
+        assert bench(*run_of(protocol | {"training_masks": stated}, tmp_path)).code == 0
+    usual, masks = given
+    assert usual is None
+    assert isinstance(masks, MaskSampler)
+    levels = {label: [str(one.level) for one in found] for label, found in masks.families.items()}
+    assert levels == {"legs": ["1", "2"]}

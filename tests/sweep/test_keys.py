@@ -59,6 +59,8 @@ def base() -> dict[str, Any]:
     raw["occlusion"]["features"]["levels"] = [3, "10%"]
     raw["corruption"] = {"noise": {"levels": [5]}, "joint_swap": {"levels": ["10%"]}}
     raw["actions"] = ["walk", "jump"]
+    raw["models"]["window_gaussian"] = {}
+    raw["training_masks"] = {"joints": {"levels": [2]}, "gaps": {"levels": ["200 ms"]}}
     raw["models"]["action_classifier"] = {"epochs": 2}
     raw["models"]["conditional"] = {"model": "conditional_hgvae", "like": "hgvae"}
     raw["models"]["vae"]["inference"] = ["map"]
@@ -107,6 +109,7 @@ CELLS = "every cell of test windows, no fit"
 OWN = "the fit of its entry and what depends on that, no other fit"
 INFERENCE = "cells that its inference completes, and forecasts from them"
 HIDDEN = "cells of its mechanism, and fits on pasts degraded by it"
+MASKED = "fits of models that train on masks, and what depends on them"
 DEGRADED = "fits on pasts degraded by its mechanism"
 ODD = "cells of its corruption or foreign data"
 FORECASTS = "forecasts"
@@ -128,6 +131,7 @@ DEPENDENTS = {
     "inference.*": INFERENCE,
     "occlusion.*.levels": DEGRADED,
     "occlusion.*": HIDDEN,
+    "training_masks.*": MASKED,
     "corruption.*.levels": NOTHING,
     "corruption.*": ODD,
     "foreign.*": ODD,
@@ -160,6 +164,8 @@ ALTERNATIVES: dict[str, Any] = {
     "predictors.*.degraded": [],
     "inference.*.rate": 3.5,
     "occlusion.*.levels": [3, "20%"],
+    "training_masks.joints.levels": [2, 3],
+    "training_masks.gaps.levels": ["400 ms"],
     "corruption.noise.levels": [5, 7],
     "corruption.joint_swap.levels": ["10%", 3],
     "forecast.horizons_ms": [80, 1000],
@@ -181,6 +187,7 @@ CLASSES = {
     "predictors.*.predictor": PREDICTORS,
     "inference.*.inference": INFERENCES,
     "occlusion.*.mechanism": MECHANISMS,
+    "training_masks.*.mechanism": MECHANISMS,
     "corruption.*.corruption": CORRUPTIONS,
 }
 UNCHANGEABLE = (
@@ -265,6 +272,7 @@ def due(effect: str, label: str, jobs: set[Job], degraded: set[str]) -> set[Job]
         OWN: made_with(label) | judged,
         INFERENCE: {job for job in cells if job[3] == label},
         HIDDEN: {job for job in cells if job[4] == label} | made_with(*degraded),
+        MASKED: made_with("window_gaussian"),
         DEGRADED: made_with(*degraded),
         ODD: {job for job in cells if job[4] == label},
         FORECASTS: {job for job in cells if job[0] == "forecast"},
@@ -344,7 +352,10 @@ def reversed_throughout(value: Any) -> Any:
 def unstated(plain: dict[str, Any]) -> dict[str, Any]:
     """Return the protocol as a user writes it, without the defaults that ``plain`` states."""
     raw = copy.deepcopy(TINY)
-    for part in ("models", "occlusion", "corruption", "actions", "inference", "forecast", "seeds"):
+    for part in (
+        *("models", "occlusion", "training_masks", "corruption", "actions"),
+        *("inference", "forecast", "seeds"),
+    ):
         raw[part] = copy.deepcopy(plain[part])
     raw["models"]["hgvae"] = copy.deepcopy(TINY["models"]["hgvae"])
     raw["models"]["conditional"] = {"model": "conditional_hgvae", "like": "hgvae"}

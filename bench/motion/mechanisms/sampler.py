@@ -38,8 +38,8 @@ class MaskSampler:
     """A mixture of mechanisms, each at one level.
 
     Attributes:
-        families: the mechanisms of each family; families, and the mechanisms of one, are all
-            equally likely.
+        families: the mechanisms of each family, such as the levels of an entry of a protocol's
+            ``training_masks``; families, and the mechanisms of one, are all equally likely.
     """
 
     families: Mapping[str, tuple[Mechanism, ...]]
