@@ -16,7 +16,7 @@ class Latent(Inference):
     """Most probable latents given what is seen, by Adam; the decoder's mean fills the rest.
 
     The objective is log p(seen, z), as HM-VAE completes motion (Li et al. 2021); the start is the
-    posterior's mean given the train mean where values are hidden. Each window keeps its best step.
+    posterior's mean given the train mean. Each window keeps its best step.
     Where the decoder's values are correlated, the mean is that given the latents and what is seen.
     """
 

@@ -225,7 +225,7 @@ def test_latent_keeps_the_start_where_steps_are_far_too_long() -> None:
     motion, occluded = case()
     model = Linear(wrong=1.1)
     start = torch.where(occluded, model.mean, motion)
-    z, _ = model.infer(start).draw(Gaussian.centre)
+    z, _ = model.infer(model.mean.expand_as(motion)).draw(Gaussian.centre)
     expected = model.decode(z).given(start, occluded).fill(Gaussian.centre)
     found = impute(Latent(steps=2, rate=1e4), model, motion, occluded).motion
     torch.testing.assert_close(found, expected)
