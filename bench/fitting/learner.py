@@ -41,6 +41,15 @@ class Learner(nn.Module, ABC):
     class Settings(Settings):
         """No settings."""
 
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Return why this machine cannot run it; None if it can.
+
+        What is missing is usually a library that is no dependency of this project. Its fits and
+        cells are then skipped, for this reason; it must be possible to build it all the same.
+        """
+        return None
+
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
         super().__init__()
         self.spec = spec

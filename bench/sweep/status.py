@@ -29,8 +29,8 @@ class Status:
     Attributes:
         key: of the job.
         title: the job's name in messages.
-        status: ``running``, ``done``, ``failed``, ``skipped`` because a dependency is missing, or
-            ``waiting``, which is never stored.
+        status: ``running``, ``done``, ``failed``, ``skipped`` because a job or a library that it
+            needs is missing, or ``waiting``, which is never stored.
         since: when it began, seconds since 1970.
         host: the machine that runs or ran it.
         pid: the worker's process on that machine.

@@ -153,7 +153,10 @@ class Worker:
 
     def _compute(self, job: Fit | Cell, models: "_LatestModel") -> tuple[str, float]:
         """Compute a job; return why it is skipped, empty if it is not, and the seconds it took."""
-        self.workspace.check_code(job.label if isinstance(job, Fit) else job.learner)
+        label = job.label if isinstance(job, Fit) else job.learner
+        self.workspace.check_code(label)
+        if reason := self.workspace.resolved.learners[label].cls.unavailable():
+            return reason, 0.0
         if isinstance(job, Fit):
             return "", self.workspace.fit(job, self.report)
         absent = {

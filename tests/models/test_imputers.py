@@ -31,11 +31,14 @@ TINY: dict[str, dict[str, Any]] = {
     "hmvae": {**SMALL, "latents": [[18, 6], [54, 4]]},
     "vae": {"hidden": [16, 8], "latent": 4},
     "window_gaussian": {"shrinkage": 0.1},
+    "pypots": {"width": 8, "heads": 2},
 }
 
 
 def fitted(name: str, **settings: Any) -> Imputer:
     cls = MODELS.get(name)
+    if reason := cls.unavailable():
+        pytest.skip(reason)
     torch.manual_seed(0)
     quick = {"epochs": 2, "batch_size": 10} if "epochs" in cls.Settings.model_fields else {}
     spec = replace(TRAIN.spec, actions=("walk", "run"))
