@@ -173,7 +173,7 @@ class PyPOTS(Imputer):
         values, truth = (
             self._scaled(windows.tensor()).flatten(2).numpy() for windows in (train_windows, valid)
         )
-        hidden = Features(level=STOCK, seed=context.seed).occluded(valid)
+        hidden = Features(level=STOCK, seed=context.seed % 2**32).occluded(valid)
         seen = np.where(hidden.reshape(truth.shape), np.nan, truth)
         batches = settings.epochs * math.ceil(len(valid) / settings.batch_size)
         with (
