@@ -101,7 +101,8 @@ class Progress:
     Attributes:
         epoch: number of finished epochs.
         epochs: number of epochs of the whole fit.
-        losses: mean of each loss over the epoch, and over validation (``valid_...``).
+        losses: mean of each loss over the epoch, and over validation (``valid_...``); empty of a
+            fit by a library that does not give them.
         windows_per_second: train windows per second since the fit began or was resumed.
         seconds_left: estimated seconds until the fit ends.
     """

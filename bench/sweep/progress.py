@@ -18,7 +18,8 @@ LINE_SECONDS = 60.0
 def describe(progress: Progress) -> str:
     """Return a fit's progress in one line: losses, KL by level, speed, time left."""
     losses = progress.losses
-    parts = [f"loss {losses['loss']:.0f}", f"valid {losses['valid_loss']:.0f}"]
+    shown = (("loss", "loss"), ("valid", "valid_loss"))
+    parts = [f"{name} {_short(losses[key])}" for name, key in shown if key in losses]
     levels = [f"{value:.1f}" for name, value in losses.items() if name.startswith("kl_z")]
     if levels:
         parts.append(f"KL {'/'.join(levels)}")
@@ -26,6 +27,10 @@ def describe(progress: Progress) -> str:
     parts.append(f"{progress.windows_per_second:.0f} windows/s")
     parts.append(f"{minutes}:{seconds:02d} left")
     return ", ".join(parts)
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 class ProgressLines:
