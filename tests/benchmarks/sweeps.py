@@ -30,7 +30,7 @@ def occlusion(models: list[str], **changes: Any) -> dict[str, Any]:
     """
     raw = yaml.safe_load((PROJECT / "protocols" / "occlusion.yaml").read_text())
     for part in ("predictors", "forecast", "comparisons"):
-        del raw[part]
+        raw.pop(part, None)
     raw["models"] = {name: raw["models"][name] for name in models}
     for settings in raw["models"].values():
         if "epochs" in settings:
