@@ -7,6 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.settings import Settings
+from bench.fitting.training import FitContext
+from bench.motion import Windows
 from models.window_gaussian import WindowGaussian
 
 
@@ -30,6 +32,12 @@ class PPCA(WindowGaussian):
         samples: int = Field(0, ge=0, le=1000, description="draws per window")
 
     settings: Any
+    _spectrum: tuple[Tensor, Tensor] | None = None
+
+    def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
+        """Fit mean and components to the train windows; choose their number on the valid ones."""
+        self._spectrum = None
+        super().fit(train, valid, context)
 
     @property
     def stated(self) -> float | None:
@@ -45,7 +53,10 @@ class PPCA(WindowGaussian):
         """Return the maximum-likelihood covariance with ``choice`` components (eqs. 7 and 8)."""
         size = len(covariance)
         count = min(int(choice), size - 1)
-        variance, directions = torch.linalg.eigh(covariance)
+        if self._spectrum is None:
+            # The same for every choice, and the costly part.
+            self._spectrum = torch.linalg.eigh(covariance)
+        variance, directions = self._spectrum
         noise = variance[: size - count].mean().clamp(min=1e-3)
         kept = directions[:, size - count :]
         loading = (variance[size - count :] - noise).clamp(min=0)
