@@ -1,0 +1,307 @@
+"""Text with numbers, as programs of any country write it, as text that one parser reads.
+
+Whatever a file's encoding, separator, decimal mark, comments and header, its numbers become lines of
+numbers with decimal points, so that the same numbers always give the same values. What is unusual
+is noted (``notices``); what has two readings, or is no number, is refused by its line and column.
+"""
+
+import codecs
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.core.errors import InputError, legible
+from bench.core.notices import note
+from bench.datasets.archive import HEAD, File
+from bench.datasets.base import check_length
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8", "UTF-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),
+    (codecs.BOM_UTF32_BE, "utf-32-be", "UTF-32"),
+    (codecs.BOM_UTF16_LE, "utf-16-le", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
+)
+"""Byte-order marks, with the encoding that each stands for; a mark comes before what begins it."""
+COMMENTS = ("#", "//", "%", "!")
+"""How a line begins that is a comment."""
+SEPARATORS = ("\t", ";", ",")
+"""What separates cells, in the order of preference; where none occurs, spaces do."""
+_NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "spaces"}
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+_WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
+_RUN_TOGETHER = re.compile(r"[-+]?\d[\d.]*(?<![eE])[-+][\d.]+.*|[-+]?\d*\.\d+\.[\d.]*")
+SHOWN = 40
+"""Most characters of a cell that a message quotes."""
+
+
+def decoded(content: bytes) -> str:
+    """Return text in the encoding that its byte-order mark states, UTF-8 without one.
+
+    Line ends become ``\\n``. NULs and Ctrl-Z at the end, with which some programs fill or end a
+    file, are left out. Bytes that are no text become U+FFFD.
+    """
+    mark, encoding, name = next(
+        (one for one in _MARKS if content.startswith(one[0])), (b"", "utf-8", "")
+    )
+    if name not in ("", "UTF-8"):
+        note("encoding", f"text in {name}")
+    whole = content[len(mark) :].decode(encoding, errors="replace")
+    text = whole.rstrip("\x00\x1a \t\r\n")
+    rest = whole[len(text) :]
+    if "\x00" in rest or "\x1a" in rest:
+        note("filled end", "NULs or Ctrl-Z after the last line, left out")
+    # What is left of the end still says whether the last line was finished.
+    ended = "\n" if "\n" in rest or "\r" in rest else ""
+    return text.replace("\r\n", "\n").replace("\r", "\n") + ended
+
+
+def is_comment(line: str) -> bool:
+    """Return whether a line is a comment."""
+    return line.lstrip().startswith(COMMENTS)
+
+
+def is_number(word: str) -> bool:
+    """Return whether a word is a number, nan and infinities included."""
+    return _NUMBER.fullmatch(word) is not None
+
+
+def quoted(word: str) -> str:
+    """Return a word of a file, shortened, for messages."""
+    return f"'{legible(word[:SHOWN])}{'...' if len(word) > SHOWN else ''}'"
+
+
+def with_points(words: Sequence[str]) -> list[str] | None:
+    """Return words with decimal commas as words with decimal points; None if they have none.
+
+    They have decimal commas if some are numbers with one comma, and none has a point.
+    """
+    if not any("," in word for word in words) or any("." in word for word in words):
+        return None
+    plain = [word.replace(",", ".", 1) if _WITH_COMMA.fullmatch(word) else word for word in words]
+    return plain if not any("," in word for word in plain) else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a text table.
+
+    Attributes:
+        file: where it is from, for messages.
+        header: the names above the columns; empty if it has none.
+        lines: the rows, cells separated by commas, with decimal points.
+        numbers: the number of each row's line in the file, from 1.
+    """
+
+    file: File
+    header: tuple[str, ...]
+    lines: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+    def values(
+        self,
+        columns: int,
+        mend: str,
+        precision: Literal["round_trip"] | None = None,
+        empty: bool = False,
+    ) -> NDArray[np.float64]:
+        """Return the ``(row, column)`` numbers.
+
+        Args:
+            columns: the number of columns due.
+            mend: how to mend a fault, for messages.
+            precision: ``round_trip`` for correctly rounded numbers, None for pandas's own.
+            empty: whether a cell may be empty, or a word for a missing value; it is then nan.
+
+        Raises:
+            InputError: a row has more or fewer cells, or a cell that is no number.
+        """
+        counts = np.fromiter((line.count(",") for line in self.lines), np.int64) + 1
+        if len(self.lines) and (counts == counts[0]).all() and counts[0] != columns:
+            raise InputError(f"{self.file}: {counts[0]} columns, expected {columns}; {mend}")
+        if wrong := np.flatnonzero(counts != columns).tolist():
+            raise InputError(
+                f"{self.file}: line {self.numbers[wrong[0]]}: row {wrong[0] + 1} has "
+                f"{counts[wrong[0]]} numbers, {columns} are due; {mend}"
+            )
+        try:
+            found = pd.read_csv(
+                StringIO("\n".join(self.lines)),
+                header=None,
+                dtype=np.float64,
+                float_precision=precision,
+                skip_blank_lines=False,
+            ).to_numpy()
+        except (ValueError, OverflowError):
+            raise self._fault(empty, mend) from None
+        if not empty and any(",," in f",{line}," for line in self.lines if line):
+            raise self._fault(empty, mend)
+        return found
+
+    def _fault(self, empty: bool, mend: str) -> InputError:
+        """Return an error that names the first cell that is no number."""
+        for row, line in enumerate(self.lines):
+            for column, cell in enumerate(line.split(",")):
+                if not (is_number(cell) or (empty and cell.lower() in MISSING)):
+                    name = f" ({quoted(self.header[column])})" if self.header else ""
+                    stands = f"{quoted(cell)} stands" if cell else "nothing stands"
+                    return InputError(
+                        f"{self.file}: line {self.numbers[row]}, column {column + 1}{name}: "
+                        f"{stands} where a number is due{why(cell)}; {mend}"
+                    )
+        return InputError(f"{self.file}: a number in it cannot be read; {mend}")
+
+
+MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-nan", "<na>")
+"""What stands in a cell without a number, in lower case."""
+
+
+def why(word: str) -> str:
+    """Return what probably happened to a word that should be a number, for messages."""
+    if _RUN_TOGETHER.fullmatch(word):
+        return ", two numbers that run together"
+    if "," in word and "." in word:
+        return ", which mixes a decimal comma and a point"
+    return ""
+
+
+def table_of(file: File, content: bytes, header: bool | None = None) -> Table:
+    """Return the cells of a table, whatever separates them.
+
+    Args:
+        file: for messages.
+        content: its bytes.
+        header: whether its first row has names; None: if none of its cells is a number.
+
+    Raises:
+        InputError: there are too many rows or columns for a recording, or commas stand both
+            between cells and in numbers.
+    """
+    text = decoded(content)
+    check_length(file, text.count("\n"))
+    if len(text.partition("\n")[0]) > HEAD:
+        raise InputError(
+            f"{file}: its first line has more than {HEAD >> 10} KiB, so it is no motion"
+        )
+    kept, commented = _content(text, header is True)
+    if commented:
+        note("comments", f"{commented} lines of comments, left out")
+    if not kept:
+        return Table(file, (), (), ())
+    separator = _separator([line for _, line in kept[:2]])
+    if separator != ",":
+        note("separator", f"{_NAMES[separator]} between the columns")
+    rows = _rows(file, [line for _, line in kept], separator)
+    numbers = tuple(number for number, _ in kept)
+    names = rows[0].split(",")
+    named = header if header is not None else _is_header(names, len(rows))
+    if not named:
+        return Table(file, (), rows, numbers)
+    if header is None:
+        note("header", f"a first line of names, such as {quoted(names[0])}, left out")
+    return Table(file, tuple(names), rows[1:], numbers[1:])
+
+
+def _content(text: str, named: bool) -> tuple[list[tuple[int, str]], int]:
+    """Return the lines that are neither empty nor comments, with their numbers, and how many are.
+
+    Of a table with a header, the last comment before the rows is the header if it has as many
+    cells as the first row.
+    """
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    kept = [(number, line) for number, line in lines if not is_comment(line)]
+    dropped = len(lines) - len(kept)
+    before = [one for one in lines if kept and one[0] < kept[0][0]]
+    if named and before:
+        number, line = before[-1]
+        line = line.lstrip().lstrip("".join(COMMENTS)).strip()
+        separator = _separator([kept[0][1]])
+        cells = [one.split(None if separator == " " else separator) for one in (line, kept[0][1])]
+        if len(cells[0]) == len(cells[1]) > 1 and not any(map(is_number, cells[0])):
+            return [(number, line), *kept], dropped - 1
+    return kept, dropped
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """Return what separates the cells of a table, judged by its first lines."""
+    last = lines[-1].strip()
+    for separator in SEPARATORS[:2]:
+        if all(separator in line.strip() for line in lines):
+            return separator
+    words = last.split()
+    if len(words) > 1 and with_points(words) is not None:
+        return " "
+    return "," if "," in last else " "
+
+
+def _rows(file: File, lines: Sequence[str], separator: str) -> tuple[str, ...]:
+    """Return lines with their cells separated by commas, and with decimal points."""
+    if separator == "," and not any('"' in line or " " in line or "\t" in line for line in lines):
+        return tuple(lines)
+    if separator == " ":
+        cells = [line.split() for line in lines]
+    elif any('"' in line for line in lines):
+        cells = [
+            [cell.strip() for cell in row]
+            for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        ]
+    else:
+        cells = [[cell.strip() for cell in line.split(separator)] for line in lines]
+    if any("," in cell for row in cells for cell in row):
+        cells = _pointed(file, cells)
+    return tuple(",".join(row) for row in cells)
+
+
+def _pointed(file: File, rows: list[list[str]]) -> list[list[str]]:
+    """Return cells with decimal points in place of decimal commas."""
+    header = rows[:1] if any(cell and not _like_number(cell) for cell in rows[0]) else []
+    body = rows[len(header) :]
+    for row, cells in enumerate(body):
+        for cell in cells:
+            if "," in cell and not _WITH_COMMA.fullmatch(cell):
+                raise InputError(
+                    f"{file}: row {row + 1} has {quoted(cell)} in a cell, neither a number nor "
+                    "two; write decimal points"
+                )
+            if "." in cell and is_number(cell):
+                raise InputError(
+                    f"{file}: row {row + 1} has {quoted(cell)} with a decimal point, others have "
+                    "decimal commas, so a comma may also separate thousands; write points alone"
+                )
+    note("decimal commas", "numbers with decimal commas")
+    names = [[cell.replace(",", " ") for cell in row] for row in header]
+    return names + [[cell.replace(",", ".") for cell in row] for row in body]
+
+
+def _like_number(cell: str) -> bool:
+    return is_number(cell) or _WITH_COMMA.fullmatch(cell) is not None
+
+
+def _is_header(cells: Sequence[str], rows: int) -> bool:
+    """Return whether cells are names of columns, or their numbers as pandas writes them."""
+    if not any(is_number(cell) for cell in cells):
+        return any(cells)
+    counted = [str(number) for number in range(len(cells))]
+    return rows > 1 and len(cells) > 1 and list(cells) == counted
+
+
+def columns_of(file: File, wanted: Sequence[int]) -> int:
+    """Return which of some numbers of columns a text file has near its start; 0 for none.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    lines = decoded(file.head()).split("\n")[:20]
+    for line in lines:
+        for separator in (*SEPARATORS, None):
+            if (found := len(line.split(separator))) in wanted:
+                return found
+    return 0
+
