@@ -21,14 +21,18 @@ Vectors = NDArray[np.float64]
 
 STANDS = 0.9
 """Least ratio of the distance from feet to head to the bones between, of a pose that stands."""
-LEAN = {"rest pose": 20.0, "trunk": 40.0}
+LEAN = {"rest pose": 15.0, "trunk": 40.0}
 """Most degrees between a body's axes and the nearest ones of the file, by what shows the former."""
 LEAN_WORLD = 35.0
 """Most degrees by which the body leans in its world, in the mean over frames."""
+HIPS = 2.0
+"""Weight of a deviation of the hips' axis."""
 STEADY = 0.6
 """Least length of the mean over frames of the body's direction, of a body that stays as it is."""
-TURNED = 25.0
-"""Most degrees off for axes that the file shows, but that its rig does not have."""
+TURNED = {"rest pose": 15.0, "trunk": 25.0}
+"""The same for axes that the file shows, but that its rig does not have."""
+TURNED_WORLD = 25.0
+"""Most degrees by which the body leans from an axis that its rig does not have up."""
 WALK_MM = 500.0
 """Least distance in mm that a body walks, from which the ground's plane is known."""
 MEND = "state the root's axes by dataset.up and dataset.forward, and the world's by dataset.vertical"
@@ -63,9 +67,11 @@ def of_root(
     left = np.median(across, axis=0)
     if not np.linalg.norm(left) > 0:
         left = median["left_shoulder"] - median["right_shoulder"]
-    trunk = _standing_rest(rest)
-    shows = "trunk" if trunk is None else "rest pose"
-    up = median["neck"] if trunk is None else trunk
+    shows, up = "trunk", median["neck"]
+    standing = _standing_rest(rest)
+    # The trunk bends in motion, at rest it does not; but some rest poses have other axes.
+    if standing is not None and _degrees(standing, up) < LEAN["trunk"]:
+        shows, up = "rest pose", standing
     # The trunk turns against the hips about its own length only, so that these tell the sides.
     forward = np.cross(left, up)
     if not np.linalg.norm(forward) > 0.1 * np.linalg.norm(left) * np.linalg.norm(up):
@@ -74,14 +80,13 @@ def of_root(
     axes = min(off, key=lambda one: off[one])
     if axes == (rig.up, rig.forward) and off[axes] <= LEAN[shows]:
         return {}
-    if off[axes] > TURNED:
+    if off[axes] > TURNED[shows]:
         raise _unclear(
             file, f"by its {shows}, the body is {off[axes]:.0f} degrees off the root's axes"
         )
-    toes = _toes(median if trunk is None else rest)
-    if not toes @ forward > 0:
+    if not _ahead(median) @ forward > 0:
         raise InputError(
-            f"{file}: the toes point backwards, so that left is not left: left and right are "
+            f"{file}: toes and knees point backwards, so that left is not left: left and right are "
             f"exchanged, or {MEND}"
         )
     note(
@@ -115,7 +120,7 @@ def of_world(file: File, relative: Vectors, travel: Vectors, rig: Rig) -> dict[s
         return {}
     # A body that lies also shows another axis; one whose root has that axis up, or that walks in
     # the plane across it, does not lie.
-    if off[axis] <= TURNED and (axis == rig.up or _walks_across(travel, axis)):
+    if off[axis] <= TURNED_WORLD and (axis == rig.up or _walks_across(travel, axis)):
         note("axes of the world", f"the body stands along the world's {axis}, taken to point up")
         return {"vertical": axis}
     raise _unclear(
@@ -142,17 +147,19 @@ def _standing_rest(rest: Mapping[str, Vectors]) -> Vectors | None:
     return tall if np.linalg.norm(tall) > STANDS * length > 0 else None
 
 
-def _toes(points: Mapping[str, Vectors]) -> Vectors:
-    """Return the sum of the vectors from the ankles to the feet."""
-    return sum(
-        (points[f"{side}_foot"] - points[f"{side}_ankle"] for side in ("left", "right")),
-        np.zeros(3),
-    )
+def _ahead(points: Mapping[str, Vectors]) -> Vectors:
+    """Return the sum of the vectors from the ankles to the feet, and of how far knees are bent."""
+    ahead = np.zeros(3)
+    for side in ("left", "right"):
+        knee, ankle = points[f"{side}_knee"], points[f"{side}_ankle"]
+        ahead += points[f"{side}_foot"] - ankle + 2 * (knee - ankle / 2)
+    return ahead
 
 
 def _angle(frame: Vectors, left: Vectors, up: Vectors) -> float:
     """Return by how many degrees a frame (columns left, up, forward) is off the body's axes."""
-    return max(_degrees(frame[:, 0], left), _degrees(frame[:, 1], up))
+    # Hips are fixed to the root, the trunk is not: their deviation counts more.
+    return max(HIPS * _degrees(frame[:, 0], left), _degrees(frame[:, 1], up))
 
 
 def _degrees(one: Vectors, other: Vectors) -> float:
