@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.core.errors import InputError, legible
+from bench.core.notices import Notices
 from bench.core.settings import Settings
 from bench.datasets.archive import HEAD, File
 from bench.motion import Skeleton, Windows
@@ -185,6 +186,8 @@ class Data:
         incomplete: number of windows left out because of missing values.
         recordings: one row per recording that was read: ``source``, ``split``, ``action``,
             ``subject``, number of ``frames``, and number of ``missing`` coordinates.
+        notices: what was noticed of a recording that was read, by kind, by the recording's name;
+            what concerns the data set as a whole is under its own name.
     """
 
     name: str
@@ -197,6 +200,7 @@ class Data:
     skipped: dict[str, str] = field(default_factory=dict)
     incomplete: int = 0
     recordings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notices: dict[str, Notices] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

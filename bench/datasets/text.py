@@ -9,6 +9,7 @@ import codecs
 import csv
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from typing import Literal
@@ -107,48 +108,65 @@ class Table:
 
     def values(
         self,
-        columns: int,
         mend: str,
+        columns: int,
+        take: Sequence[int] | None = None,
         precision: Literal["round_trip"] | None = None,
         empty: bool = False,
     ) -> NDArray[np.float64]:
-        """Return the ``(row, column)`` numbers.
+        """Return ``(row, column)`` numbers.
 
         Args:
-            columns: the number of columns due.
             mend: how to mend a fault, for messages.
+            columns: how many columns are due in every row.
+            take: the columns that are wanted, from 0; None: all.
             precision: ``round_trip`` for correctly rounded numbers, None for pandas's own.
             empty: whether a cell may be empty, or a word for a missing value; it is then nan.
 
         Raises:
-            InputError: a row has more or fewer cells, or a cell that is no number.
+            InputError: a row has more or fewer cells, or a wanted cell that is no number.
         """
-        counts = np.fromiter((line.count(",") for line in self.lines), np.int64) + 1
-        if len(self.lines) and (counts == counts[0]).all() and counts[0] != columns:
-            raise InputError(f"{self.file}: {counts[0]} columns, expected {columns}; {mend}")
-        if wrong := np.flatnonzero(counts != columns).tolist():
-            raise InputError(
-                f"{self.file}: line {self.numbers[wrong[0]]}: row {wrong[0] + 1} has "
-                f"{counts[wrong[0]]} numbers, {columns} are due; {mend}"
-            )
+        self._check_counts(columns, mend)
+        wanted = list(range(columns)) if take is None else list(take)
+        if not self.lines:
+            return np.empty((0, len(wanted)))
         try:
             found = pd.read_csv(
                 StringIO("\n".join(self.lines)),
                 header=None,
-                dtype=np.float64,
+                usecols=wanted,
+                dtype=dict.fromkeys(wanted, np.float64),
                 float_precision=precision,
                 skip_blank_lines=False,
-            ).to_numpy()
+            )[wanted].to_numpy()
         except (ValueError, OverflowError):
-            raise self._fault(empty, mend) from None
-        if not empty and any(",," in f",{line}," for line in self.lines if line):
-            raise self._fault(empty, mend)
+            raise self._fault(wanted, empty, mend) from None
+        if not empty and not np.isfinite(found).all():
+            # pandas takes a word or nothing for nan, but only the word nan is a number.
+            with suppress(_NoFault):
+                raise self._fault(wanted, empty, mend)
         return found
 
-    def _fault(self, empty: bool, mend: str) -> InputError:
-        """Return an error that names the first cell that is no number."""
+    def _check_counts(self, columns: int, mend: str) -> None:
+        """Raise InputError unless every row has as many cells as are due."""
+        counts = np.fromiter((line.count(",") for line in self.lines), np.int64) + 1
+        wrong = np.flatnonzero(counts != columns).tolist()
+        if not wrong:
+            return
+        if (counts == counts[0]).all() and not self.header:
+            raise InputError(f"{self.file}: {counts[0]} columns, expected {columns}; {mend}")
+        due = f"the header has {columns}" if self.header else f"{columns} are due"
+        raise InputError(
+            f"{self.file}: line {self.numbers[wrong[0]]}: row {wrong[0] + 1} has "
+            f"{counts[wrong[0]]} cells, {due}; {mend}"
+        )
+
+    def _fault(self, wanted: Sequence[int], empty: bool, mend: str) -> InputError:
+        """Return an error that names the first wanted cell that is no number."""
         for row, line in enumerate(self.lines):
-            for column, cell in enumerate(line.split(",")):
+            cells = line.split(",")
+            for column in wanted:
+                cell = cells[column].strip()
                 if not (is_number(cell) or (empty and cell.lower() in MISSING)):
                     name = f" ({quoted(self.header[column])})" if self.header else ""
                     stands = f"{quoted(cell)} stands" if cell else "nothing stands"
@@ -156,7 +174,11 @@ class Table:
                         f"{self.file}: line {self.numbers[row]}, column {column + 1}{name}: "
                         f"{stands} where a number is due{why(cell)}; {mend}"
                     )
-        return InputError(f"{self.file}: a number in it cannot be read; {mend}")
+        raise _NoFault
+
+
+class _NoFault(Exception):  # noqa: N818 - nothing is wrong
+    """Every cell of a table is a number."""
 
 
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-nan", "<na>")
@@ -261,27 +283,23 @@ def _rows(file: File, lines: Sequence[str], separator: str) -> tuple[str, ...]:
 
 def _pointed(file: File, rows: list[list[str]]) -> list[list[str]]:
     """Return cells with decimal points in place of decimal commas."""
-    header = rows[:1] if any(cell and not _like_number(cell) for cell in rows[0]) else []
-    body = rows[len(header) :]
-    for row, cells in enumerate(body):
-        for cell in cells:
-            if "," in cell and not _WITH_COMMA.fullmatch(cell):
-                raise InputError(
-                    f"{file}: row {row + 1} has {quoted(cell)} in a cell, neither a number nor "
-                    "two; write decimal points"
-                )
-            if "." in cell and is_number(cell):
-                raise InputError(
-                    f"{file}: row {row + 1} has {quoted(cell)} with a decimal point, others have "
-                    "decimal commas, so a comma may also separate thousands; write points alone"
-                )
+    commas = [cell for row in rows for cell in row if _WITH_COMMA.fullmatch(cell)]
+    if not commas:
+        return [[cell.replace(",", " ") for cell in row] for row in rows]
+    point = next((cell for row in rows for cell in row if "." in cell and is_number(cell)), None)
+    if point is not None:
+        raise InputError(
+            f"{file}: has {quoted(commas[0])} with a comma and {quoted(point)} with a point, so a "
+            "comma may be a decimal one or separate thousands; write decimal points alone"
+        )
     note("decimal commas", "numbers with decimal commas")
-    names = [[cell.replace(",", " ") for cell in row] for row in header]
-    return names + [[cell.replace(",", ".") for cell in row] for row in body]
-
-
-def _like_number(cell: str) -> bool:
-    return is_number(cell) or _WITH_COMMA.fullmatch(cell) is not None
+    return [
+        [
+            cell.replace(",", "." if _WITH_COMMA.fullmatch(cell) else " ") if "," in cell else cell
+            for cell in row
+        ]
+        for row in rows
+    ]
 
 
 def _is_header(cells: Sequence[str], rows: int) -> bool:
