@@ -13,7 +13,7 @@ from pydantic import Field
 from bench.core.errors import InputError, legible
 from bench.core.notices import Notices
 from bench.core.settings import Settings
-from bench.datasets.archive import HEAD, File
+from bench.datasets.archive import File
 from bench.motion import Skeleton, Windows
 
 SPLITS = ("train", "valid", "test")
@@ -140,15 +140,6 @@ def check_length(file: File, frames: float) -> None:
     if frames > LONGEST:
         raise InputError(
             f"{file}: {frames:.0f} frames, more than the {LONGEST} that are read; cut it into parts"
-        )
-
-
-def check_table(file: File, content: bytes) -> None:
-    """Raise InputError if a text, not parsed yet, has too many rows or columns for a recording."""
-    check_length(file, max(content.count(b"\n"), content.count(b"\r")))
-    if len(content.partition(b"\n")[0]) > HEAD:
-        raise InputError(
-            f"{file}: its first line has more than {HEAD >> 10} KiB, so it is no motion"
         )
 
 

@@ -8,7 +8,7 @@ is noted (``notices``); what has two readings, or is no number, is refused by it
 import codecs
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
@@ -106,6 +106,11 @@ class Table:
     lines: tuple[str, ...]
     numbers: tuple[int, ...]
 
+    def cells(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the number of each row's line and its cells; commas in texts are spaces."""
+        for number, line in zip(self.numbers, self.lines, strict=True):
+            yield number, line.split(",")
+
     def values(
         self,
         mend: str,
@@ -156,9 +161,10 @@ class Table:
         if (counts == counts[0]).all() and not self.header:
             raise InputError(f"{self.file}: {counts[0]} columns, expected {columns}; {mend}")
         due = f"the header has {columns}" if self.header else f"{columns} are due"
+        cut = ", so the file is cut short" if wrong[0] == len(counts) - 1 else ""
         raise InputError(
             f"{self.file}: line {self.numbers[wrong[0]]}: row {wrong[0] + 1} has "
-            f"{counts[wrong[0]]} cells, {due}; {mend}"
+            f"{counts[wrong[0]]} cells, {due}{cut}; {mend}"
         )
 
     def _fault(self, wanted: Sequence[int], empty: bool, mend: str) -> InputError:
@@ -215,6 +221,8 @@ def table_of(file: File, content: bytes, header: bool | None = None) -> Table:
     kept, commented = _content(text, header is True)
     if commented:
         note("comments", f"{commented} lines of comments, left out")
+    if not text.endswith("\n") and kept:
+        note("unfinished line", "a last line without its end")
     if not kept:
         return Table(file, (), (), ())
     separator = _separator([line for _, line in kept[:2]])
@@ -270,10 +278,9 @@ def _rows(file: File, lines: Sequence[str], separator: str) -> tuple[str, ...]:
     if separator == " ":
         cells = [line.split() for line in lines]
     elif any('"' in line for line in lines):
-        cells = [
-            [cell.strip() for cell in row]
-            for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)
-        ]
+        # Line by line: a quote that is not closed must not swallow the lines after it.
+        each = (csv.reader([line], delimiter=separator, skipinitialspace=True) for line in lines)
+        cells = [[cell.strip() for cell in next(row)] for row in each]
     else:
         cells = [[cell.strip() for cell in line.split(separator)] for line in lines]
     if any("," in cell for row in cells for cell in row):
@@ -310,16 +317,15 @@ def _is_header(cells: Sequence[str], rows: int) -> bool:
     return rows > 1 and len(cells) > 1 and list(cells) == counted
 
 
-def columns_of(file: File, wanted: Sequence[int]) -> int:
-    """Return which of some numbers of columns a text file has near its start; 0 for none.
+def has_columns(file: File, columns: int) -> bool:
+    """Return whether one of the first lines of a text file has as many numbers.
 
     Raises:
         InputError: the file cannot be read.
     """
-    lines = decoded(file.head()).split("\n")[:20]
-    for line in lines:
+    for line in decoded(file.head()).split("\n")[:20]:
         for separator in (*SEPARATORS, None):
-            if (found := len(line.split(separator))) in wanted:
-                return found
-    return 0
-
+            words = line.split(separator)
+            if len(words) == columns and is_number(words[-1].strip().replace(",", ".")):
+                return True
+    return False
