@@ -30,6 +30,7 @@ from bench.datasets.acclaim import (
 )
 from bench.datasets.archive import File
 from bench.datasets.plausible import is_mark
+from bench.datasets.text import unmarked
 
 FPS = 120.0
 """Frames per second of CMU and HDM05; their motion files do not state it."""
@@ -143,6 +144,7 @@ def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> Accl
 
 
 def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMotion:
+    content = unmarked(content)
     first = _FRAME_NUMBER.search(content)
     if first is None or first.start() > LARGEST_FRAME:
         raise DamagedError("no frame at the start, so it is no AMC file")
@@ -157,6 +159,9 @@ def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMot
     body = content[first.start() :]
     if b"#" in body:
         body = re.sub(rb"#[^\n]*", b"", body)
+    if b"," in body and b"." not in body:
+        note("decimal commas", "numbers with decimal commas")
+        body = body.replace(b",", b".")
     channels = skeleton.channels
     names = _line_names(body, channels)
     numbers = _Frames(body, names, [len(channels[name]) for name in names]).numbers()

@@ -64,6 +64,12 @@ def decoded(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") + ended
 
 
+def unmarked(content: bytes) -> bytes:
+    """Return bytes that begin with a byte-order mark as UTF-8 without one, others as they are."""
+    marked = content.startswith(tuple(mark for mark, _, _ in _MARKS))
+    return decoded(content).encode() if marked else content
+
+
 def is_comment(line: str) -> bool:
     """Return whether a line is a comment."""
     return line.lstrip().startswith(COMMENTS)
