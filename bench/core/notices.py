@@ -1,7 +1,7 @@
 """Notices: what a reader did with a file that says something oddly but plainly.
 
-A reader calls ``note``; who wants to know reads within ``collected``. A notice is of a kind, so that
-files with the same oddity can be counted; each kind is kept once per file.
+A reader calls ``note``; who wants to know reads within ``collected``. A notice is of a kind, so
+that files with the same oddity can be counted; each kind is kept once per file.
 """
 
 from collections import Counter

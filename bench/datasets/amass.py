@@ -319,7 +319,11 @@ class _Npz:
         return cls(path, {info.filename.removesuffix(".npy"): info.file_size for info in members})
 
     def array(self, key: str, text: bool = False) -> NDArray[Any]:
-        """Read one array, of text too if that is allowed; raises InputError if it is damaged, pickled or too large."""
+        """Read one array, with ``text`` also one of text.
+
+        Raises:
+            InputError: it is damaged, pickled or too large.
+        """
         if self.sizes[key] > LARGEST:
             raise self.refused(f"{key} takes {self.sizes[key]} bytes, so it is no motion")
         try:

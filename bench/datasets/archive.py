@@ -92,7 +92,7 @@ class File:
 
 
 def dangling(path: Path) -> bool:
-    """Return whether a path is a link to nothing, as of a data set whose content was not fetched."""
+    """Return whether a path is a link to nothing, as where content was not fetched."""
     return path.is_symlink() and not path.exists()
 
 

@@ -123,9 +123,7 @@ class BVH(Dataset):
         _check_stance(file, facing(relative, body, "removed"))
         return facing(relative, body, self.orientation).astype(np.float32)
 
-    def _standing(
-        self, file: File, rig: Rig, pose: "_Pose", relative: NDArray[np.float64]
-    ) -> Rig:
+    def _standing(self, file: File, rig: Rig, pose: "_Pose", relative: NDArray[np.float64]) -> Rig:
         """Return a rig with the axes that the settings state or, without any, that the file shows.
 
         ``relative`` are ``(frame, 18, 3)`` positions of the joints from the root, in the file's

@@ -413,21 +413,17 @@ class _Rows:
 
     def _without_commas(self, text: str) -> str:
         """Return text with decimal points in place of commas, or without commas as separators."""
-        lines = text.split("\n")
-        pointed = with_points(text.split())
-        if pointed is not None:
-            if sum(map(len, map(str.split, lines))) % self.columns:
-                apart = text.replace(",", " ").split()
-                if len(apart) == self.columns * len(lines):
-                    note("separator", "commas between the numbers")
-                    return text.replace(",", " ")
+        words, apart = text.split(), text.replace(",", " ")
+        due = self.columns * len(self.lines)
+        separated = len(apart.split()) == due != len(words)
+        if with_points(words) is not None and not separated:
             note("decimal commas", "numbers with decimal commas")
             return text.replace(",", ".")
-        bad = next((word for word in text.split() if _MIXED.fullmatch(word)), None)
-        apart = text.replace(",", " ")
-        if bad is not None and len(apart.split()) != self.columns * len(lines):
+        mixed = next((word for word in words if _MIXED.fullmatch(word)), None)
+        if mixed is not None and not separated:
             raise InputError(
-                f"{self.file}: {quoted(bad)} mixes a decimal comma and a point; write points alone"
+                f"{self.file}: {quoted(mixed)} mixes a decimal comma and a point; write points "
+                "alone"
             )
         note("separator", "commas between the numbers")
         return apart

@@ -248,7 +248,7 @@ def rows_of(file: File) -> NDArray[np.float64]:
         InputError: the file is truncated, or not 99 columns of plausible numbers.
     """
     remedy = "fetch the file again"
-    rows = table_of(file, file.read(LARGEST_FILE)).values(remedy, COLUMNS, precision="round_trip")
+    rows = table_of(file, file.read(LARGEST_FILE)).values(remedy, COLUMNS, exact=True)
     if not len(rows):
         raise InputError(f"{file}: no row of numbers in it; {remedy}")
     valid = np.isfinite(rows).all(axis=1) & (np.abs(rows[:, 3:]) <= LARGEST_ANGLE).all(axis=1)

@@ -26,7 +26,7 @@ def array_of(content: bytes, text: bool = False) -> NDArray[Any]:
         count = math.prod(map(int, shape))
     except Exception:
         # Numpy parses the header as Python, which fails in many ways if it is damaged.
-        raise ValueError(f"no array of numpy's format, or damaged") from None
+        raise ValueError("no array of numpy's format, or damaged") from None
     if dtype.kind not in ("fiuSU" if text else "fiu"):
         raise ValueError(f"of type {dtype}, not numbers")
     available = len(content) - stream.tell()

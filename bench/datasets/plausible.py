@@ -1,14 +1,14 @@
 """What a body cannot do: positions that mark a missing sample, and those that no joint can have.
 
-Recordings mark what was not seen by a number that lies far away, by zeros, by the last value seen, or
-by one number in all coordinates. None of that is a position. A sample is taken for missing where
+Recordings mark what was not seen by a number that lies far away, by zeros, by the last value seen,
+or by one number in all coordinates. None of that is a position. A sample is taken for missing where
 
 - it is a number that only marks (-9999), or the same in all coordinates several times,
 - its joint stands at exactly 0, 0, 0 for part of the recording, and leaps there,
 - it lies with half of the other joints in one point,
 - it lies farther from the body's middle than a body is long,
-- its distances from the two joints next to it change by more than flesh and clothes allow,
-- it repeats exactly while the body moves, and its distance from the next joint changes, or
+- it repeats exactly while the body moves, and its distance from the next joint changes,
+- its distances from the two joints next to it change by more than flesh and clothes allow, or
 - it moves faster, against both joints next to it, than a limb.
 
 A file in which more than ``MOST`` of the samples are such is refused: it says something else than
@@ -29,7 +29,7 @@ FAR_MM = 3000.0
 LEAP_MM = 100.0
 """Greatest step between two frames by which a joint comes to 0, 0, 0 in passing."""
 STRETCH = (200.0, 0.5)
-"""Millimetres, and share of the usual distance, by which the distance to a next joint may change."""
+"""Millimetres, and share of the usual distance, by which that to a next joint may change."""
 HELD = (30.0, 0.15)
 """The same while a joint repeats exactly."""
 HELD_SECONDS = 0.1
@@ -76,14 +76,14 @@ def seen(
         InputError: more than ``MOST`` of the samples cannot be a body's.
     """
     found = positions.copy()
-    known = np.isfinite(found).all(axis=2)
+    known: Bools = np.asarray(np.isfinite(found).all(axis=2))
     marked = _marked(found, known, mm, roots, marks)
     found[marked] = np.nan
     if marked.any():
         note("marked as missing", _share(marked, "marked as missing, by zeros or a number"))
     impossible = np.zeros_like(marked)
     # A joint that is far from the middle must not be what others are compared with.
-    for reason in (_far, _stretched, _held, _fast):
+    for reason in (_far, _held, _stretched, _fast):
         bad = reason(found * mm, fps)
         found[bad] = np.nan
         impossible |= bad
@@ -92,8 +92,8 @@ def seen(
     lost = known & ~np.isfinite(found).all(axis=2)
     if lost.sum() > MOST * max(1, known.sum()):
         raise InputError(
-            f"{file}: {_share(lost & impossible, 'where no body can be')}, {marked.sum()} marked as "
-            "missing; check the units, the order of the joints and what marks missing values"
+            f"{file}: {_share(lost & impossible, 'where no body can be')}, {marked.sum()} marked "
+            "as missing; check the units, the order of the joints and what marks missing values"
         )
     return found
 
@@ -117,7 +117,7 @@ def _marked(
     zero = known & (positions == 0).all(axis=2)
     if marks is not None:
         bad = np.isin(positions, [mark for mark in marks if mark]).any(axis=2)
-        return bad | (zero if 0 in marks else np.False_)
+        return np.asarray(bad | zero if 0 in marks else bad)
     bad = known & is_mark(positions).any(axis=2)
     bad |= known & _one_number(positions)
     bad |= _collapsed(positions)
@@ -148,7 +148,7 @@ def _collapsed(positions: Numbers) -> Bools:
     ordered = np.sort(positions, axis=1)
     middle = ordered[:, joints // 2]
     same = (positions == middle[:, None]).all(axis=2)
-    return same & (same.sum(axis=1) >= joints / 2)[:, None]
+    return np.asarray(same & (same.sum(axis=1) >= joints / 2)[:, None])
 
 
 def _beside(values: Numbers, first: int, last: int) -> Numbers:
@@ -166,7 +166,7 @@ def _runs(mask: Bools) -> Iterator[tuple[int, int]]:
 def _middle(positions: Numbers) -> Numbers:
     """Return ``(frame, 1, 3)`` median of the joints that are known; nan where none is."""
     found = np.full((len(positions), 1, 3), np.nan)
-    some = np.isfinite(positions).all(axis=2).any(axis=1)
+    some = np.asarray(np.isfinite(positions).all(axis=2)).any(axis=1)
     found[some] = np.nanmedian(positions[some], axis=1, keepdims=True)
     return found
 
@@ -188,7 +188,7 @@ def _next_joints(positions: Numbers) -> list[tuple[int, int]]:
     """Return for each joint the two others whose distance from it changes least."""
     whole = np.flatnonzero(np.isfinite(positions).all(axis=(1, 2)))
     if len(whole) < 3:
-        whole = np.flatnonzero(np.isfinite(positions).all(axis=2).any(axis=1))
+        whole = np.flatnonzero(np.asarray(np.isfinite(positions).all(axis=2)).any(axis=1))
     some = positions[whole[np.unique(np.linspace(0, len(whole) - 1, SAMPLED).astype(np.int64))]]
     pairs = []
     for joint in range(positions.shape[1]):
@@ -230,7 +230,7 @@ def _held(positions: Numbers, fps: float) -> Bools:
         return bad
     least = max(3, round(HELD_SECONDS * fps))
     pairs = _next_joints(positions)
-    for joint in np.flatnonzero(still.any(axis=0) & ~still.all(axis=0)):
+    for joint in np.flatnonzero(still.any(axis=0) & ~still.all(axis=0)).tolist():
         changes = _changes(positions, joint, pairs[joint][0], HELD)
         for first, last in _runs(still[:, joint]):
             # The first frame of a run was seen; the others repeat it.

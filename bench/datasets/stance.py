@@ -1,8 +1,8 @@
 """Which way up is, and forward, in a file that may have been turned on its way.
 
 Programs disagree on the axes that point up and forward. What a file shows decides: the rest pose,
-if it stands, else the trunk over time; the hips, which are fixed to the root; the feet; and, for the
-world, how the body stands and walks in it. What these leave open is refused, not guessed.
+if it stands, else the trunk over time; the hips, which are fixed to the root; toes and knees; and,
+for the world, how the body stands and walks in it. What these leave open is refused, not guessed.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,9 @@ TURNED_WORLD = 25.0
 """Most degrees by which the body leans from an axis that its rig does not have up."""
 WALK_MM = 500.0
 """Least distance in mm that a body walks, from which the ground's plane is known."""
-MEND = "state the root's axes by dataset.up and dataset.forward, and the world's by dataset.vertical"
+MEND = (
+    "state the root's axes by dataset.up and dataset.forward, and the world's by dataset.vertical"
+)
 
 _SIGNED: tuple[Axis, ...] = ("x", "y", "z", "-x", "-y", "-z")
 AXES: tuple[tuple[Axis, Axis], ...] = tuple(

@@ -1,18 +1,17 @@
 """Text with numbers, as programs of any country write it, as text that one parser reads.
 
-Whatever a file's encoding, separator, decimal mark, comments and header, its numbers become lines of
-numbers with decimal points, so that the same numbers always give the same values. What is unusual
-is noted (``notices``); what has two readings, or is no number, is refused by its line and column.
+Whatever a file's encoding, separator, decimal mark, comments and header, its numbers become lines
+of numbers with decimal points, so that the same numbers always give the same values. What is
+unusual is noted (``notices``); what has two readings, or is no number, is refused by its line and
+column.
 """
 
 import codecs
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,9 @@ COMMENTS = ("#", "//", "%", "!")
 SEPARATORS = ("\t", ";", ",")
 """What separates cells, in the order of preference; where none occurs, spaces do."""
 _NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "spaces"}
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE
+)
 _WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _RUN_TOGETHER = re.compile(r"[-+]?\d[\d.]*(?<![eE])[-+][\d.]+.*|[-+]?\d*\.\d+\.[\d.]*")
 SHOWN = 40
@@ -122,7 +123,7 @@ class Table:
         mend: str,
         columns: int,
         take: Sequence[int] | None = None,
-        precision: Literal["round_trip"] | None = None,
+        exact: bool = False,
         empty: bool = False,
     ) -> NDArray[np.float64]:
         """Return ``(row, column)`` numbers.
@@ -131,7 +132,7 @@ class Table:
             mend: how to mend a fault, for messages.
             columns: how many columns are due in every row.
             take: the columns that are wanted, from 0; None: all.
-            precision: ``round_trip`` for correctly rounded numbers, None for pandas's own.
+            exact: whether numbers are correctly rounded, not as pandas reads them.
             empty: whether a cell may be empty, or a word for a missing value; it is then nan.
 
         Raises:
@@ -141,21 +142,19 @@ class Table:
         wanted = list(range(columns)) if take is None else list(take)
         if not self.lines:
             return np.empty((0, len(wanted)))
+        parse = _exactly if exact else _fast
         try:
-            found = pd.read_csv(
-                StringIO("\n".join(self.lines)),
-                header=None,
-                usecols=wanted,
-                dtype=dict.fromkeys(wanted, np.float64),
-                float_precision=precision,
-                skip_blank_lines=False,
-            )[wanted].to_numpy()
-        except (ValueError, OverflowError):
-            raise self._fault(wanted, empty, mend) from None
-        if not empty and not np.isfinite(found).all():
-            # pandas takes a word or nothing for nan, but only the word nan is a number.
-            with suppress(_NoFault):
-                raise self._fault(wanted, empty, mend)
+            found = parse("\n".join(self.lines), wanted)
+        except (ValueError, TypeError, OverflowError):
+            fault = self._fault(wanted, empty, mend)
+            raise fault or InputError(f"{self.file}: a number is too large; {mend}") from None
+        # pandas takes a word or nothing for nan, but only the word nan is a number.
+        if (
+            not empty
+            and not np.isfinite(found).all()
+            and (fault := self._fault(wanted, empty, mend))
+        ):
+            raise fault
         return found
 
     def _check_counts(self, columns: int, mend: str) -> None:
@@ -173,8 +172,8 @@ class Table:
             f"{counts[wrong[0]]} cells, {due}{cut}; {mend}"
         )
 
-    def _fault(self, wanted: Sequence[int], empty: bool, mend: str) -> InputError:
-        """Return an error that names the first wanted cell that is no number."""
+    def _fault(self, wanted: Sequence[int], empty: bool, mend: str) -> InputError | None:
+        """Return an error that names the first wanted cell that is no number; None without one."""
         for row, line in enumerate(self.lines):
             cells = line.split(",")
             for column in wanted:
@@ -186,11 +185,24 @@ class Table:
                         f"{self.file}: line {self.numbers[row]}, column {column + 1}{name}: "
                         f"{stands} where a number is due{why(cell)}; {mend}"
                     )
-        raise _NoFault
+        return None
 
 
-class _NoFault(Exception):  # noqa: N818 - nothing is wrong
-    """Every cell of a table is a number."""
+def _fast(text: str, columns: list[int]) -> NDArray[np.float64]:
+    """Return numbers as pandas reads them, nan where a cell is empty."""
+    table = pd.read_csv(
+        StringIO(text),
+        header=None,
+        usecols=columns,
+        dtype=dict.fromkeys(columns, np.float64),
+        skip_blank_lines=False,
+    )
+    return table[columns].to_numpy()
+
+
+def _exactly(text: str, columns: list[int]) -> NDArray[np.float64]:
+    """Return numbers correctly rounded."""
+    return np.loadtxt(StringIO(text), delimiter=",", comments=None, usecols=columns, ndmin=2)
 
 
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "-nan", "<na>")

@@ -377,7 +377,10 @@ def _damages() -> dict[str, tuple[Callable[[str], str], str]]:
         "endless time": (sub("Time: 0.04", "Time: 1e12"), "no time between two frames"),
         "nan time": (sub("Time: 0.04", "Time: nan"), "no time between two frames"),
         "few channels": (sub("CHANNELS 3", "CHANNELS 2"), "CHANNELS, a count and names"),
-        "a channel less": (sub("CHANNELS 3 Zrotation", "CHANNELS 2"), "the hierarchy has 68 channels"),
+        "a channel less": (
+            sub("CHANNELS 3 Zrotation", "CHANNELS 2"),
+            "the hierarchy has 68 channels",
+        ),
         "a channel twice": (sub("CHANNELS 3 Zrotation", "CHANNELS 3 Xrotation"), "twice"),
         "no channel": (sub("CHANNELS 3 Zrotation", "CHANNELS 3 Wrotation"), "no channel"),
         "an open joint": (
