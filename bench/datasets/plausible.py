@@ -194,7 +194,8 @@ def _next_joints(positions: Numbers) -> list[tuple[int, int]]:
     for joint in range(positions.shape[1]):
         distance = np.linalg.norm(some - some[:, joint : joint + 1], axis=2)
         usual = _median(distance)
-        spread = _median(np.abs(distance - usual)) + 1e-3 * usual
+        # Of joints that move alike, the nearer one is on the same limb.
+        spread = _median(np.abs(distance - usual)) + 0.05 * usual
         spread[joint] = np.inf
         one, other = np.argsort(np.nan_to_num(spread, nan=np.inf), kind="stable")[:2].tolist()
         pairs.append((one, other))

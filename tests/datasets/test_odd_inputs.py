@@ -502,11 +502,11 @@ def test_held_values_spikes_and_frames_in_one_point_are_missing(tmp_path: Path) 
     _folder(tmp_path, LAYOUT)
     positions = standing()
     lost(positions, positions[19, JOINTS.index("left_wrist")])
-    positions[40, JOINTS.index("right_elbow")] += [700, 0, 0]
+    positions[40, JOINTS.index("right_elbow")] += [0, 0, 700]
     positions[45] = -5
     np.save(tmp_path / "a.npy", positions)
     motion, notices = read(Arrays(), tmp_path / "a.npy")
-    missing = np.isnan(motion).any(axis=2)
+    missing = np.asarray(np.isnan(motion).any(axis=2))
     assert missing[20:30, KEPT.index("left_wrist")].all()
     assert missing[40, KEPT.index("right_elbow")]
     assert missing[45].all()
