@@ -21,6 +21,7 @@ from bench.core.errors import InputError
 from bench.core.notices import note
 from bench.datasets.archive import File
 from bench.datasets.base import check_length
+from bench.datasets.plausible import is_mark
 from bench.datasets.rates import rate_of
 from bench.datasets.text import decoded, is_comment, is_number, quoted, why, with_points
 from bench.motion.kinematics import resample_positions, resample_rotations
@@ -409,7 +410,26 @@ class _Rows:
                 f"{self.file}: frame {row + 1} has an implausible number, {table[row, column]:g} "
                 f"in channel {column + 1}; {REMEDY}"
             )
+        self._check_lost(table)
         return table
+
+    def _check_lost(self, table: NDArray[np.float64]) -> None:
+        """Raise InputError if a frame holds what stands for a lost one: a mark, or only zeros."""
+        marks = np.argwhere(is_mark(table))
+        if len(marks):
+            row, column = marks[0].tolist()
+            raise InputError(
+                f"{self.file}: frame {row + 1} has {table[row, column]:g} in channel {column + 1}, "
+                "which marks a missing value; fill it or cut the file there"
+            )
+        # Zeros at the start or end are a pose, and so is a file of zeros.
+        moving = np.flatnonzero(table.any(axis=1))
+        gaps = np.flatnonzero(np.diff(moving) > 1) if self.columns > 6 else []
+        if len(gaps):
+            raise InputError(
+                f"{self.file}: frame {moving[gaps[0]] + 2} has only zeros between frames that have "
+                "not, so it is a lost one; fill it or cut the file there"
+            )
 
     def _without_commas(self, text: str) -> str:
         """Return text with decimal points in place of commas, or without commas as separators."""

@@ -232,6 +232,14 @@ BVH_REFUSED: dict[str, tuple[Change, str]] = {
         put("Time: 0.0333333", "Time: 0.003"),
         "means 300 or 360 or 400 frames per second; state the frames per second by dataset.rate",
     ),
+    "a mark": (
+        in_rows(2, lambda row: row.replace("95.0", "-9999")),
+        "frame 3 has -9999 in channel 2, which marks a missing value",
+    ),
+    "a lost frame": (
+        in_rows(2, lambda row: " ".join("0" for _ in row.split())),
+        "frame 3 has only zeros between frames that have not",
+    ),
     "a pointer": (
         lambda _: "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
         "a pointer of Git LFS, not the content; fetch the content",
