@@ -26,6 +26,7 @@ from bench.core.notices import note
 from bench.datasets.archive import LARGEST, UNREADABLE, File, tree
 from bench.datasets.base import Dataset, Source, check_length, data_root
 from bench.datasets.npy import array_of
+from bench.datasets.plausible import check_radians
 from bench.datasets.rates import agreed
 from bench.datasets.text import quoted
 from bench.motion import Skeleton, forward_kinematics
@@ -238,7 +239,9 @@ def rotations_of(path: Path, rate: float | None = None) -> tuple[NDArray[np.floa
         raise npz.refused("no poses in it, so it is no recording of AMASS", "remove it")
     if "trans" in npz.sizes:
         _check_frames(npz, {"poses": len(poses), "trans": len(npz.array("trans"))})
-    return poses.reshape(-1, len(JOINTS), 3), _rate(npz) if rate is None else rate
+    vectors = poses.reshape(-1, len(JOINTS), 3)
+    check_radians(File(path), vectors)
+    return vectors, _rate(npz) if rate is None else rate
 
 
 def _check_frames(npz: "_Npz", counts: Mapping[str, int]) -> None:

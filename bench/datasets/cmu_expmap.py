@@ -22,6 +22,7 @@ from scipy.spatial.transform import Rotation
 from bench.core.errors import InputError
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source, check_length, data_root
+from bench.datasets.plausible import check_radians
 from bench.datasets.text import has_columns, table_of
 from bench.motion import Skeleton, forward_kinematics, rotation_matrices
 from bench.motion.kinematics import orient, resample_rotations
@@ -190,6 +191,7 @@ class CMUExpmap(Dataset):
         """Read a file as 18 joints at ``fps``, its root's rotation corrected."""
         assert source.file is not None
         vectors = joint_rotations(rows_of(source.file))
+        check_radians(source.file, vectors)
         check_length(source.file, len(vectors) * max(1.0, self.fps / FILE_FPS))
         vectors[:, 0] = corrected_root(vectors[:, 0])
         rotations = resample_rotations(vectors, FILE_FPS, self.fps)

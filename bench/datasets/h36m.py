@@ -38,6 +38,7 @@ from scipy.spatial.transform import Rotation
 from bench.core.errors import InputError
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source, check_length, data_root
+from bench.datasets.plausible import check_radians
 from bench.datasets.text import has_columns, table_of
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.kinematics import resample_rotations
@@ -220,6 +221,7 @@ class H36M(Dataset):
         """Read a file as 18 or 22 joints at ``fps``."""
         assert source.file is not None
         vectors = joint_rotations(rows_of(source.file))
+        check_radians(source.file, vectors)
         check_length(source.file, len(vectors) * max(1.0, self.fps / FILE_FPS))
         rotations = resample_rotations(vectors, FILE_FPS, self.fps)
         rotations[:, 0] = np.eye(3)

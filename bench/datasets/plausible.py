@@ -38,6 +38,10 @@ SPEED = 40.0
 """Greatest speed of a joint against the next ones, metres per second; a pitcher's hand has half."""
 STEP_MM = 300.0
 """Least step in mm that is too fast."""
+LARGEST_TURN = 3 * np.pi
+"""Greatest rotation of a joint from its rest pose, radians, with a turn of reserve."""
+TURNING = 0.1
+"""Greatest share of frames with a greater one."""
 MOST = 0.5
 """Greatest share of samples that may be missing for these reasons."""
 SAMPLED = 100
@@ -52,6 +56,16 @@ Numbers = NDArray[np.float64]
 def is_mark(values: Numbers) -> Bools:
     """Return where values are numbers that only mark a missing value, such as -9999."""
     return np.isin(values, MARKS)
+
+
+def check_radians(file: File, vectors: Numbers) -> None:
+    """Raise InputError if ``(frame, joint, 3)`` rotation vectors can only be degrees."""
+    greatest = np.linalg.norm(vectors, axis=2).max(axis=1, initial=0)
+    if (greatest > LARGEST_TURN).sum() > TURNING * len(vectors):
+        raise InputError(
+            f"{file}: joints turn by up to {greatest.max():.0f} radians, so its rotations may be "
+            "degrees; convert them to radians"
+        )
 
 
 def seen(
