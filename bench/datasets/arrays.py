@@ -46,8 +46,6 @@ MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 REACH_MM = (150.0, 3000.0)
 """Least and greatest plausible distance of the farthest of the 18 joints from the root: the median
 over frames."""
-SEPARATORS = ("_", ".", " ", "-", ":")
-"""What may stand between a joint's name and the axis in the name of a column."""
 
 Split = Literal["train", "valid", "test"]
 Name = Annotated[str, Field(min_length=1)]
@@ -475,6 +473,8 @@ def _parquet(file: File, layout: Layout) -> NDArray[np.float64]:
     return _columns(file, names, values, layout)
 
 
+_COORDINATE = re.compile(r"(.+?)[_. :-]?[\[(]?([xyz])[\])]?", re.IGNORECASE)
+"""The name of a column: a joint, a mark or none, and an axis, which may be in brackets."""
 _UNIT = re.compile(r"\s*[\[(]\s*(mm|cm|m)\s*[\])]$", re.IGNORECASE)
 TIMES = ("time", "t", "seconds", "time_s", "timestamp")
 """Names of columns that are times in seconds."""
@@ -518,18 +518,24 @@ def _coordinate(file: File, name: str, layout: Layout) -> str | None:
     plain = name.strip().strip("\"'").strip()
     if unit := _UNIT.search(plain):
         plain = plain[: unit.start()]
-    joint, axis = plain[:-1], plain[-1:].lower()
-    if axis not in ("x", "y", "z"):
+    match = _COORDINATE.fullmatch(plain)
+    if match is None:
         return None
-    known = next((one for one in (joint, joint[:-1]) if one in layout.joints), None)
-    if known is None or joint[len(known) :] not in ("", *SEPARATORS):
+    # A joint's own name may end in a mark, and may be written in another case.
+    names = (plain[: match.start(2)], match[1])
+    known = next((one for one in names if one in layout.joints), None)
+    if known is None:
+        small = [one for one in layout.joints if one.casefold() == match[1].casefold()]
+        known = small[0] if len(small) == 1 else None
+    if known is None:
         return None
+    axis = match[2].lower()
     if unit and unit[1].lower() != layout.units:
         raise InputError(
             f"{file}: column '{name}' says {unit[1]}, {LAYOUT} says units: {layout.units}; correct "
             "the wrong one"
         )
-    if plain != name or joint == known or plain[-1] != axis:
+    if name not in (f"{known}_{axis}", f"{known}.{axis}"):
         note("names of columns", f"columns named as '{name.strip()}', read as {known}_{axis}")
     return f"{known}_{axis}"
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.core.errors import InputError, did_you_mean
+from bench.core.notices import note
 from bench.datasets import stance
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source, check_length
 from bench.datasets.bvh_file import REMEDY, BVHFile, bare, numbers_of, read_bvh
-from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Axis, Rig, rig_of
+from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, RIGS, Axis, Rig, rig_of
 from bench.datasets.own_files import (
     files_in,
     folder_of,
@@ -162,6 +163,9 @@ class BVH(Dataset):
             raise InputError(
                 f"{file}: not a known rig; its joints are {', '.join(names)[:2000]}; {HOW_TO_MAP}"
             )
+        named = content.nodes[numbers_of(content.nodes)[bare(found.root)]].name
+        if named not in {rig.root for rig in RIGS.values()}:
+            note("names of joints", f"names after a namespace, such as '{named}'")
         return found
 
 

@@ -140,7 +140,7 @@ def read_bvh(file: File, rate: float | None = None) -> BVHFile:
     """
     text = decoded(file.read(LARGEST_FILE))
     head, *rest = re.split(
-        r"^[ \t]*MOTION[ \t]*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE
+        r"^[ \t]*MOTION[ \t]*:?[ \t]*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE
     )
     if not rest:
         raise InputError(f"{file}: no line MOTION, so it is cut short or no BVH file; {REMEDY}")
@@ -167,15 +167,17 @@ class _Hierarchy:
         self.words = self._lines(text)
         self.found: list[Node] = []
         self.ends: set[int] = set()
-        if [word.upper() for word in self._next()] != ["HIERARCHY"]:
+        first, *more = self._next()
+        if first.upper() != "HIERARCHY":
             raise self._wrong("does not begin with HIERARCHY")
+        self.words = chain([more] if more else [], self.words)
         self._read()
         self.nodes = tuple(self.found)
 
     def _lines(self, text: str) -> Iterator[list[str]]:
         """Yield the words of each line; braces get lines of their own."""
         for self.line, line in enumerate(text.split("\n"), 1):
-            if is_comment(line):
+            if _is_comment(line):
                 note("comments", "comments, left out")
                 continue
             for part in re.split(r"([{}])", line):
@@ -190,6 +192,8 @@ class _Hierarchy:
                 opened.pop()
                 continue
             kind, name = words[0].upper(), _unquoted(" ".join(words[1:]))
+            if words[0] != kind and kind in ("ROOT", "JOINT"):
+                note("keywords", f"keywords in another case, such as {quoted(words[0])}")
             parent = opened[-1] if opened else -1
             if parent in self.ends:
                 raise self._wrong(f"an End Site has more than an OFFSET: {quoted(' '.join(words))}")
@@ -306,7 +310,7 @@ class _Motion:
         for number, content in enumerate(text.split("\n"), line):
             if not content.strip():
                 continue
-            if is_comment(content):
+            if _is_comment(content):
                 note("comments", "comments, left out")
             elif not self.rows and (match := _STATED.match(content.strip())):
                 self._state(" ".join(match[1].lower().split()), match[2].strip())
@@ -327,6 +331,11 @@ class _Motion:
             )
         if more and (match := _STATED.match(more[0])):
             self._state(" ".join(match[1].lower().split()), match[2].strip())
+        elif more and re.search(r"\d", more[0]):
+            raise InputError(
+                f"{self.file}: says {quoted(value)} for '{name}', more than a number; remove the "
+                "wrong one"
+            )
 
     def rate(self) -> float:
         """Return the frames per second; raises InputError if they are unclear."""
@@ -393,6 +402,8 @@ class _Rows:
             InputError: a row has another number of them, a word that is none, or an implausible
                 number.
         """
+        if not self.lines:
+            raise InputError(f"{self.file}: no row of numbers after 'Frame Time:'; {REMEDY}")
         text = "\n".join(line for _, line in self.lines)
         if "," in text:
             text = self._without_commas(text)
@@ -400,7 +411,8 @@ class _Rows:
             table = _parsed(text)
         except (ValueError, OverflowError):
             table = None
-        if table is None or table.shape[1] != self.columns:
+        # pandas fills a row that is too short with nan.
+        if table is None or table.shape[1] != self.columns or np.isnan(table[:, -1]).any():
             table = _parsed(self._unwrapped(text.split("\n")))
         # A comparison with nan is false.
         bad = np.argwhere(~(np.abs(table) < LARGEST_NUMBER))
@@ -424,8 +436,8 @@ class _Rows:
             )
         # Zeros at the start or end are a pose, and so is a file of zeros.
         moving = np.flatnonzero(table.any(axis=1))
-        gaps = np.flatnonzero(np.diff(moving) > 1) if self.columns > 6 else []
-        if len(gaps):
+        gaps = np.flatnonzero(np.diff(moving) > 1)
+        if len(gaps) and self.columns > 6:
             raise InputError(
                 f"{self.file}: frame {moving[gaps[0]] + 2} has only zeros between frames that have "
                 "not, so it is a lost one; fill it or cut the file there"
@@ -477,9 +489,8 @@ class _Rows:
     def _uneven(self, counts: Sequence[int]) -> InputError:
         """Return an error for the first line with another number of numbers than is due."""
         row = next((at for at, count in enumerate(counts) if count != self.columns), 0)
-        line = f"line {self.lines[row][0]}: " if self.lines else ""
-        count = counts[row] if counts else 0
-        if counts and len(set(counts)) == 1:
+        line, count = f"line {self.lines[row][0]}: ", counts[row]
+        if len(set(counts)) == 1:
             found = f"rows have {count} numbers"
         else:
             found = f"row {row + 1} has {count} numbers"
@@ -502,6 +513,11 @@ _MIXED = re.compile(r"[-+]?\d*(?:\.\d+,\d+|,\d+\.\d*)\S*")
 def _parsed(text: str) -> NDArray[np.float64]:
     """Return the numbers of rows of equal length."""
     return pd.read_csv(StringIO(text), sep=r"\s+", header=None, dtype=np.float64).to_numpy()
+
+
+def _is_comment(line: str) -> bool:
+    """Return whether a line is a comment; in BVH files, semicolons do not separate cells."""
+    return is_comment(line) or line.lstrip().startswith((";", "/*", "--"))
 
 
 def _unquoted(name: str) -> str:

@@ -199,7 +199,7 @@ RIGS: Mapping[str, Rig] = {
 def rig_of(names: Iterable[str]) -> Rig | None:
     """Return the first known rig of which all joints are among ``names``, or None.
 
-    All of its names may have the same prefix, which ends in ``_``, such as ``Character1_Hips``.
+    All of its names may have the same prefix that ends in a mark, as in ``Character1_Hips``.
     """
     names = [bare(name) for name in names]
     found = next((rig for rig in RIGS.values() if not rig.missing(names)), None)
@@ -207,7 +207,9 @@ def rig_of(names: Iterable[str]) -> Rig | None:
         return found
     for rig in RIGS.values():
         for prefix in dict.fromkeys(
-            name.removesuffix(rig.root) for name in names if name.endswith(f"_{rig.root}")
+            name.removesuffix(rig.root)
+            for name in names
+            if name.endswith(tuple(mark + rig.root for mark in "_.- "))
         ):
             prefixed = rig.prefixed(prefix)
             if not prefixed.missing(names):

@@ -4,15 +4,16 @@ Recordings mark what was not seen by a number that lies far away, by zeros, by t
 or by one number in all coordinates. None of that is a position. A sample is taken for missing where
 
 - it is a number that only marks (-9999), or the same in all coordinates several times,
-- its joint stands at exactly 0, 0, 0 for part of the recording, and leaps there,
+- its joint stands at exactly 0, 0, 0, or leaps to 0 in one coordinate; not if positions are
+  relative to that joint, or it passes there,
 - it lies with half of the other joints in one point,
 - it lies farther from the body's middle than a body is long,
 - it repeats exactly while the body moves, and its distance from the next joint changes,
 - its distances from the two joints next to it change by more than flesh and clothes allow, or
 - it moves faster, against both joints next to it, than a limb.
 
-A file in which more than ``MOST`` of the samples are such is refused: it says something else than
-was stated, such as other units.
+A file in which no body can be in more than ``MOST`` of the samples is refused: it says something
+else than was stated, such as other units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ LARGEST_TURN = 3 * np.pi
 TURNING = 0.1
 """Greatest share of frames with a greater one."""
 MOST = 0.5
-"""Greatest share of samples that may be missing for these reasons."""
+"""Greatest share of samples where no body can be."""
 SAMPLED = 100
 """Frames from which the usual distances are known."""
 MARKS = np.array([sign * float("9" * digits) for digits in range(4, 13) for sign in (1, -1)])
@@ -87,7 +88,7 @@ def seen(
         marks: the numbers that mark a missing coordinate, 0 for three zeros; None: as found.
 
     Raises:
-        InputError: more than ``MOST`` of the samples cannot be a body's.
+        InputError: no body can be in more than ``MOST`` of the samples.
     """
     found = positions.copy()
     known: Bools = np.asarray(np.isfinite(found).all(axis=2))
@@ -103,11 +104,10 @@ def seen(
         impossible |= bad
     if impossible.any():
         note("impossible", _share(impossible, "where no body's joint can be, taken for missing"))
-    lost = known & ~np.isfinite(found).all(axis=2)
-    if lost.sum() > MOST * max(1, known.sum()):
+    if impossible.sum() > MOST * max(1, known.sum()):
         raise InputError(
-            f"{file}: {_share(lost & impossible, 'where no body can be')}, {marked.sum()} marked "
-            "as missing; check the units, the order of the joints and what marks missing values"
+            f"{file}: {_share(impossible, 'where no body can be')}; check the units, the order of "
+            "the joints and what marks missing values"
         )
     return found
 
@@ -134,8 +134,12 @@ def _marked(
         return np.asarray(bad | zero if 0 in marks else bad)
     bad = known & is_mark(positions).any(axis=2)
     bad |= known & _one_number(positions)
-    bad |= _collapsed(positions)
-    for joint in np.flatnonzero(zero.any(axis=0) & ~zero.all(axis=0)):
+    bad |= _collapsed(positions) | _one_zero(positions, mm)
+    # Positions may be relative to a joint, which is then at 0, 0, 0 throughout.
+    relative = zero[:, list(roots)].all()
+    for joint in np.flatnonzero(zero.all(axis=0)).tolist():
+        bad[:, joint] |= not relative and joint not in roots
+    for joint in np.flatnonzero(zero.any(axis=0) & ~zero.all(axis=0)).tolist():
         for first, last in _runs(zero[:, joint]):
             steps = np.linalg.norm(_beside(positions[:, joint], first, last), axis=-1) * mm
             near = len(steps) > 0 and (steps <= LEAP_MM).all()
@@ -152,6 +156,19 @@ def _one_number(positions: Numbers) -> Bools:
         return same
     numbers, counts = np.unique(positions[same][:, 0], return_counts=True)
     return same & np.isin(positions[..., 0], numbers[counts >= 3])
+
+
+def _one_zero(positions: Numbers, mm: float) -> Bools:
+    """Return where a single coordinate leaps to exactly 0 and away again."""
+    bad = np.zeros(positions.shape[:2], dtype=np.bool_)
+    zero = positions == 0
+    for joint, axis in np.argwhere(zero.any(axis=0) & ~zero.all(axis=0)).tolist():
+        values = positions[:, joint, axis]
+        for first, last in _runs(zero[:, joint, axis]):
+            beside = [values[at] for at in (first - 1, last) if 0 <= at < len(values)]
+            if all(abs(one) * mm > LEAP_MM for one in beside):
+                bad[first:last, joint] = True
+    return bad
 
 
 def _collapsed(positions: Numbers) -> Bools:

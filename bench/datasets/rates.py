@@ -44,8 +44,10 @@ def rate_of(text: str, where: str, setting: str = "dataset.rate") -> float:
         stated = Decimal("nan")
     seconds = float(stated) if stated.is_finite() else math.nan
     if not 1 / RATES[1] <= seconds <= 1 / RATES[0]:
-        likely = f", though a rate in frames per second: {mend}" if _is_rate(seconds) else ""
-        raise InputError(f"{where} {text} is no time between two frames{likely or f'; {mend}'}")
+        likely = ", though a rate in frames per second" if _is_rate(seconds) else ""
+        if not likely and _is_rate(1000 / seconds if seconds > 0 else 0):
+            likely = ", though one in milliseconds"
+        raise InputError(f"{where} {text} is no time between two frames in seconds{likely}; {mend}")
     exact = next((rate for rate in USUAL if abs(seconds * rate - 1) < 1e-9), None)
     if exact is not None:
         return float(exact)
@@ -74,7 +76,7 @@ def rate_of(text: str, where: str, setting: str = "dataset.rate") -> float:
 
 
 def _is_rate(number: float) -> bool:
-    return any(abs(number - rate) < 0.01 for rate in USUAL)
+    return any(abs(number / rate - 1) < SAME for rate in USUAL)
 
 
 def agreed(rates: Mapping[str, float], where: str) -> float:

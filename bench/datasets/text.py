@@ -32,14 +32,16 @@ _MARKS = (
 """Byte-order marks, with the encoding that each stands for; a mark comes before what begins it."""
 COMMENTS = ("#", "//", "%", "!")
 """How a line begins that is a comment."""
-SEPARATORS = ("\t", ";", ",")
+SEPARATORS = ("\t", ";", "|", ",")
 """What separates cells, in the order of preference; where none occurs, spaces do."""
-_NAMES = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "spaces"}
+_NAMES = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas", " ": "spaces"}
 _NUMBER = re.compile(
     r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE
 )
 _WITH_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _RUN_TOGETHER = re.compile(r"[-+]?\d[\d.]*(?<![eE])[-+][\d.]+.*|[-+]?\d*\.\d+\.[\d.]*")
+_STATES_SEPARATOR = re.compile(r"\s*sep=.\s*", re.IGNORECASE)
+"""A first line by which spreadsheets state what separates cells."""
 SHOWN = 40
 """Most characters of a cell that a message quotes."""
 
@@ -73,7 +75,7 @@ def unmarked(content: bytes) -> bytes:
 
 def is_comment(line: str) -> bool:
     """Return whether a line is a comment."""
-    return line.lstrip().startswith(COMMENTS)
+    return line.lstrip().startswith(COMMENTS) or _STATES_SEPARATOR.fullmatch(line) is not None
 
 
 def is_number(word: str) -> bool:
@@ -230,12 +232,13 @@ def table_of(file: File, content: bytes, header: bool | None = None) -> Table:
         InputError: there are too many rows or columns for a recording, or commas stand both
             between cells and in numbers.
     """
-    text = decoded(content)
-    check_length(file, text.count("\n"))
-    if len(text.partition("\n")[0]) > HEAD:
+    # Before the text is decoded, which takes several times the memory.
+    check_length(file, max(content.count(b"\n"), content.count(b"\r")))
+    if len(content[: HEAD + 1].partition(b"\n")[0].partition(b"\r")[0]) > HEAD:
         raise InputError(
             f"{file}: its first line has more than {HEAD >> 10} KiB, so it is no motion"
         )
+    text = decoded(content)
     kept, commented = _content(text, header is True)
     if commented:
         note("comments", f"{commented} lines of comments, left out")
@@ -280,7 +283,7 @@ def _content(text: str, named: bool) -> tuple[list[tuple[int, str]], int]:
 def _separator(lines: Sequence[str]) -> str:
     """Return what separates the cells of a table, judged by its first lines."""
     last = lines[-1].strip()
-    for separator in SEPARATORS[:2]:
+    for separator in SEPARATORS[:-1]:
         if all(separator in line.strip() for line in lines):
             return separator
     words = last.split()

@@ -135,17 +135,13 @@ BVH_READ: dict[str, tuple[Change, str]] = {
         sub(r"^(\tOFFSET.*)\n(\tCHANNELS.*)$", r"\2\n\1"),
         "CHANNELS before OFFSET",
     ),
-    "lower keywords": (
-        sub(r"^\s*(HIERARCHY|ROOT|JOINT|OFFSET|CHANNELS|MOTION|Frames|Frame Time)\b", r"\1"),
-        "",
-    ),
     "keywords in lower case": (
         lambda text: re.sub(
             r"HIERARCHY|ROOT|JOINT|OFFSET|CHANNELS|MOTION|Frames|Frame Time|End Site",
             lambda found: found[0].lower(),
             text,
         ),
-        "",
+        "keywords",
     ),
     "a comment first": (lambda text: "# made by a program\n" + text, "comments"),
     "blank lines first": (lambda text: "\n \n" + text, ""),
@@ -165,9 +161,9 @@ BVH_READ: dict[str, tuple[Change, str]] = {
     "CHANNELS 0 at an End Site": (put("OFFSET 0 10 0\n", "OFFSET 0 10 0\nCHANNELS 0\n", -1), ""),
     "braces on the line": (sub(r"\n\{", " {"), ""),
     "CHANNELS over two lines": (put("Zposition Z", "Zposition\nZ"), ""),
-    "namespace |": (sub(r"^(ROOT|JOINT) ", r"\1 Armature|"), ""),
-    "namespace :": (sub(r"^(ROOT|JOINT) ", r"\1 someone:"), ""),
-    "namespace _": (sub(r"^(ROOT|JOINT) ", r"\1 Character1_"), ""),
+    "namespace |": (sub(r"^(ROOT|JOINT) ", r"\1 Armature|"), "names of joints"),
+    "namespace :": (sub(r"^(ROOT|JOINT) ", r"\1 someone:"), "names of joints"),
+    "namespace _": (sub(r"^(ROOT|JOINT) ", r"\1 Character1_"), "names of joints"),
     "quoted names": (sub(r"^(ROOT|JOINT) (\w+)", r'\1 "\2"'), ""),
     "UTF-16": (lambda text: text.encode("utf-16"), "encoding"),
     "a byte-order mark": (lambda text: b"\xef\xbb\xbf" + text.encode(), ""),
@@ -223,10 +219,15 @@ BVH_REFUSED: dict[str, tuple[Change, str]] = {
         put("Frame Time: 0.0333333", "Frame Time: 0.0333333\nFrame Time: 0.01"),
         "says 'frametime' twice, '0.0333333' and '0.01'; remove the wrong one",
     ),
+    "milliseconds": (put("Time: 0.0333333", "Time: 33.3333"), "though one in milliseconds"),
+    "a short row": (
+        in_rows(39, lambda row: row[:100]),
+        "line 174: row 40 has 15 numbers, the hierarchy has 69 channels",
+    ),
     "two counts": (put("Frames: 40", "Frames: 40\nFrames: 80"), "says 'frames' twice"),
     "a rate for a time": (
         put("Time: 0.0333333", "Time: 30"),
-        "though a rate in frames per second: state the frames per second by dataset.rate",
+        "though a rate in frames per second; state the frames per second by dataset.rate",
     ),
     "two rates": (
         put("Time: 0.0333333", "Time: 0.003"),
@@ -236,6 +237,7 @@ BVH_REFUSED: dict[str, tuple[Change, str]] = {
         in_rows(2, lambda row: row.replace("95.0", "-9999")),
         "frame 3 has -9999 in channel 2, which marks a missing value",
     ),
+    "no rows": (lambda text: rows_of(text)[0], "no row of numbers after 'Frame Time:'"),
     "a lost frame": (
         in_rows(2, lambda row: " ".join("0" for _ in row.split())),
         "frame 3 has only zeros between frames that have not",
@@ -396,6 +398,13 @@ def csv_of(positions: NDArray[np.float64], **options: Any) -> str:
 
 CSV_READ: dict[str, tuple[Callable[[NDArray[np.float64]], str | bytes], str]] = {
     "tabs": (lambda one: csv_of(one, sep="\t"), "separator"),
+    "bars": (lambda one: csv_of(one, sep="|"), "separator"),
+    "a spreadsheet's first line": (lambda one: "sep=;\n" + csv_of(one, sep=";"), "separator"),
+    "brackets": (lambda one: re.sub(r"_([xyz])\b", r"(\1)", csv_of(one)), "names of columns"),
+    "names in capitals": (
+        lambda one: csv_of(one).replace(head := csv_of(one).partition("\n")[0], head.upper()),
+        "names of columns",
+    ),
     "semicolons": (lambda one: csv_of(one, sep=";"), "separator"),
     "semicolons, decimal commas": (lambda one: csv_of(one, sep=";", decimal=","), "separator"),
     "tabs, decimal commas": (lambda one: csv_of(one, sep="\t", decimal=","), "separator"),
@@ -483,6 +492,7 @@ MARKED: dict[str, Any] = {
     "1e6": 1e6,
     "zeros": 0,
     "-1": -1,
+    "zero in one coordinate": [330, 0, 800],
     "a giant mark": -999999999999.0,
     "far, never the same": np.random.default_rng(0).uniform(5000, 9000, (10, 3)),
 }
