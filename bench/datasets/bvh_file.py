@@ -470,6 +470,8 @@ class _Rows:
                     f"{why(odd)}; {REMEDY}"
                 )
         counts = [len(row) for row in words]
+        if set(counts) == {self.columns}:
+            return "\n".join(lines)
         ends = np.cumsum(counts)
         wholes = np.arange(1, sum(counts) // max(1, self.columns) + 1) * self.columns
         whole = self.columns and sum(counts) % self.columns == 0

@@ -368,7 +368,10 @@ def _damages() -> dict[str, tuple[Callable[[str], str], str]]:
 
     return {
         "empty": (lambda text: "", "no line MOTION"),
-        "half": (lambda text: text[: len(text) * 2 // 3], "has an implausible number|rows"),
+        "half": (
+            lambda text: text[: len(text) * 2 // 3],
+            "row 3 has 52 numbers, the hierarchy has 69",
+        ),
         "no motion": (sub("MOTION", ""), "no line MOTION"),
         "no counts": (sub("Frames: 7", ""), "no 'Frames:'"),
         "giant count": (sub("Frames: 7", "Frames: 99999999999999"), "but 7 rows"),
@@ -394,7 +397,7 @@ def _damages() -> dict[str, tuple[Callable[[str], str], str]]:
         "huge": (lambda text: _last(text, "1e300"), "frame 7 has an implausible number"),
         "a word": (lambda text: _last(text, "abc"), "'abc' stands where a number is due"),
         "one number more": (lambda text: text.rstrip() + " 1 2\n", "row 7 has 71 numbers"),
-        "one number less": (lambda text: _last(text, ""), "frame 7 has an implausible number"),
+        "one number less": (lambda text: _last(text, ""), "row 7 has 68 numbers"),
         "two roots": (lambda text: text.replace("MOTION", _ROOT + "MOTION"), "a second root"),
     }
 
