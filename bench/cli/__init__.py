@@ -11,6 +11,7 @@ import typer
 from bench.cli import data, listing, results, run, show_mask, speed
 from bench.cli.app import App, Interrupted
 from bench.core.errors import InputError
+from bench.core.surroundings import settle
 
 __all__ = ["app", "main"]
 
@@ -43,6 +44,7 @@ app.add_typer(_data, name="data", no_args_is_help=True)
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; input that can be mended ends in one line and exit code 2."""
+    settle()
     try:
         sys.exit(app(arguments, prog_name="bench", standalone_mode=False))
     except InputError as error:

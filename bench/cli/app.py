@@ -45,7 +45,7 @@ class Terminal(Console):
 
 
 # Piped output is not squeezed into 80 columns.
-console = Terminal(width=None if sys.stdout.isatty() else 160)
+console = Terminal(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong

@@ -46,6 +46,9 @@ def describe(
     for one in found:
         for reason in one.skipped.values():
             console.print(f"skipped: {reason}", soft_wrap=True, markup=False)
+        for name, notices in one.notices.items():
+            for text in notices.values():
+                console.print(f"noticed: {name}: {text}", soft_wrap=True, markup=False)
     for one in found:
         drawn = command.draw(one, results / "data")
         console.print(f"written: {drawn}", soft_wrap=True, markup=False)
@@ -66,6 +69,8 @@ def check(
     for one in refused:
         console.print(f"refused: {one.problem}", soft_wrap=True, markup=False)
     console.print(inventory.report(checked))
+    if (noticed := inventory.noticed(checked)) is not None:
+        console.print(noticed)
     raise typer.Exit(1 if refused else 0)
 
 

@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 from bench import metrics
 from bench.core.errors import InputError
 from bench.core.files import atomic_file
+from bench.core.notices import counts
 from bench.core.registry import DATASETS, MECHANISMS, MODELS
 from bench.datasets.base import SPLITS, Data
 from bench.datasets.build import load
@@ -116,6 +117,7 @@ def _contents(data: Data, bones: pd.DataFrame) -> dict[str, str]:
         "windows left out for that": str(data.incomplete),
         "recordings shorter than a window": str(len(data.short)),
         "recordings that cannot be used": str(len(data.skipped)),
+        "recordings with a notice": _noticed(data),
         "absent files": str(len(data.absent)),
         "bone that varies most within recordings": _worst(bones, "within"),
         "bone that varies most between recordings": _worst(bones, "between"),
@@ -129,6 +131,11 @@ def _each_split(values: Iterable[object]) -> str:
 def _distinct(names: pd.Series) -> str:
     """Return the number of distinct names, or ``unknown`` if all are empty."""
     return str(names[names != ""].nunique() or "unknown")
+
+
+def _noticed(data: Data) -> str:
+    """Return how many recordings have each kind of notice, one per line."""
+    return "\n".join(f"{kind} {count}" for kind, count in counts(data.notices).items()) or "0"
 
 
 def _minutes_by(actions: pd.Series, minutes: pd.Series) -> str:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.core.errors import InputError
+from bench.core.notices import Notices, collected, counts
 from bench.core.registry import DATASETS
 from bench.datasets.archive import File, tree
 from bench.datasets.base import SPLITS, Dataset
@@ -60,12 +61,14 @@ class Checked:
         kind: name of the data set that recognised it; empty if none did.
         problem: why it cannot be used or is not motion; empty if it was read.
         seconds: duration of the motion that was read.
+        notices: what was noticed in reading it, by kind.
     """
 
     file: File
     kind: str
     problem: str = ""
     seconds: float = 0.0
+    notices: Notices = field(default_factory=dict)
 
     @property
     def refused(self) -> bool:
@@ -126,6 +129,15 @@ def report(checked: list[Checked]) -> Table:
     return table
 
 
+def noticed(checked: list[Checked]) -> Table | None:
+    """Return a table of how many files have each kind of notice; None if none has any."""
+    table = Table("noticed", "files", "such as", title="read with a notice")
+    for kind, count in counts(one.notices for one in checked).items():
+        first = next(one for one in checked if kind in one.notices)
+        table.add_row(*map(escape, (kind, str(count), f"{first.file}: {first.notices[kind]}")))
+    return table if table.rows else None
+
+
 def _readers() -> Iterator[Dataset]:
     """Yield every data set that works with its default settings."""
     for name in DATASETS.all():
@@ -147,7 +159,8 @@ def _checked(file: File, readers: list[Dataset]) -> Checked:
             source = dataset.recognise(file)
             if source is None:
                 continue
-            motion = dataset.read(source)
+            with collected() as notices:
+                motion = dataset.read(source)
         except InputError as error:
             refusals.append(Checked(file, dataset.name, str(error)))
         except Exception as error:
@@ -156,7 +169,8 @@ def _checked(file: File, readers: list[Dataset]) -> Checked:
             problem = InputError(f"{file}: its reader failed ({reason}); please report this")
             refusals.append(Checked(file, dataset.name, str(problem)))
         else:
-            return Checked(file, dataset.name, seconds=len(motion) / dataset.fps)
+            seconds = len(motion) / dataset.fps
+            return Checked(file, dataset.name, seconds=seconds, notices=notices)
     if refusals:
         return refusals[0]
     by_suffix = NOT_MOTION.get(file.inner.suffix.lower(), UNKNOWN)

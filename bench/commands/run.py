@@ -17,6 +17,7 @@ from bench.analysis.results import Run
 from bench.core import provenance
 from bench.core.errors import InputError, WriteError, did_you_mean
 from bench.core.files import remove_stale
+from bench.core.notices import counts
 from bench.core.registry import plugins
 from bench.datasets.base import Data, Dataset
 from bench.datasets.build import load
@@ -274,6 +275,7 @@ def _provenance(work: _Work, outcomes: list[Status]) -> dict[str, Any]:
             "shorter_than_a_window": data.short,
             "skipped_recordings": data.skipped,
             "windows_with_missing_values": data.incomplete,
+            "notices": data.notices,
             "windows": {split: len(windows) for split, windows in data.splits.items()},
         },
         "seeds": list(work.protocol.seeds),
@@ -339,6 +341,10 @@ def _print_left_out(data: Data, console: Console) -> None:
         if len(data.skipped) > SHOWN_FAILURES:
             rest = len(data.skipped) - SHOWN_FAILURES
             console.print(f"  and {rest} more; 'bench data describe {data.name}' names all")
+    for kind, count in counts(data.notices).items():
+        first = next(found[kind] for found in data.notices.values() if kind in found)
+        label = f"{data.name}, noticed in {count} files, {escape(kind)}:"
+        console.print(f"[yellow]{label}[/] {escape(first)}", soft_wrap=True)
     if data.incomplete:
         label = f"{data.name}, windows left out for missing values:"
         console.print(f"[yellow]{label}[/] {data.incomplete}")

@@ -1,6 +1,7 @@
 """Provenance: what is needed to repeat a run."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import sys
@@ -43,10 +44,13 @@ def commit() -> str | None:
     folder = ROOT
     if not (folder / ".git").exists():
         return None
+    # Git's own variables, as set in hooks, name another repository than the folder's.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
         return subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
             cwd=folder,
+            env=environment,
             check=True,
             capture_output=True,
             text=True,

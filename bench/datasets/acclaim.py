@@ -23,6 +23,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.core.errors import InputError
 from bench.datasets.archive import File
+from bench.datasets.text import unmarked
 from bench.motion import Skeleton
 
 ROOT = "root"
@@ -132,7 +133,7 @@ def read_skeleton(file: File) -> AcclaimSkeleton:
     """
     content = file.read(LARGEST_SKELETON)
     try:
-        return _skeleton_in(content)
+        return _skeleton_in(unmarked(content))
     except DamagedError as fault:
         raise InputError(f"{file}: {fault}; {REMEDY}") from None
 

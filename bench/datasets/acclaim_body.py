@@ -41,6 +41,7 @@ from bench.datasets.acclaim import joints_of, read_skeleton
 from bench.datasets.acclaim_motion import FPS, read_motion
 from bench.datasets.archive import File, tree
 from bench.datasets.base import Dataset, Source, check_length, data_root
+from bench.datasets.rates import agreed
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import KEPT, body
 from bench.motion.kinematics import neighbours, orient, rotations_between
@@ -204,9 +205,9 @@ class AcclaimBody(Dataset):
     def skeleton_file(self, source: Source) -> File:
         """Return the ASF file of a recording's subject."""
 
-    def file_fps(self, source: Source) -> float:
-        """Return the frames per second of a recording if its file does not state them."""
-        return FPS
+    def file_fps(self, source: Source) -> float | None:
+        """Return the frames per second that a recording's name states, None if it states none."""
+        return None
 
     def files(self, root: Path | None) -> list[Path]:
         """Return all files that the recordings depend on, including skeletons."""
@@ -232,7 +233,10 @@ class AcclaimBody(Dataset):
                 f"{file}: not the {len(MEAN_BONES)} bones of CMU's and HDM05's skeleton; "
                 "convert it to BVH and read it with bvh"
             )
-        motion = read_motion(source.file, subject, self.file_fps(source)).without_held_start()
+        named = self.file_fps(source)
+        motion = read_motion(source.file, subject, named or FPS)
+        agreed({"its name": named or motion.fps, "the file": motion.fps}, str(source.file))
+        motion = motion.without_held_start()
         check_length(source.file, len(motion) * max(1.0, self.fps / motion.fps))
         # Only frames that are interpolated between are converted: two of five at 120 per second.
         before, after, part = neighbours(len(motion), motion.fps, self.fps)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from bench.core.errors import InputError
+from bench.core.notices import note
 from bench.datasets.acclaim import (
     ANGLES,
     MOST_TURNS,
@@ -28,6 +29,8 @@ from bench.datasets.acclaim import (
     quoted,
 )
 from bench.datasets.archive import File
+from bench.datasets.plausible import is_mark
+from bench.datasets.text import unmarked
 
 FPS = 120.0
 """Frames per second of CMU and HDM05; their motion files do not state it."""
@@ -141,15 +144,24 @@ def read_motion(file: File, skeleton: AcclaimSkeleton, fps: float = FPS) -> Accl
 
 
 def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMotion:
+    content = unmarked(content)
     first = _FRAME_NUMBER.search(content)
     if first is None or first.start() > LARGEST_FRAME:
         raise DamagedError("no frame at the start, so it is no AMC file")
+    ended = content.rstrip(b"\0\x1a")
+    if len(ended) < len(content):
+        note("filled end", "NULs or Ctrl-Z after the last line, left out")
+    content = ended
     if not content.endswith(b"\n"):
-        raise DamagedError("cut short (it ends in the middle of a line)")
+        note("unfinished line", "a last line without its end")
+        content += b"\n"
     unit, fps = _preamble(content[: first.start()], fps)
     body = content[first.start() :]
     if b"#" in body:
         body = re.sub(rb"#[^\n]*", b"", body)
+    if b"," in body and b"." not in body:
+        note("decimal commas", "numbers with decimal commas")
+        body = body.replace(b",", b".")
     channels = skeleton.channels
     names = _line_names(body, channels)
     numbers = _Frames(body, names, [len(channels[name]) for name in names]).numbers()
@@ -157,7 +169,14 @@ def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMot
     column = 0
     for name in names:
         angles = np.array([channel in ANGLES for channel in channels[name]])
-        values[name] = numbers[:, column : column + len(angles)] * np.where(angles, unit, 1.0)
+        stated = numbers[:, column : column + len(angles)]
+        if (marks := is_mark(stated)).any():
+            frame = int(marks.any(axis=1).argmax())
+            raise DamagedError(
+                f"frame {frame + 1}: {name} has {stated[frame][marks[frame]][0]:g}, which marks a "
+                "missing value"
+            )
+        values[name] = stated * np.where(angles, unit, 1.0)
         column += len(angles)
         far = np.abs(values[name][:, angles]) > MOST_TURNS * 2 * np.pi
         if far.any():
@@ -168,6 +187,7 @@ def _motion(content: bytes, skeleton: AcclaimSkeleton, fps: float) -> AcclaimMot
 def _preamble(content: bytes, fps: float) -> tuple[float, float]:
     """Return the unit of angle in radians, and the frames per second (``fps`` if not stated)."""
     unit = None
+    rates: list[float] = []
     for line in content.decode("latin-1").split("\n"):
         match [word.upper() for word in line.split("#")[0].split()]:
             case [] | [":FULLY-SPECIFIED"]:
@@ -175,11 +195,14 @@ def _preamble(content: bytes, fps: float) -> tuple[float, float]:
             case [":DEGREES"] | [":RADIANS"] as keyword if unit is None:
                 unit = RADIANS[keyword[0][1:4].lower()]
             case [":SAMPLES-PER-SECOND", rate]:
-                fps = number_in(rate, ":SAMPLES-PER-SECOND")
+                rates.append(number_in(rate, ":SAMPLES-PER-SECOND"))
             case _:
                 raise DamagedError(f"{quoted(line.strip())} before the first frame")
     if unit is None:
         raise DamagedError("neither :DEGREES nor :RADIANS")
+    if len(set(rates)) > 1:
+        raise DamagedError(f"says {rates[0]:g} and {rates[1]:g} frames per second")
+    fps = rates[0] if rates else fps
     if not 1 <= fps <= 100_000:
         raise DamagedError(f"{fps:g} frames per second")
     return unit, fps

@@ -22,9 +22,13 @@ from pydantic import Field
 from scipy.spatial.transform import Rotation
 
 from bench.core.errors import InputError, reason_of
+from bench.core.notices import note
 from bench.datasets.archive import LARGEST, UNREADABLE, File, tree
 from bench.datasets.base import Dataset, Source, check_length, data_root
 from bench.datasets.npy import array_of
+from bench.datasets.plausible import check_radians
+from bench.datasets.rates import agreed
+from bench.datasets.text import quoted
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.body import JOINTS, KEPT, body
 from bench.motion.kinematics import orient, resample_rotations
@@ -77,15 +81,18 @@ They belong to the neutral SMPL-H model with the mean of AMASS's shape coefficie
 prediction literature uses for all subjects, as published with HisRepItself (Mao et al. 2020).
 """
 
-RATE_KEYS = ("mocap_framerate", "mocap_frame_rate")
+RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "frame_rate", "framerate", "fps")
 RATES = (5.0, 1000.0)
 """Least and greatest plausible frames per second of a motion capture system."""
+PARTS = (("root_orient", "pose_body"), ("global_orient", "body_pose"))
+"""Names of the root's and the body's rotations where they are apart, by packaging."""
 WIDTHS = (66, 72, 156, 165)
 """Possible columns of ``poses``: body only, SMPL, SMPL-H, SMPL-X; the body's 66 come first."""
 LARGEST_ANGLE = 100.0
 """Greatest plausible component of a rotation vector, radians."""
 
 _NO_MOTION = re.compile(r"(^|_)(shape|stagei)\.npz$", re.IGNORECASE)
+_RATE = re.compile(r"(\d{1,4}(?:[.,]\d{1,9})?)\s*(?:fps|hz)?", re.IGNORECASE)
 _PACKAGING = re.compile(r"_(poses|stageii)$")
 _Y_UP = Rotation.from_euler("x", -90, degrees=True).as_matrix()
 """Rotation from AMASS's world, with z up, to one with y up."""
@@ -112,6 +119,10 @@ class AMASS(Dataset):
 
     body_model: Path | None = Field(
         None, description="npz of an SMPL, SMPL-H or SMPL-X model that defines the skeleton"
+    )
+
+    rate: float | None = Field(
+        None, ge=5, le=1000, description="frames per second of the files; None: as they state"
     )
 
     @property
@@ -149,13 +160,13 @@ class AMASS(Dataset):
         name = file.inner.name
         if file.member or file.inner.suffix.lower() != ".npz" or _NO_MOTION.search(name):
             return None
-        poses = {"poses", "pose_body"} & set(_Npz.opened(file.path).sizes)
+        poses = {"poses", *(body for _, body in PARTS)} & set(_Npz.opened(file.path).sizes)
         return Source(file.inner.stem, "train", file=file) if poses else None
 
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file as 18 joints at ``fps``."""
         assert source.file is not None
-        vectors, rate = rotations_of(source.file.path)
+        vectors, rate = rotations_of(source.file.path, self.rate)
         check_length(source.file, len(vectors) * max(1.0, self.fps / rate))
         rotations = resample_rotations(vectors, rate, self.fps)
         rotations[:, 0] = orient(_Y_UP @ rotations[:, 0], self.orientation)
@@ -206,8 +217,12 @@ def _sources_of(name: str, folder: Path) -> list[Source]:
     return sources
 
 
-def rotations_of(path: Path) -> tuple[NDArray[np.float64], float]:
+def rotations_of(path: Path, rate: float | None = None) -> tuple[NDArray[np.float64], float]:
     """Return the ``(frame, 22, 3)`` body rotation vectors of a recording in radians, and its fps.
+
+    Args:
+        path: of the npz.
+        rate: its frames per second, if not those that it states.
 
     Raises:
         InputError: the file is no recording of AMASS, or is damaged.
@@ -215,16 +230,25 @@ def rotations_of(path: Path) -> tuple[NDArray[np.float64], float]:
     npz = _Npz.opened(path)
     if "poses" in npz.sizes:
         poses = _angles(npz, "poses", WIDTHS)
-    elif {"root_orient", "pose_body"} <= set(npz.sizes):
-        parts = (_angles(npz, "root_orient", (3,)), _angles(npz, "pose_body", (63,)))
-        if len(parts[0]) != len(parts[1]):
-            raise npz.refused(
-                f"{len(parts[0])} frames of root_orient but {len(parts[1])} of pose_body"
-            )
-        poses = np.concatenate(parts, axis=1)
+    elif names := next((names for names in PARTS if set(names) <= set(npz.sizes)), None):
+        root, body = names
+        parts = (_angles(npz, root, (3,)), _angles(npz, body, (63, 69)))
+        _check_frames(npz, {root: len(parts[0]), body: len(parts[1])})
+        poses = np.concatenate([parts[0], parts[1][:, :63]], axis=1)
     else:
         raise npz.refused("no poses in it, so it is no recording of AMASS", "remove it")
-    return poses.reshape(-1, len(JOINTS), 3), _rate(npz)
+    if "trans" in npz.sizes:
+        _check_frames(npz, {"poses": len(poses), "trans": len(npz.array("trans"))})
+    vectors = poses.reshape(-1, len(JOINTS), 3)
+    check_radians(File(path), vectors)
+    return vectors, _rate(npz) if rate is None else rate
+
+
+def _check_frames(npz: "_Npz", counts: Mapping[str, int]) -> None:
+    """Raise InputError unless two arrays have as many frames."""
+    (one, first), (other, second) = counts.items()
+    if first != second:
+        raise npz.refused(f"{first} frames of {one} but {second} of {other}")
 
 
 def _angles(npz: "_Npz", key: str, widths: tuple[int, ...]) -> NDArray[np.float64]:
@@ -233,6 +257,9 @@ def _angles(npz: "_Npz", key: str, widths: tuple[int, ...]) -> NDArray[np.float6
     ``widths`` are the numbers of columns that the array may have.
     """
     array = npz.array(key)
+    if array.ndim == 3 and array.shape[2] == 3:
+        note("shape", f"{key} as {array.shape}, a rotation vector per joint")
+        array = array.reshape(len(array), -1)
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] not in widths:
         expected = " or ".join(map(str, widths))
         raise npz.refused(f"{key} is {array.dtype} {array.shape}, not (frame, {expected}) numbers")
@@ -245,15 +272,30 @@ def _angles(npz: "_Npz", key: str, widths: tuple[int, ...]) -> NDArray[np.float6
 
 
 def _rate(npz: "_Npz") -> float:
-    key = next((key for key in RATE_KEYS if key in npz.sizes), None)
-    if key is None:
-        raise npz.refused(f"no frame rate in it ({' or '.join(RATE_KEYS)})")
-    array = npz.array(key)
-    if array.dtype.kind not in "fiu" or array.size != 1:
+    rates = {key: _stated_rate(npz, key) for key in RATE_KEYS if key in npz.sizes}
+    if not rates:
+        raise npz.refused(
+            f"no frame rate in it ({' or '.join(RATE_KEYS)})", "state it by dataset.rate"
+        )
+    return agreed(rates, str(npz.path))
+
+
+def _stated_rate(npz: "_Npz", key: str) -> float:
+    """Return the frames per second of an array of one number, or of a text of one."""
+    array = npz.array(key, text=True)
+    if array.dtype.kind not in "fiuSU" or array.size != 1:
         raise npz.refused(f"{key} is {array.dtype} {array.shape}, not a number")
-    rate = float(array.reshape(()))
+    stated = array.reshape(()).item()
+    if array.dtype.kind in "SU":
+        text = stated.decode("latin-1") if isinstance(stated, bytes) else str(stated)
+        number = _RATE.fullmatch(text.strip())
+        if number is None:
+            raise npz.refused(f"{key} is {quoted(text)}, no frame rate", "state dataset.rate")
+        note("rate as text", f"{key} as the text {quoted(text)}")
+        stated = number[1].replace(",", ".")
+    rate = float(stated)
     if not RATES[0] <= rate <= RATES[1]:
-        raise npz.refused(f"{key} is {rate:g}, no frame rate")
+        raise npz.refused(f"{key} is {rate:g}, no frame rate", "state dataset.rate")
     return rate
 
 
@@ -279,12 +321,16 @@ class _Npz:
             raise cls(path, {}).refused(f"cut short, or not an npz ({reason_of(error)})") from None
         return cls(path, {info.filename.removesuffix(".npy"): info.file_size for info in members})
 
-    def array(self, key: str) -> NDArray[Any]:
-        """Read one array; raises InputError if it is damaged, pickled or too large."""
+    def array(self, key: str, text: bool = False) -> NDArray[Any]:
+        """Read one array, with ``text`` also one of text.
+
+        Raises:
+            InputError: it is damaged, pickled or too large.
+        """
         if self.sizes[key] > LARGEST:
             raise self.refused(f"{key} takes {self.sizes[key]} bytes, so it is no motion")
         try:
-            return array_of(File(self.path, f"{key}.npy").read())
+            return array_of(File(self.path, f"{key}.npy").read(), text)
         except ValueError as error:
             raise self.refused(f"{key} cannot be read ({error})") from None
 

@@ -17,6 +17,9 @@ LARGEST = 2**29
 HEAD = 2**16
 """Bytes at a file's start that suffice to recognise its format."""
 
+LARGEST_POINTER = 1024
+"""Most bytes of a file that only names where its content is."""
+
 UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -61,11 +64,13 @@ class File:
         content = self._start(largest + 1)
         if len(content) > largest:
             raise InputError(f"{self}: larger than {largest >> 20} MiB, so it is no motion")
+        if pointer := _pointer(content):
+            raise InputError(f"{self}: {pointer}; fetch the content of the data set's files")
         return content
 
-    def first_line(self) -> bytes:
-        """Return at most ``HEAD`` bytes of the first line; raises InputError if unreadable."""
-        return self._start(HEAD).partition(b"\n")[0]
+    def head(self) -> bytes:
+        """Return the first ``HEAD`` bytes; raises InputError if unreadable."""
+        return self._start(HEAD)
 
     def _start(self, size: int) -> bytes:
         """Return the first ``size`` bytes, or all if there are fewer."""
@@ -77,9 +82,28 @@ class File:
             ) as file:
                 return file.read(size)
         except UNREADABLE as error:
-            raise InputError(
-                f"{self}: cannot be read ({reason_of(error)}); fetch it again"
-            ) from None
+            if dangling(self.path):
+                raise InputError(
+                    f"{self}: a link to {self.path.readlink()}, where nothing is; fetch the "
+                    "content of the data set's files"
+                ) from None
+            reason = getattr(error, "strerror", None) or reason_of(error)
+            raise InputError(f"{self}: cannot be read ({reason}); fetch it again") from None
+
+
+def dangling(path: Path) -> bool:
+    """Return whether a path is a link to nothing, as where content was not fetched."""
+    return path.is_symlink() and not path.exists()
+
+
+def _pointer(content: bytes) -> str:
+    """Return what a file stands for if it only names its content, empty if it is the content."""
+    if len(content) < LARGEST_POINTER:
+        if content.startswith(b"version https://git-lfs"):
+            return "a pointer of Git LFS, not the content"
+        if content.startswith((b"/annex/objects/", b"../.git/annex/", b".git/annex/")):
+            return "a pointer of git-annex, not the content"
+    return ""
 
 
 def tree(place: Path, *suffixes: str) -> list[File]:
@@ -120,7 +144,8 @@ def _files(folder: Path) -> Iterator[Path]:
             inside = sorted(pending.pop().iterdir())
         except PermissionError:  # system folders, such as lost+found
             continue
-        yield from (path for path in inside if path.is_file())
+        # A link to nothing is a file that cannot be read, and must not go unnoticed.
+        yield from (path for path in inside if path.is_file() or dangling(path))
         folders = {path.resolve(): path for path in inside if path.is_dir()}
         pending += [path for real, path in folders.items() if real not in visited]
         visited.update(folders)

@@ -12,26 +12,30 @@ The body's rotation is defined by three points: its left-right axis passes throu
 and its up axis, orthogonal to the first, points from the root towards a joint above it.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from bench.core.errors import InputError, did_you_mean, reason_of
+from bench.core.notices import note
 from bench.core.settings import Settings
 from bench.datasets.archive import LARGEST, File, tree
-from bench.datasets.base import Dataset, Source, check_length, check_table
+from bench.datasets.base import Dataset, Source, check_length
 from bench.datasets.npy import array_of
 from bench.datasets.own_files import files_in, folder_of, place_of, read_description, splits_of
+from bench.datasets.plausible import is_mark, seen
+from bench.datasets.rates import agreed
 from bench.datasets.synthetic import SKELETON
+from bench.datasets.text import table_of
 from bench.motion import Skeleton
 from bench.motion.body import KEPT
 from bench.motion.kinematics import facing, resample_positions
@@ -42,7 +46,6 @@ MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 REACH_MM = (150.0, 3000.0)
 """Least and greatest plausible distance of the farthest of the 18 joints from the root: the median
 over frames."""
-SEPARATORS = ("_", ".")
 
 Split = Literal["train", "valid", "test"]
 Name = Annotated[str, Field(min_length=1)]
@@ -66,6 +69,11 @@ class Layout(Settings):
     parents: dict[Name, Name | None] | None = Field(None, description="tree of the own joints")
     limbs: dict[Name, tuple[Name, ...]] | None = Field(None, description="of the own joints")
     pairs: tuple[tuple[Name, Name], ...] = Field((), description="(left, right) own joints")
+    missing: tuple[Literal["nan", "zero"] | float, ...] | None = Field(
+        None,
+        description="what marks a joint that was not seen, besides nan: numbers, and zero for "
+        "0, 0, 0; None: as the files show",
+    )
     key: str | None = Field(None, description="name of the array in .npz files; None: the only one")
     splits: dict[Split, tuple[Name, ...]] | None = Field(
         None, description="patterns of the files of each split, such as 'subject1/*'"
@@ -123,6 +131,15 @@ class Layout(Settings):
             rest=np.zeros((len(self.joints), 3)),
             limbs=self.limbs or {"body": self.joints},
             pairs=self.pairs,
+        )
+
+    @property
+    def marks(self) -> tuple[float, ...] | None:
+        """The numbers that mark a missing coordinate; None if that is not stated."""
+        if self.missing is None:
+            return None
+        return tuple(
+            0.0 if mark == "zero" else float(mark) for mark in self.missing if mark != "nan"
         )
 
     @property
@@ -196,15 +213,22 @@ class Arrays(Dataset):
         file, where = source.file, self._layout(source.file)
         layout = read_description(Layout, where)
         layout.check(where, self.orientation)
-        positions = _array(file, layout) * MM[layout.units]
+        column = {name: number for number, name in enumerate(layout.joints)}
+        roots = [layout.root] if isinstance(layout.root, str) else list(layout.root)
+        positions = MM[layout.units] * seen(
+            file,
+            _array(file, layout),
+            MM[layout.units],
+            layout.fps,
+            [column[name] for name in roots],
+            layout.marks,
+        )
         if layout.up == "z":
             positions = np.stack(
                 [positions[..., 0], positions[..., 2], -positions[..., 1]], axis=-1
             )
         check_length(file, len(positions) * max(1.0, self.fps / layout.fps))
         positions = resample_positions(positions, layout.fps, self.fps)
-        column = {name: number for number, name in enumerate(layout.joints)}
-        roots = [layout.root] if isinstance(layout.root, str) else list(layout.root)
         relative = positions - positions[:, [column[name] for name in roots]].mean(1, keepdims=True)
         if not layout.oriented and self.orientation != "kept":
             points = {key: relative[:, column[name]] for key, name in _points(layout).items()}
@@ -212,6 +236,8 @@ class Arrays(Dataset):
         motion = relative[:, [column[name] for name in layout.kept]]
         if layout.parents is None:
             _check_reach(file, motion, layout.units)
+            if self.orientation != "removed" and "up" not in layout.model_fields_set:
+                _check_upright(file, motion)
         return motion.astype(np.float32)
 
     def _layout(self, file: File) -> Path:
@@ -293,24 +319,32 @@ def _check_reach(file: File, motion: NDArray[np.float64], units: str) -> None:
         )
 
 
+def _check_upright(file: File, motion: NDArray[np.float64]) -> None:
+    """Raise InputError if a body does not stand along y, where ``up`` is not stated."""
+    joints = {name: motion[:, number] for number, name in enumerate(KEPT)}
+    tall = joints["head"] - (joints["left_ankle"] + joints["right_ankle"]) / 2
+    tall = tall[np.isfinite(tall).all(axis=1)]
+    median = np.median(tall, axis=0) if len(tall) else np.array([0.0, 1.0, 0.0])
+    if median[1] < np.abs(median).max():
+        raise InputError(
+            f"{file}: the body does not stand along y, so it is unclear which axis points up; "
+            f"state up: y or up: z in {LAYOUT}"
+        )
+
+
 def _array(file: File, layout: Layout) -> NDArray[np.float64]:
     """Return ``(frame, joint, 3)`` positions of a file, in its units and axes."""
     match file.inner.suffix.lower():
         case ".npy":
-            array = _npy(file)
+            array = _shaped(file, _npy(file), layout)
         case ".npz":
-            array = _npy(_member(file, layout.key))
+            array = _shaped(file, _npy(_member(file, layout)), layout)
         case ".csv":
-            array = _columns(file, _csv(file), layout.joints)
+            array = _csv(file, layout)
         case _:
-            array = _columns(file, _parquet(file, layout.joints), layout.joints)
-    if array.ndim != 3 or array.shape[1:] != (len(layout.joints), 3):
-        raise InputError(
-            f"{file}: an array of {array.shape}, not (frame, {len(layout.joints)}, 3) as the "
-            f"joints of {LAYOUT} require"
-        )
+            array = _parquet(file, layout)
     # Larger than any length in any unit; a comparison with nan is false.
-    bad = np.flatnonzero((np.abs(array) >= 1e9).any(axis=(1, 2)))
+    bad = np.flatnonzero(((np.abs(array) >= 1e9) & ~is_mark(array)).any(axis=(1, 2)))
     if len(bad):
         raise InputError(f"{file}: frame {bad[0] + 1} has a number that is no length; write nan")
     if not len(array):
@@ -318,9 +352,70 @@ def _array(file: File, layout: Layout) -> NDArray[np.float64]:
     return array
 
 
-def _member(file: File, key: str | None) -> File:
-    """Return the member of an .npz file named ``key``, or the only one if ``key`` is None."""
+def _shaped(file: File, array: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]:
+    """Return an array as ``(frame, joint, 3)``, if it has one such reading."""
+    due = (len(layout.joints), 3)
+    if array.ndim == 3 and array.shape[1:] == due:
+        return array
+    readings = {
+        what: found
+        for what, found in _readings(array)
+        if found.ndim == 3 and found.shape[1:] == due
+    }
+    if len(readings) == 1:
+        (what, found), *_ = readings.items()
+        note("shape", f"an array of {array.shape}, taken for {what}")
+        return found
+    doubt = f" (it may be {' or '.join(readings)})" if readings else ""
+    raise InputError(
+        f"{file}: an array of {array.shape}{doubt}, not (frame, {due[0]}, 3) as the joints of "
+        f"{LAYOUT} require"
+    )
+
+
+def _readings(array: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Yield what an array of another shape may be, and it as ``(frame, joint, 3)``."""
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+        yield "(one person, frame, joint, 3)", array
+    if array.ndim == 4 and array.shape[1] == 1:
+        array = array[:, 0]
+        yield "(frame, one person, joint, 3)", array
+    if array.ndim != 3:
+        return
+    for order, what in (
+        ((0, 1, 2), "(frame, joint, {})"),
+        ((0, 2, 1), "(frame, {}, joint)"),
+        ((2, 1, 0), "({}, joint, frame)"),
+    ):
+        turned = array.transpose(order)
+        if order != (0, 1, 2):
+            yield what.format(3), turned
+        if turned.shape[2] == 4 and _homogeneous(turned[..., 3]):
+            yield what.format("x y z 1"), turned[..., :3]
+
+
+def _homogeneous(last: NDArray[np.float64]) -> bool:
+    """Return whether a fourth coordinate is that of points in homogeneous coordinates."""
+    return bool((np.isnan(last) | (last == 1)).all() and (last == 1).any())
+
+
+RATE_NAMES = ("fps", "rate", "framerate", "frame_rate", "mocap_framerate", "mocap_frame_rate")
+"""Names of arrays of .npz files that are frames per second, not positions."""
+
+
+def _member(file: File, layout: Layout) -> File:
+    """Return the member of an .npz file that has the positions.
+
+    It is the one named by ``key``, or the only one besides frames per second, which must agree.
+    """
     found = {Path(member.member).stem: member for member in tree(file.path, ".npy")}
+    rates = {name: found.pop(name) for name in RATE_NAMES if name in found and len(found) > 1}
+    for name, member in rates.items():
+        stated = _npy(member)
+        if stated.size == 1:
+            agreed({f"{LAYOUT}": layout.fps, f"its array {name}": float(stated.item())}, str(file))
+    key = layout.key
     if key is None and len(found) != 1:
         names = ", ".join(sorted(found)[:20]) or "none"
         raise InputError(f"{file}: which array? Set key in {LAYOUT} to one of: {names}")
@@ -338,48 +433,138 @@ def _npy(file: File) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def _csv(file: File) -> pd.DataFrame:
-    content = file.read()
-    check_table(file, content)
-    try:
-        table = pd.read_csv(BytesIO(content), low_memory=False)
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{file}: no table ({reason_of(error)}); write it again") from None
-    # If rows are longer than the header, pandas takes the first cells as index and shifts columns.
-    if not isinstance(table.index, pd.RangeIndex):
-        raise InputError(f"{file}: its rows have more cells than its header; write it again")
-    return table
+def _csv(file: File, layout: Layout) -> NDArray[np.float64]:
+    table = table_of(file, file.read(), header=True)
+    if not table.header:
+        raise InputError(f"{file}: empty, no table; write it again")
+
+    def values(columns: Sequence[int]) -> NDArray[np.float64]:
+        mend = "write nan, or leave the cell empty, where a joint was not recorded"
+        return table.values(mend, len(table.header), columns, empty=True)
+
+    return _columns(file, table.header, values, layout)
 
 
-def _parquet(file: File, joints: Sequence[str]) -> pd.DataFrame:
+def _parquet(file: File, layout: Layout) -> NDArray[np.float64]:
     content = file.read()
     try:
         table = pq.ParquetFile(BytesIO(content), page_checksum_verification=True)
         if table.metadata.num_rows * table.metadata.num_columns * 8 > LARGEST:
             raise InputError(f"{file}: {table.metadata.num_rows} rows, so it is no motion")
-        wanted = set(_names(joints))
-        names = [name for name in table.schema_arrow.names if name in wanted]
-        return table.read(columns=names).to_pandas(ignore_metadata=True)
+        names = table.schema_arrow.names
+        check_length(file, table.metadata.num_rows)
+        whole = table.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{file}: no Parquet table ({reason_of(error)}); write it again") from None
 
+    def values(columns: Sequence[int]) -> NDArray[np.float64]:
+        found = np.full((whole.num_rows, len(columns)), np.nan)
+        for place, column in enumerate(columns):
+            try:
+                numbers = whole.column(column).to_pandas()
+                found[:, place] = numbers.to_numpy(np.float64, na_value=np.nan)
+            except (pa.ArrowException, ValueError, TypeError):
+                raise InputError(
+                    f"{file}: column '{names[column]}' has something else than numbers; leave "
+                    "cells empty where a joint was not recorded"
+                ) from None
+        return found
 
-def _names(joints: Sequence[str]) -> list[str]:
-    return [f"{name}{mark}{axis}" for mark in SEPARATORS for name in joints for axis in "xyz"]
+    return _columns(file, names, values, layout)
 
 
-def _columns(file: File, table: pd.DataFrame, joints: Sequence[str]) -> NDArray[np.float64]:
-    """Return ``(frame, joint, 3)`` positions of a table."""
-    half = 3 * len(joints)
-    names = _names(joints)
-    chosen = next((c for c in (names[:half], names[half:]) if c[0] in table.columns), names[:half])
-    if missing := [name for name in chosen if name not in table.columns]:
-        near = did_you_mean(missing[0], map(str, table.columns))
+_COORDINATE = re.compile(r"(.+?)[_. :-]?[\[(]?([xyz])[\])]?", re.IGNORECASE)
+"""The name of a column: a joint, a mark or none, and an axis, which may be in brackets."""
+_UNIT = re.compile(r"\s*[\[(]\s*(mm|cm|m)\s*[\])]$", re.IGNORECASE)
+TIMES = ("time", "t", "seconds", "time_s", "timestamp")
+"""Names of columns that are times in seconds."""
+
+
+def _columns(
+    file: File,
+    names: Sequence[str],
+    values: Callable[[Sequence[int]], NDArray[np.float64]],
+    layout: Layout,
+) -> NDArray[np.float64]:
+    """Return ``(frame, joint, 3)`` positions of a table.
+
+    Args:
+        file: for messages.
+        names: of all columns.
+        values: returns the ``(frame, column)`` numbers of some columns.
+        layout: names the joints.
+    """
+    wanted = [f"{joint}_{axis}" for joint in layout.joints for axis in "xyz"]
+    found: dict[str, list[int]] = {}
+    for column, name in enumerate(names):
+        key = _coordinate(file, name, layout)
+        if key is not None:
+            found.setdefault(key, []).append(column)
+    if missing := [name for name in wanted if name not in found]:
+        near = did_you_mean(missing[0], [str(name).strip() for name in names])
         raise InputError(f"{file}: no column '{missing[0]}'{near[:2000]}")
-    try:
-        values = table[chosen].to_numpy(np.float64, na_value=np.nan)
-    except (ValueError, TypeError) as error:
+    for columns in found.values():
+        if len(columns) > 1:
+            _check_same(file, names, columns, values(columns))
+    times = [column for column, name in enumerate(names) if name.strip().casefold() in TIMES]
+    for column in times[:1]:
+        _check_times(file, names[column], values([column])[:, 0], layout.fps)
+    positions = values([found[name][0] for name in wanted])
+    return positions.reshape(len(positions), len(layout.joints), 3)
+
+
+def _coordinate(file: File, name: str, layout: Layout) -> str | None:
+    """Return the coordinate that a column has, such as ``pelvis_x``; None if it has none."""
+    plain = name.strip().strip("\"'").strip()
+    if unit := _UNIT.search(plain):
+        plain = plain[: unit.start()]
+    match = _COORDINATE.fullmatch(plain)
+    if match is None:
+        return None
+    # A joint's own name may end in a mark, and may be written in another case.
+    names = (plain[: match.start(2)], match[1])
+    known = next((one for one in names if one in layout.joints), None)
+    if known is None:
+        small = [one for one in layout.joints if one.casefold() == match[1].casefold()]
+        known = small[0] if len(small) == 1 else None
+    if known is None:
+        return None
+    axis = match[2].lower()
+    if unit and unit[1].lower() != layout.units:
         raise InputError(
-            f"{file}: not only numbers ({reason_of(error)}); leave cells empty for none"
-        ) from None
-    return values.reshape(len(values), len(joints), 3)
+            f"{file}: column '{name}' says {unit[1]}, {LAYOUT} says units: {layout.units}; correct "
+            "the wrong one"
+        )
+    if name not in (f"{known}_{axis}", f"{known}.{axis}"):
+        note("names of columns", f"columns named as '{name.strip()}', read as {known}_{axis}")
+    return f"{known}_{axis}"
+
+
+def _check_same(
+    file: File, names: Sequence[str], columns: Sequence[int], values: NDArray[np.float64]
+) -> None:
+    """Raise InputError if columns for the same coordinate differ."""
+    first = values[:, :1]
+    if not ((values == first) | (np.isnan(values) & np.isnan(first))).all():
+        which = " and ".join(f"{column + 1} ('{names[column].strip()}')" for column in columns[:2])
+        raise InputError(
+            f"{file}: columns {which} are the same coordinate with other values; remove the wrong "
+            "one"
+        )
+    note("a column twice", f"column '{names[columns[0]].strip()}' twice, with the same values")
+
+
+def _check_times(file: File, name: str, times: NDArray[np.float64], fps: float) -> None:
+    """Raise InputError if a column of times contradicts the stated frames per second."""
+    steps = np.diff(times[np.isfinite(times)])
+    step = float(np.median(steps)) if len(steps) else 0.0
+    if not step > 0:
+        return
+    # In seconds, a thousandth, a millionth or a billionth of one; or frames are counted.
+    if step != 1 and all(abs(step * fps / unit - 1) > 0.05 for unit in (1, 1e3, 1e6, 1e9)):
+        raise InputError(
+            f"{file}: column '{name}' has steps of {step:g} s, {1 / step:.4g} frames per second, "
+            f"{LAYOUT} says fps: {fps:g}; correct the wrong one"
+        )
+    if steps.max() > 1.5 * step or steps.min() <= 0:
+        note("uneven times", f"column '{name}' leaps, the rows are read as evenly spaced")

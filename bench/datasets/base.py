@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.core.errors import InputError, legible
+from bench.core.notices import Notices
 from bench.core.settings import Settings
-from bench.datasets.archive import HEAD, File
+from bench.datasets.archive import File
 from bench.motion import Skeleton, Windows
 
 SPLITS = ("train", "valid", "test")
@@ -142,15 +143,6 @@ def check_length(file: File, frames: float) -> None:
         )
 
 
-def check_table(file: File, content: bytes) -> None:
-    """Raise InputError if a text, not parsed yet, has too many rows or columns for a recording."""
-    check_length(file, max(content.count(b"\n"), content.count(b"\r")))
-    if len(content.partition(b"\n")[0]) > HEAD:
-        raise InputError(
-            f"{file}: its first line has more than {HEAD >> 10} KiB, so it is no motion"
-        )
-
-
 def data_root(name: str, root: Path | None, holding: str) -> Path:
     """Return the folder of real data; raises InputError if none is given or it does not exist.
 
@@ -185,6 +177,8 @@ class Data:
         incomplete: number of windows left out because of missing values.
         recordings: one row per recording that was read: ``source``, ``split``, ``action``,
             ``subject``, number of ``frames``, and number of ``missing`` coordinates.
+        notices: what was noticed of a recording that was read, by kind, by the recording's name;
+            what concerns the data set as a whole is under its own name.
     """
 
     name: str
@@ -197,6 +191,7 @@ class Data:
     skipped: dict[str, str] = field(default_factory=dict)
     incomplete: int = 0
     recordings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    notices: dict[str, Notices] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

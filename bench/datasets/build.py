@@ -32,10 +32,12 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import track
 
+from bench.core import notices
 from bench.core.code_versions import code_version
 from bench.core.errors import InputError
 from bench.core.files import atomic_file, readable
 from bench.datasets import cut as cutting
+from bench.datasets.archive import dangling
 from bench.datasets.base import SPLITS, Data, Dataset, Source
 from bench.datasets.cut import FACTS, RECORDINGS, CachedRecording, cut, open_windows
 
@@ -77,7 +79,8 @@ def load(
     if _imports_its_parents_script():
         # A worker process must not wait for the lock, which its parent holds.
         sys.exit()
-    sources = dataset.sources(root)
+    with notices.collected() as noticed:
+        sources = dataset.sources(root)
     cache.mkdir(parents=True, exist_ok=True)
     fingerprints = _Fingerprints.computed(dataset, sources, root, cache, console)
     key = fingerprints.whole
@@ -102,6 +105,7 @@ def load(
         skipped=facts["skipped"],
         incomplete=facts["incomplete"],
         recordings=recordings,
+        notices={**({dataset.name: noticed} if noticed else {}), **facts["notices"]},
     )
 
 
@@ -160,6 +164,8 @@ def _hashes(paths: Sequence[Path], cache: Path, console: Console | None) -> dict
     new: dict[str, str] = {}
 
     def of(path: Path) -> str:
+        if dangling(path):  # its reader says so
+            return "absent"
         try:
             stat = path.stat()
             key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
@@ -304,7 +310,8 @@ def _prepare(plugins: tuple[Path, ...], started: Event) -> None:
 def _read(dataset: Dataset, cached: CachedRecording) -> str:
     """Read one recording and cache its motion; return why it cannot be used, empty if it can."""
     try:
-        motion = dataset.read(cached.source)
+        with notices.collected() as found:
+            motion = dataset.read(cached.source)
     except InputError as error:
         with atomic_file(cached.refusal) as draft:
             draft.write_text(str(error), encoding="utf-8")
@@ -314,6 +321,9 @@ def _read(dataset: Dataset, cached: CachedRecording) -> str:
         raise TypeError(
             f"{dataset.name} read {motion.dtype} {motion.shape}, not float32 (frame, {joints}, 3)"
         )
+    if found:
+        with atomic_file(cached.notices) as draft:
+            draft.write_text(json.dumps(found), encoding="utf-8")
     with atomic_file(cached.motion) as draft:
         np.save(draft, motion, allow_pickle=False)
     return ""

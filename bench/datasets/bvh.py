@@ -10,6 +10,7 @@ The files have no official split; ``own_files`` defines how they are split.
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal
 
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bench.core.errors import InputError, did_you_mean
+from bench.core.notices import note
+from bench.datasets import stance
 from bench.datasets.archive import File
 from bench.datasets.base import Dataset, Source, check_length
 from bench.datasets.bvh_file import REMEDY, BVHFile, bare, numbers_of, read_bvh
-from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, Rig, rig_of
+from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, RIGS, Axis, Rig, rig_of
 from bench.datasets.own_files import (
     files_in,
     folder_of,
@@ -58,6 +61,18 @@ class BVH(Dataset):
         None, description="folder, or .zip archive, of the files' folder to read; None: all of it"
     )
     bones: Literal["own"] = Field("own", description="bone lengths: each file's own")
+    rate: float | None = Field(
+        None, ge=1, le=2000, description="frames per second of the files; None: as they state"
+    )
+    up: Axis | None = Field(
+        None, description="the root's own axis that points up; None: as the files show"
+    )
+    forward: Axis | None = Field(
+        None, description="the root's own axis in which the body faces; None: as the files show"
+    )
+    vertical: Axis | None = Field(
+        None, description="the world's axis that points up; None: as the files show"
+    )
 
     @property
     def skeleton(self) -> Skeleton:
@@ -90,7 +105,7 @@ class BVH(Dataset):
     def read(self, source: Source) -> NDArray[np.float32]:
         """Read a file as 18 joints at ``fps``."""
         assert source.file is not None
-        file, content = source.file, read_bvh(source.file)
+        file, content = source.file, read_bvh(source.file, self.rate)
         rig = self._rig(file, content)
         names = Counter(bare(node.name) for node in content.nodes)
         if twice := [name for name in rig.names.values() if names[bare(name)] > 1]:
@@ -98,14 +113,41 @@ class BVH(Dataset):
         if len(content.motion) <= rig.skip_frames:
             raise InputError(f"{file}: no frame of motion; leave it out")
         check_length(file, len(content.motion) * max(1.0, self.fps / content.fps))
-        positions, hips = _pose(content, rig, self.fps)
-        positions *= self.scale or rig.scale
+        pose = _pose(content, rig, self.fps)
+        positions = pose.positions * (self.scale or rig.scale)
         _check_stature(file, positions, self.scale or rig.scale)
         # The root is the last joint; positions are relative to it.
-        body = rig.world @ hips @ rig.axes
-        relative = (positions[:, :-1] - positions[:, -1:]) @ rig.world.T
+        relative = positions[:, :-1] - positions[:, -1:]
+        rig = self._standing(file, rig, pose, relative)
+        body = rig.world @ pose.hips @ rig.axes
+        relative = relative @ rig.world.T
         _check_stance(file, facing(relative, body, "removed"))
         return facing(relative, body, self.orientation).astype(np.float32)
+
+    def _standing(self, file: File, rig: Rig, pose: "_Pose", relative: NDArray[np.float64]) -> Rig:
+        """Return a rig with the axes that the settings state or, without any, that the file shows.
+
+        ``relative`` are ``(frame, 18, 3)`` positions of the joints from the root, in the file's
+        world.
+        """
+        stated = {
+            key: value
+            for key in ("up", "forward", "vertical")
+            if (value := getattr(self, key)) is not None
+        }
+        rig = rig.model_copy(update=stated)
+        if rig.up[-1] == rig.forward[-1]:
+            raise InputError(
+                f"{file}: up {rig.up} and forward {rig.forward} are one axis; set dataset.up and "
+                "dataset.forward"
+            )
+        if not self.mapping and not {"up", "forward"} & set(stated):
+            shown = stance.of_root(file, pose.rest, relative @ pose.hips, pose.across, rig)
+            rig = rig.model_copy(update=shown)
+        if not self.mapping and "vertical" not in stated and self.orientation != "removed":
+            travel = pose.positions[:, -1] * (self.scale or rig.scale)
+            rig = rig.model_copy(update=stance.of_world(file, relative, travel, rig))
+        return rig
 
     def _rig(self, file: File, content: BVHFile) -> Rig:
         """Return the user's mapping, or the known rig of a file."""
@@ -121,6 +163,9 @@ class BVH(Dataset):
             raise InputError(
                 f"{file}: not a known rig; its joints are {', '.join(names)[:2000]}; {HOW_TO_MAP}"
             )
+        named = content.nodes[numbers_of(content.nodes)[bare(found.root)]].name
+        if named not in {rig.root for rig in RIGS.values()}:
+            note("names of joints", f"names after a namespace, such as '{named}'")
         return found
 
 
@@ -130,13 +175,25 @@ def _action(path: PurePosixPath) -> str:
     return named[1] if named else folder_of(path)
 
 
-def _pose(
-    content: BVHFile, rig: Rig, fps: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return ``(frame, 19, 3)`` positions of the 18 joints and the root, and its rotations.
+@dataclass(frozen=True)
+class _Pose:
+    """The body of a file, resampled, in the file's world and units.
 
-    Both are resampled to ``fps``, in the file's world and units; rotations are ``(frame, 3, 3)``.
+    Attributes:
+        positions: ``(frame, 19, 3)`` of the 18 joints and the root.
+        hips: ``(frame, 3, 3)`` rotations of the root.
+        across: ``(frame, 3)`` from the right hip to the left one, in the root's own axes.
+        rest: position of each joint and of the root in the rest pose, by name.
     """
+
+    positions: NDArray[np.float64]
+    hips: NDArray[np.float64]
+    across: NDArray[np.float64]
+    rest: dict[str, NDArray[np.float64]]
+
+
+def _pose(content: BVHFile, rig: Rig, fps: float) -> _Pose:
+    """Return the body of a file at ``fps``."""
     numbers = numbers_of(content.nodes)
     node = {joint: numbers[bare(name)] for joint, name in rig.names.items()}
     node.setdefault("chest", node["spine3"])
@@ -147,8 +204,16 @@ def _pose(
         shoulder = node[collar.replace("collar", "shoulder")]
         along = (content.rest(shoulder) - content.rest(node["spine3"])) / 3
         points[collar] = points["spine3"] + chest @ along
-    positions = np.stack([points[joint] for joint in (*KEPT, "root")], axis=1)
-    return positions, placed[node["root"]][1]
+    hips = placed[node["root"]][1]
+    left, right = (
+        placed[content.nodes[node[f"{side}_knee"]].parent][0] for side in ("left", "right")
+    )
+    return _Pose(
+        positions=np.stack([points[joint] for joint in (*KEPT, "root")], axis=1),
+        hips=hips,
+        across=((left - right)[:, None] @ hips)[:, 0],
+        rest={joint: content.rest(number) for joint, number in node.items()},
+    )
 
 
 def _check_stature(file: File, positions: NDArray[np.float64], scale: float) -> None:
@@ -174,10 +239,11 @@ def _check_stance(file: File, motion: NDArray[np.float64]) -> None:
     """Raise InputError if the body is not upright, or left and right are swapped."""
     median = dict(zip(KEPT, np.median(motion, axis=0), strict=True))
     # The median over frames, because trunks bend and twist only some of the time.
-    across = median["left_shoulder"] - median["right_shoulder"]
-    if median["neck"][1] <= 0 or across[0] <= 0:
-        which = "up is not up" if median["neck"][1] <= 0 else "left is not left"
+    across, neck = median["left_shoulder"] - median["right_shoulder"], median["neck"]
+    upright = neck[1] >= np.abs(neck).max() > 0
+    if not upright or across[0] < np.abs(across).max() or across[0] == 0:
+        which = "left is not left" if upright else "up is not up"
         raise InputError(
-            f"{file}: {which} once the root's rotation is removed; write a mapping with "
-            "the root's up and forward axes, and set dataset.mapping to it"
+            f"{file}: {which} once the root's rotation is removed; state the root's axes that "
+            "point up and forward by dataset.up and dataset.forward, or in a mapping"
         )

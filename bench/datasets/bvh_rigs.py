@@ -80,17 +80,27 @@ class Rig(Settings):
         chest = {} if self.chest is None else {"chest": self.chest}
         return {"root": self.root, **chest, **self.joints}
 
+    def prefixed(self, prefix: str) -> "Rig":
+        """Return the rig with all joint names after a prefix."""
+        return self.model_copy(
+            update={
+                "root": prefix + self.root,
+                "chest": self.chest and prefix + self.chest,
+                "joints": {joint: prefix + name for joint, name in self.joints.items()},
+            }
+        )
+
     @property
     def axes(self) -> NDArray[np.float64]:
         """``(3, 3)`` rotation from the body's axes to the root joint's own."""
-        return _frame(self.up, self.forward)
+        return frame_of(self.up, self.forward)
 
     @property
     def world(self) -> NDArray[np.float64]:
         """``(3, 3)`` rotation from the file's world to one with y up."""
         vertical: Axis = self.vertical or "y"
         ahead: tuple[Axis, ...] = (self.forward, "z", "-y")
-        return _frame(vertical, next(axis for axis in ahead if axis[-1] != vertical[-1])).T
+        return frame_of(vertical, next(axis for axis in ahead if axis[-1] != vertical[-1])).T
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Return the required joints that are not among a file's joint names."""
@@ -98,7 +108,7 @@ class Rig(Settings):
         return [name for name in self.names.values() if bare(name) not in present]
 
 
-def _frame(up: Axis, forward: Axis) -> NDArray[np.float64]:
+def frame_of(up: Axis, forward: Axis) -> NDArray[np.float64]:
     """Return the ``(3, 3)`` rotation with columns left, up and forward."""
     vectors = [
         np.eye(3)["xyz".index(axis[-1])] * (-1 if "-" in axis else 1) for axis in (up, forward)
@@ -187,6 +197,21 @@ RIGS: Mapping[str, Rig] = {
 
 
 def rig_of(names: Iterable[str]) -> Rig | None:
-    """Return the first known rig of which all joints are among ``names``, or None."""
-    names = list(names)
-    return next((rig for rig in RIGS.values() if not rig.missing(names)), None)
+    """Return the first known rig of which all joints are among ``names``, or None.
+
+    All of its names may have the same prefix that ends in a mark, as in ``Character1_Hips``.
+    """
+    names = [bare(name) for name in names]
+    found = next((rig for rig in RIGS.values() if not rig.missing(names)), None)
+    if found is not None:
+        return found
+    for rig in RIGS.values():
+        for prefix in dict.fromkeys(
+            name.removesuffix(rig.root)
+            for name in names
+            if name.endswith(tuple(mark + rig.root for mark in "_.- "))
+        ):
+            prefixed = rig.prefixed(prefix)
+            if not prefixed.missing(names):
+                return prefixed
+    return None

@@ -13,19 +13,24 @@ frames, then jumps (1 to 7 frames, 50 in 03_02); these frames are dropped.
 """
 
 import re
-from pathlib import Path
+from collections.abc import Mapping, Set
+from pathlib import Path, PureWindowsPath
 from typing import ClassVar
 
-import pandas as pd
-
-from bench.core.errors import InputError, reason_of
+from bench.core.errors import InputError
+from bench.core.notices import note
 from bench.datasets.acclaim_body import AcclaimBody, sibling
 from bench.datasets.archive import File
 from bench.datasets.base import Source
 from bench.datasets.cmu_actions import ACTION_OF
+from bench.datasets.text import table_of
 
 INDEX = "index.csv"
 _NAME = re.compile(r"([0-9]{1,4})_([0-9]{1,4})\.amc", re.IGNORECASE)
+_LISTED = re.compile(r"([0-9]{1,4}_[0-9]{1,4})(?:\.amc)?", re.IGNORECASE)
+"""The name of a recording in an index, with its suffix or without it."""
+SHOWN = 20
+"""Recordings that a notice names."""
 
 SHARED_TAKES = {19: 18, 21: 20, 23: 22, 34: 33, 61: 60}
 """Subjects recorded together with another one; both belong to the split of the latter."""
@@ -72,9 +77,12 @@ class CMU(AcclaimBody):
         """
         found = self.recordings(root)
         index = root / INDEX if root else None
-        actions = ACTION_OF | (_actions(index) if index and index.is_file() else {})
+        named = _actions(index) if index and index.is_file() else {}
+        if index and index.is_file():
+            _note_unmatched(index, named, {file.inner.stem.lower() for file, _ in found})
+        actions = ACTION_OF | named
         return [
-            Source(stem, split_of(match[1]), actions.get(stem, ""), match[1], file)
+            Source(stem, split_of(match[1]), actions.get(stem.lower(), ""), match[1], file)
             for stem, file, match in ((file.inner.stem, file, match) for file, match in found)
         ]
 
@@ -108,17 +116,41 @@ def action_of(description: str) -> str:
 
 
 def _actions(path: Path) -> dict[str, str]:
-    """Return the action of each recording in an index of descriptions, by the recording's name."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=["path", "description"])
-        table = table.fillna("")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a table with the columns path and description ({reason_of(error)}); "
-            "correct it or remove it"
-        ) from None
-    return {
-        Path(file).stem: action_of(description)
-        for file, description in zip(table["path"], table["description"], strict=True)
-        if _NAME.fullmatch(Path(file).name)
-    }
+    """Return the action of each recording in an index of descriptions, by the recording's name.
+
+    Raises:
+        InputError: it has no columns path and description, or describes a recording twice.
+    """
+    table = table_of(File(path), File(path).read(), header=True)
+    names = [name.strip().lower() for name in table.header]
+    if missing := [name for name in ("path", "description") if name not in names]:
+        raise InputError(f"{path}: no column '{missing[0]}'; add it or remove the file")
+    actions: dict[str, str] = {}
+    for number, cells in table.cells():
+        if len(cells) != len(names):
+            raise InputError(
+                f"{path}: line {number} has {len(cells)} cells, the header has {len(names)}; "
+                "correct it or remove the file"
+            )
+        # Paths of Windows are read on any system.
+        name = PureWindowsPath(cells[names.index("path")].strip()).name
+        match = _LISTED.fullmatch(name)
+        if match is None:
+            continue
+        stem, action = match[1].lower(), action_of(cells[names.index("description")])
+        if actions.setdefault(stem, action) != action:
+            raise InputError(
+                f"{path}: line {number} says '{action}' of {stem}, a line before it "
+                f"'{actions[stem]}'; remove the wrong one"
+            )
+    return actions
+
+
+def _note_unmatched(index: Path, listed: Mapping[str, str], present: Set[str]) -> None:
+    """Note which rows of an index fit no recording, or that none does."""
+    unmatched = sorted(set(listed) - present)
+    if not set(listed) & present:
+        note("index", f"{index}: none of its rows names a recording that is there")
+    elif unmatched:
+        shown = ", ".join(unmatched[:SHOWN]) + (" ..." if len(unmatched) > SHOWN else "")
+        note("index", f"{index}: {len(unmatched)} rows fit no recording: {shown}")

@@ -12,18 +12,18 @@ Hips and the lower back, which do not move once the root is removed, are left ou
 """
 
 import re
-from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from bench.core.errors import InputError, reason_of
+from bench.core.errors import InputError
 from bench.datasets.archive import File
-from bench.datasets.base import Dataset, Source, check_length, check_table, data_root
+from bench.datasets.base import Dataset, Source, check_length, data_root
+from bench.datasets.plausible import check_radians
+from bench.datasets.text import has_columns, table_of
 from bench.motion import Skeleton, forward_kinematics, rotation_matrices
 from bench.motion.kinematics import orient, resample_rotations
 
@@ -191,6 +191,7 @@ class CMUExpmap(Dataset):
         """Read a file as 18 joints at ``fps``, its root's rotation corrected."""
         assert source.file is not None
         vectors = joint_rotations(rows_of(source.file))
+        check_radians(source.file, vectors)
         check_length(source.file, len(vectors) * max(1.0, self.fps / FILE_FPS))
         vectors[:, 0] = corrected_root(vectors[:, 0])
         rotations = resample_rotations(vectors, FILE_FPS, self.fps)
@@ -202,8 +203,7 @@ class CMUExpmap(Dataset):
         """Recognise a text file by the benchmark's path, or by its number of columns."""
         if file.inner.suffix.lower() != ".txt":
             return None
-        first_row = file.first_line()
-        if not _PLACE.search(file.inner.as_posix()) and first_row.count(b",") != COLUMNS - 1:
+        if not _PLACE.search(file.inner.as_posix()) and not has_columns(file, COLUMNS):
             return None
         return Source(str(file), "test", file.inner.parent.name, file=file)
 
@@ -235,27 +235,20 @@ def rows_of(file: File) -> NDArray[np.float64]:
         InputError: the file is truncated, or not 117 columns of plausible numbers.
     """
     remedy = "fetch the file again"
-    content = file.read(LARGEST_FILE)
-    check_table(file, content)
-    if not content.endswith(b"\n"):
-        raise InputError(f"{file}: cut short (it ends in the middle of a row); {remedy}")
-    try:
-        table = pd.read_csv(BytesIO(content), header=None, dtype=np.float64)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {remedy}") from None
-    if table.shape[1] != COLUMNS:
-        raise InputError(f"{file}: {table.shape[1]} columns, expected {COLUMNS}; {remedy}")
-    bad = np.flatnonzero(~np.isfinite(table.to_numpy()).all(axis=1))
+    table = table_of(file, file.read(LARGEST_FILE)).values(remedy, COLUMNS)
+    if not len(table):
+        raise InputError(f"{file}: no row of numbers in it; {remedy}")
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if len(bad):
         raise InputError(
             f"{file}: row {bad[0] + 1} lacks a finite number in one of {COLUMNS} columns; {remedy}"
         )
-    far = (table.iloc[:, 3:].abs() > LARGEST_ANGLE).any(axis=1)
+    far = (np.abs(table[:, 3:]) > LARGEST_ANGLE).any(axis=1)
     if far.any():
         raise InputError(
             f"{file}: row {far.argmax() + 1} has a number that is no angle in radians; {remedy}"
         )
-    return table.to_numpy()
+    return table
 
 
 def joint_rotations(rows: NDArray[np.float64], drop_t_pose: bool = True) -> NDArray[np.float64]:

@@ -45,6 +45,11 @@ class CachedRecording:
         return self.folder / f"{self.key}.npy"
 
     @property
+    def notices(self) -> Path:
+        """Path of what was noticed when it was read, by kind, which exists if anything was."""
+        return self.folder / f"{self.key}.json"
+
+    @property
     def refusal(self) -> Path:
         """Path of the reason, which exists if it cannot be used."""
         return self.folder / f"{self.key}.txt"
@@ -60,13 +65,15 @@ def cut(dataset: Dataset, cached: Sequence[CachedRecording], folder: Path) -> No
     Raises:
         InputError: a split has no window.
     """
-    facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0}
+    facts: dict[str, Any] = {"short": [], "skipped": {}, "incomplete": 0, "notices": {}}
     starts: dict[str, list[_Starts]] = {split: [] for split in SPLITS}
     recordings: list[dict[str, Any]] = []
     for one in cached:
         if not one.motion.exists():
             facts["skipped"][one.source.name] = one.refusal.read_text(encoding="utf-8")
             continue
+        if one.notices.exists():
+            facts["notices"][one.source.name] = json.loads(one.notices.read_bytes())
         motion = np.load(one.motion, allow_pickle=False)
         first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
         if not len(first):

@@ -27,7 +27,6 @@ begin at the neck, so collars would coincide with it.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -36,9 +35,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.spatial.transform import Rotation
 
-from bench.core.errors import InputError, reason_of
+from bench.core.errors import InputError
 from bench.datasets.archive import File
-from bench.datasets.base import Dataset, Source, check_length, check_table, data_root
+from bench.datasets.base import Dataset, Source, check_length, data_root
+from bench.datasets.plausible import check_radians
+from bench.datasets.text import has_columns, table_of
 from bench.motion import Skeleton, forward_kinematics
 from bench.motion.kinematics import resample_rotations
 
@@ -212,7 +213,7 @@ class H36M(Dataset):
         if file.inner.suffix.lower() != ".txt":
             return None
         known = "/".join(file.inner.parts[-2:]) in KNOWN_FILES
-        if not known and file.first_line().count(b",") != COLUMNS - 1:
+        if not known and not has_columns(file, COLUMNS):
             return None
         return Source(file.inner.stem, "train", file=file)
 
@@ -220,6 +221,7 @@ class H36M(Dataset):
         """Read a file as 18 or 22 joints at ``fps``."""
         assert source.file is not None
         vectors = joint_rotations(rows_of(source.file))
+        check_radians(source.file, vectors)
         check_length(source.file, len(vectors) * max(1.0, self.fps / FILE_FPS))
         rotations = resample_rotations(vectors, FILE_FPS, self.fps)
         rotations[:, 0] = np.eye(3)
@@ -248,16 +250,9 @@ def rows_of(file: File) -> NDArray[np.float64]:
         InputError: the file is truncated, or not 99 columns of plausible numbers.
     """
     remedy = "fetch the file again"
-    content = file.read(LARGEST_FILE)
-    check_table(file, content)
-    if not content.strip():
-        raise InputError(f"{file}: empty; {remedy}")
-    try:
-        rows = np.loadtxt(BytesIO(content), delimiter=",", comments=None, ndmin=2)
-    except ValueError as error:
-        raise InputError(f"{file}: not a table of numbers ({reason_of(error)}); {remedy}") from None
-    if rows.shape[1] != COLUMNS:
-        raise InputError(f"{file}: {rows.shape[1]} columns, expected {COLUMNS}; {remedy}")
+    rows = table_of(file, file.read(LARGEST_FILE)).values(remedy, COLUMNS, exact=True)
+    if not len(rows):
+        raise InputError(f"{file}: no row of numbers in it; {remedy}")
     valid = np.isfinite(rows).all(axis=1) & (np.abs(rows[:, 3:]) <= LARGEST_ANGLE).all(axis=1)
     if not valid.all():
         bad = int(np.argmin(valid)) + 1

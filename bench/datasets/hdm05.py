@@ -40,6 +40,6 @@ class HDM05(AcclaimBody):
         assert source.file is not None
         return sibling(source.file, f"HDM_{source.subject}.asf")
 
-    def file_fps(self, source: Source) -> float:
+    def file_fps(self, source: Source) -> float | None:
         """Return the frames per second at the end of a clip's name."""
         return float(source.name.rsplit("_", 1)[1])

@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import reason_of
-
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 
 
-def array_of(content: bytes) -> NDArray[Any]:
-    """Return the array in the bytes of an .npy file.
+def array_of(content: bytes, text: bool = False) -> NDArray[Any]:
+    """Return the array in the bytes of an .npy file, of numbers or, if ``text``, of text.
 
     Raises:
         ValueError: the bytes are no .npy file, its type is not numeric, it is empty, or its size
@@ -26,10 +24,10 @@ def array_of(content: bytes) -> NDArray[Any]:
     try:
         shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
         count = math.prod(map(int, shape))
-    except Exception as error:
+    except Exception:
         # Numpy parses the header as Python, which fails in many ways if it is damaged.
-        raise ValueError(f"no array of numpy's format ({reason_of(error)})") from None
-    if dtype.kind not in "fiu":
+        raise ValueError("no array of numpy's format, or damaged") from None
+    if dtype.kind not in ("fiuSU" if text else "fiu"):
         raise ValueError(f"of type {dtype}, not numbers")
     available = len(content) - stream.tell()
     # The header determines how much memory is allocated, so it must match the data.

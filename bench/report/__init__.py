@@ -4,6 +4,15 @@ Drawing, templates, printing, and the one function that writes a run's folder. N
 a number that is not already in a table.
 """
 
+import os
+
+try:
+    import matplotlib  # noqa: F401
+except ValueError:
+    # MPLBACKEND names a backend that is not installed, as in what a notebook starts. Figures are
+    # drawn to files without it.
+    del os.environ["MPLBACKEND"]
+
 __all__ = [
     "figures",
     "gallery",

@@ -85,7 +85,7 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
             axis.plot(shares, centre, "o-", markersize=3, label=_state(str(name)), color=colour)
             axis.fill_between(shares, centre - spread, centre + spread, color=colour, alpha=0.15)
             lowest = min(lowest, float(centre.min()))
-        axis.set(xscale="log", title=title, xlabel="features hidden, %")
+        _by_share(axis, title=title)
         _signed_log(axis, around=abs(mean) + deviation, lowest=lowest)
         # Bands that reach far above the ground truth only say that the scores are skewed.
         axis.set_ylim(top=mean + 3 * deviation)
@@ -121,7 +121,7 @@ def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
                     markersize=4,
                     color=colours[str(name)],
                 )
-        axis.set(xscale="log", yscale="log", title=title, xlabel="features hidden, %")
+        _by_share(axis, yscale="log", title=title)
     axes[0].set_ylabel("|change of -log posterior|, %")
     _legend(figure)
     return _titled(figure, f"Change against ground truth on {label}; triangles: negative")
@@ -147,7 +147,7 @@ def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
     for axis, mechanism, _ in _by_imputer(axes[: len(panels)], panels, band=True):
         axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
         axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
-        axis.set(xscale="log", title=mechanism, xlabel="features hidden, %")
+        _by_share(axis, title=mechanism)
         axis.set_yscale("symlog", linthresh=100)
         # How much worse a value is beyond this does not matter.
         axis.set_ylim(-110, min(float(chosen["value"].max()) + 100, 1e4))
@@ -181,7 +181,7 @@ def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
         top = 1.5 * usual.max() if len(usual) else here["value"].max()
         lowest = min([here["value"].min(), *clean["value"]])
         axis.set_ylim(0.95 * lowest, min(top, 1.05 * here["value"].max()))
-        axis.set(xscale="log", title=f"{predictor}, {mechanism}", xlabel="features hidden, %")
+        _by_share(axis, title=f"{predictor}, {mechanism}")
     axes[0].set_ylabel("MPJPE over the future, mm")
     _legend(figure)
     return _titled(figure, f"Prediction from completed pasts on {label}")
@@ -198,7 +198,7 @@ def forecast_changes(table: pd.DataFrame, label: str) -> Figure | None:
     figure, axes = _grid(len(panels))
     for axis, (predictor, mechanism), _ in _by_imputer(axes, panels, band=True):
         axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
-        axis.set(xscale="log", title=f"{predictor}, {mechanism}", xlabel="features hidden, %")
+        _by_share(axis, title=f"{predictor}, {mechanism}")
         axis.set_yscale("symlog", linthresh=1)
         axis.set_ylim(-100, 200)
     axes[0].set_ylabel("change of MPJPE against mean, %")
@@ -252,7 +252,7 @@ def auroc(table: pd.DataFrame, label: str) -> Figure | None:
             style = {"distance": ":", "negative_elbo": "--"}.get(str(score), "-")
             _line(axis, group, f"{model} ({score})", linestyle=style, color=colours[model])
         axis.axhline(0.5, color="0.25", linewidth=1, label="chance")
-        axis.set(xscale="log", title=mechanism, xlabel="features hidden, %", ylim=(0, 1.02))
+        _by_share(axis, title=mechanism, ylim=(0, 1.02))
     axes[0].set_ylabel("AUROC, degraded against clean")
     _legend(figure)
     return _titled(figure, f"Detection of hidden features on {label}")
@@ -335,6 +335,14 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     for spare in axes[count:]:
         spare.remove()
     return figure, axes[:count]
+
+
+def _by_share(axis: Axes, **settings: Any) -> None:
+    """Make the x axis that of shares hidden, logarithmic, and set what else is given."""
+    least, most = axis.dataLim.intervalx
+    if least == most:  # a single level has no width
+        axis.set_xlim(least / 2, most * 2)
+    axis.set(xscale="log", xlabel="features hidden, %", **settings)
 
 
 def _panels(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:

@@ -201,7 +201,7 @@ def _put(old: str, new: str, times: int = 1) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[:-3], "cut short"),
+        (lambda text: text[: text.rindex(" ")], "frame 5 .* expected"),
         (lambda text: text[: text.rindex("shin")], "the end"),
         (lambda text: "", "no frame"),
         (lambda text: text.split("\n1\n")[0] + "\n", "no frame"),

@@ -360,7 +360,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "an absurd rate": ({"mocap_framerate": np.array(1e6)}, "no frame rate"),
     "a nan rate": ({"mocap_framerate": np.array(np.nan)}, "no frame rate"),
     "two rates": ({"mocap_framerate": np.array([60, 120])}, "not a number"),
-    "a worded rate": ({"mocap_framerate": np.array("sixty")}, "not numbers"),
+    "a worded rate": ({"mocap_framerate": np.array("sixty")}, "'sixty', no frame rate"),
     "a pickled rate": ({"mocap_framerate": np.array(60, dtype=object)}, "cannot be read"),
     "nan": ({"poses": nan_at(31)}, "frame 31 of poses"),
     "degrees": ({"poses": np.degrees(made_up(60, 60)) * 20}, "no angle in radians"),

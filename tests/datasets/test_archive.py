@@ -56,10 +56,11 @@ def test_links_to_folders_are_followed_without_cycles(tmp_path: Path) -> None:
     (place / "there").symlink_to(elsewhere)
     (elsewhere / "back").symlink_to(place)
     (place / "gone.bvh").symlink_to(tmp_path / "nothing")
-    expected = [place / "c.bvh", place / "here" / "a.bvh", place / "there" / "b.BVH"]
+    gone = place / "gone.bvh"  # a recording whose content is missing must not go unnoticed
+    expected = [place / "c.bvh", gone, place / "here" / "a.bvh", place / "there" / "b.BVH"]
     assert tree(place, ".bvh") == [File(path) for path in expected]
     (tmp_path / "link").symlink_to(place)
-    assert len(tree(tmp_path / "link", ".bvh")) == 3
+    assert len(tree(tmp_path / "link", ".bvh")) == 4
 
 
 def test_files_added_by_macos_are_ignored(tmp_path: Path) -> None:

@@ -179,16 +179,16 @@ def _long_row(text: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_cut, "cut short"),
-        (lambda text: b"", "cut short"),
+        (_cut, "row 172 has 113 cells, 117 are due, so the file is cut short"),
+        (lambda text: b"", "no row of numbers"),
         (_drop_column, "116 columns"),
         (_short_row, "row 21"),
-        (_long_row, "not a table of numbers"),
+        (_long_row, "row 21 has 119 cells"),
         (lambda text: text.replace(b"0.366519143", b"nan", 1), "row 1 lacks a finite number"),
         (lambda text: text.replace(b"0.366519143", b"inf", 1), "row 1 lacks a finite number"),
         (lambda text: text.replace(b"0.366519143", b"1e200", 1), "row 1 has a number that is no"),
-        (lambda text: text.replace(b"0.3", b"abc", 1), "not a table of numbers"),
-        (lambda text: b"\xff\xfe" + text, "not a table of numbers"),
+        (lambda text: text.replace(b"0.3", b"abc", 1), "line 1, column 12: 'abc66519143'"),
+        (lambda text: b"\xff\xfe" + text, "so it is no motion"),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_name(

@@ -464,7 +464,7 @@ def test_long_names_and_long_gaps_take_no_time(folder: Path) -> None:
     with _alarm(SECONDS):
         for words in (b"Frames" + gap, b"Frames: 1" + gap + b"Frame Time" + gap, gap):
             (folder / "a.bvh").write_bytes(head + words)
-            with pytest.raises(InputError, match="no 'Frames:'"):
+            with pytest.raises(InputError, match=r"no 'Frame|no row of numbers"):
                 read_bvh(File(folder / "a.bvh"))
         for letter in "_ 1":
             assert kind_of(PurePosixPath(f"{letter * 65_000}x")) == f"{letter * 65_000}x"

@@ -271,22 +271,22 @@ def last_of(row: bytes, number: bytes) -> bytes:
 
 
 DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda text: b" \n", "empty"),
-    "cut": (lambda text: text[:5000], "not a table of numbers"),
-    "fewer columns": (lambda text: text.replace(b",", b" 1", 1), "not a table"),
+    "empty": (lambda text: b" \n", "no row of numbers"),
+    "cut": (lambda text: text[:5000], "row 5 has 79 cells, 99 are due, so the file is cut short"),
+    "fewer columns": (lambda text: text.replace(b",", b" 1", 1), "line 1: row 1 has 98 cells"),
     "98 columns": (
         lambda text: b"\n".join(row.rpartition(b",")[0] for row in text.split(b"\n")),
         "98 columns, expected 99",
     ),
-    "a long row": (lambda text: row_of(text, 7, lambda row: row + b",0"), "not a table"),
+    "a long row": (lambda text: row_of(text, 7, lambda row: row + b",0"), "row 8 has 100 cells"),
     "nan": (lambda text: row_of(text, 7, lambda row: b"nan" + row[row.index(b",") :]), "row 8"),
     "inf": (lambda text: row_of(text, 7, lambda row: row[: row.rindex(b",")] + b",inf"), "row 8"),
     "degrees": (
         lambda text: row_of(text, 7, lambda row: row[: row.rindex(b",")] + b",180"),
         "row 8",
     ),
-    "words": (lambda text: text.replace(b"0.", b"zero", 1), "not a table"),
-    "bytes": (lambda text: b"\xff\xfe\0" + text, "not a table"),
+    "words": (lambda text: text.replace(b"0.", b"zero", 1), "line 1, column 1: .*zero"),
+    "bytes": (lambda text: b"\xff\xfe\0" + text, "no row of numbers"),
 }
 
 
