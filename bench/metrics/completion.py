@@ -23,7 +23,8 @@ def completion_errors(
         fps: frames per second.
 
     Returns:
-        By column name, ``(window,)`` values in the unit of the function that computes them.
+        By column name, ``(window,)`` values in the unit of the function that computes them; no
+        ``bone_error`` without bones.
     """
     windows = completed, truth, judged
     gaps = completed, truth, hidden
@@ -31,7 +32,7 @@ def completion_errors(
         "mse": mse(*windows),
         "mpjpe": mpjpe(*windows),
         "mae": mae(*windows),
-        "bone_error": bone_error(*windows, bones),
+        **({"bone_error": bone_error(*windows, bones)} if bones else {}),
         "acceleration_error": acceleration_error(*windows, fps),
         "border_jump": border_jump(*gaps),
         "npss": npss(*gaps),

@@ -128,8 +128,9 @@ class ModelEntry:
         model: its name.
         settings: its settings.
         inference: labels of the inferences that complete with it; None for all.
-        train_on: the actions that a detector is fitted on; it then only scores test windows, those
-            of these actions as clean and all others as unseen. None to fit on all actions.
+        train_on: the actions that it is fitted on; None for all. A detector then only scores test
+            windows, those of these actions as clean and all others as unseen; an imputer that is no
+            detector completes all of them.
     """
 
     model: str

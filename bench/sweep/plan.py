@@ -116,7 +116,7 @@ def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
                     data=data,
                     train=protocol.scale.train,
                     valid=protocol.scale.valid,
-                    seed=seed,
+                    seed=seed if entry.cls.seeded else None,
                     **_fitted_on(protocol, entry),
                 ),
                 label,
@@ -143,7 +143,8 @@ def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
                 ]
             else:
                 cells += _forecasts(protocol, fit, completed)
-    return Plan(fits, cells)
+    # Learners whose fit does not depend on the seed have one fit for all of them.
+    return Plan(list({fit.key: fit for fit in reversed(fits)}.values())[::-1], cells)
 
 
 def learner_code(protocol: Protocol) -> dict[str, str]:
@@ -197,7 +198,7 @@ def _tasks(
         return
     if issubclass(cls, Detector):
         yield "clean", {}, {}
-    if entry.train_on:
+    if entry.train_on and issubclass(cls, Detector):
         yield "unseen", {"actions": entry.train_on}, {"mechanism": UNSEEN}
         return
     if issubclass(cls, GenerativeImputer):
