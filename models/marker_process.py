@@ -35,20 +35,20 @@ GAP = 0.9
 class MarkerProcess(Imputer):
     """A hidden joint by Gaussian process regression, in the frame of the joints that move with it.
 
-    For every gap of a joint, the joints that are seen throughout the gap are weighted by
+    For every gap of a joint, the joints that are seen throughout it are weighted by
     ``exp(-spread / reach)``, where ``spread`` is the standard deviation of their distance to the
-    hidden one over the train windows. By the weighted rigid transform (Kabsch 1976) every pose is laid
-    on the mean pose; there the hidden joint is regressed on the weighted positions of the others. The
-    kernel is a sum of a linear and a rational quadratic one over poses (Rasmussen and Williams 2006,
-    eqs. 4.27 and 4.19), and an exponential one over time within the window, by which the errors where
-    the joint is seen correct the ends of its gap. It is fitted to train frames, and to the frames of
-    the window in which all these joints are seen.
+    hidden one over the train windows. The weighted rigid transform (Kabsch 1976) lays every pose on
+    one train pose. There the position of the hidden joint is regressed on the weighted positions of
+    the others. The kernel is the sum of a linear and a rational quadratic one over poses (Rasmussen
+    and Williams 2006, sec. 4.2) and an exponential one over time within the window, by which the
+    errors next to the gap correct its ends. It is fitted to train frames, and to those frames of
+    the window in which all these joints are seen; no hidden value has a part in it.
 
     Kieu et al. 2022 (PLoS ONE, e0272407) also weight markers and poses by closeness, but project on
-    principal components, with one frame for the whole body. ``reach`` and the length scale of poses
-    are those of least error where gaps are cut into train windows, each completed by frames of the
-    others. Linear in time where fewer than three joints are seen. ``sigma`` is the standard deviation
-    of the process, scaled by the errors there.
+    principal components of the whole body. ``reach`` and the length scale of poses are those of
+    least error where gaps are cut into train windows, which are completed by frames of the others.
+    Linear in time where fewer than three joints are seen. ``sigma`` is the standard deviation of
+    the process, scaled to the errors there.
     """
 
     name = "marker_process"
@@ -57,7 +57,8 @@ class MarkerProcess(Imputer):
     class Settings(Settings):
         """Variances of the kernel's parts, and how many frames it is fitted to."""
 
-        # By leave-one-block-out on the reference frames of one recording of karate, never on a test.
+        # Chosen on the three blocks of karate that protocols/lwpca.yaml fits on, each completed by
+        # the others.
         linear: float = Field(1000.0, ge=0, description="variance of the linear part, mm squared")
         local: float = Field(100.0, ge=0, description="that of the rational quadratic part")
         drift: float = Field(5.0, ge=0, description="that of the part over time")
@@ -100,14 +101,15 @@ class MarkerProcess(Imputer):
         self.pose.copy_(rigid.pose)
         trials = list(self._trials(train))
         least = torch.inf
+        truth = torch.cat(
+            [motion[gap.frames, gap.joint] for _, motion, gap in trials] or [self.pose]
+        )
         for reach, scale in product(REACHES, SCALES) if trials else ():
-            parts = [self._regress(*trial, reach, scale) for trial in trials]
-            error = torch.cat(
-                [m - x[g.frames, g.joint] for (m, _), (_, x, g) in zip(parts, trials)]
-            )
-            sigma = torch.cat([deviation for _, deviation in parts])
-            if (mean := float(error.abs().mean())) < least:
-                least = mean
+            found = [self._regress(*trial, reach, scale) for trial in trials]
+            mean, sigma = (torch.cat(part) for part in zip(*found, strict=True))
+            error = mean - truth
+            if (size := float(error.abs().mean())) < least:
+                least = size
                 self.reach.fill_(reach)
                 self.scale.fill_(scale)
                 self.inflation.copy_((error / sigma[:, None]).square().mean().sqrt())
@@ -157,7 +159,7 @@ class MarkerProcess(Imputer):
     def _regress(
         self, memory: Tensor, motion: Tensor, gap: "Gap", reach: float, scale: float
     ) -> tuple[Tensor, Tensor]:
-        """Return the position of a joint in its gap ``(frame, 3)``, mm, and its deviation ``(frame,)``.
+        """Return a joint's positions ``(frame, 3)`` in its gap, mm, and deviations ``(frame,)``.
 
         Args:
             memory: ``(train frame, joint, 3)`` float64.

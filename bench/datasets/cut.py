@@ -2,8 +2,9 @@
 
 A folder of windows contains ``<split>.npy`` and ``<split>_future.npy`` (float32),
 ``<split>.parquet`` (the window index), ``dataset.json`` (settings and what was left out),
-``recordings.parquet`` and, where the data set has masks of its test windows, ``masks_<level>.npy``. Its fingerprint covers the code of this module, but not that of ``build``,
-which only schedules the reading.
+``recordings.parquet`` and, where the data set has masks of its test windows, ``masks_<level>.npy``.
+Its fingerprint covers the code of this module, but not that of ``build``, which only schedules the
+reading.
 """
 
 import json

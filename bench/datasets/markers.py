@@ -23,10 +23,14 @@ from bench.datasets.points import READERS, read_points
 from bench.motion import Skeleton
 from bench.motion.kinematics import resample_positions
 
-CMU = tuple(
-    "LFHD RFHD LBHD RBHD C7 T10 CLAV STRN RBAC LSHO LUPA LELB LFRM LWRA LWRB LFIN RSHO RUPA RELB "
-    "RFRM RWRA RWRB RFIN LFWT RFWT LBWT RBWT LTHI LKNE LSHN LANK LHEE LTOE LMT5 RTHI RKNE RSHN "
-    "RANK RHEE RTOE RMT5".split()
+CMU = (
+    *("LFHD", "RFHD", "LBHD", "RBHD"),
+    *("C7", "T10", "CLAV", "STRN", "RBAC"),
+    *("LSHO", "LUPA", "LELB", "LFRM", "LWRA", "LWRB", "LFIN"),
+    *("RSHO", "RUPA", "RELB", "RFRM", "RWRA", "RWRB", "RFIN"),
+    *("LFWT", "RFWT", "LBWT", "RBWT"),
+    *("LTHI", "LKNE", "LSHN", "LANK", "LHEE", "LTOE", "LMT5"),
+    *("RTHI", "RKNE", "RSHN", "RANK", "RHEE", "RTOE", "RMT5"),
 )
 """The 41 markers of recordings of CMU and HDM05."""
 
@@ -180,15 +184,15 @@ class Markers(Dataset):
                 raise InputError(f"{member}: {error}; fetch it again") from None
             if not level.isdigit() or known.shape[1:] != (shape[0], shape[1] * shape[2]):
                 raise InputError(
-                    f"{member}: masks {known.shape}; expected (mask, {shape[0]}, {3 * shape[1]}) in "
-                    "an array whose name ends in _LEVEL, such as markers_3"
+                    f"{member}: masks {known.shape}; expected (mask, {shape[0]}, {3 * shape[1]}) "
+                    "in an array whose name ends in _LEVEL, such as markers_3"
                 )
             found[int(level)] = (known == 0).reshape(-1, *shape)
         return found
 
     @property
     def caveat(self) -> str:
-        """Which parts to fit on have frames of a part to complete: what is hidden is known there."""
+        """Which parts to fit on share frames with parts to complete, where nothing is hidden."""
         leaks = [
             f"{one.name} of action '{one.action}'"
             for one in self.train

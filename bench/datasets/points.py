@@ -1,14 +1,13 @@
 """Recordings of named points, such as the markers of optical motion capture, from files.
 
-Positions are left as they were recorded: in the axes of the laboratory, at the rate of the file. What
-counts as missing, and what else was decided while reading, is stated in ``Points.notes``.
+Positions are left as they were recorded: in the axes of the laboratory, at the rate of the file.
+What was decided while reading is stated in ``Points.notes``.
 """
 
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,9 +86,8 @@ def read_c3d(file: File) -> Points:
     kept = [number for number, name in enumerate(names) if name and name not in computed]
     labels, notes = _plain(file, [names[number] for number in kept])
     if len(kept) < positions.shape[1]:
-        notes.append(
-            f"{positions.shape[1] - len(kept)} points without a name or by a model ignored"
-        )
+        count = positions.shape[1] - len(kept)
+        notes.append(f"{count} points without a name, or computed by a model, ignored")
     units = next((str(unit).strip() for unit in _values(group, "UNITS")), "")
     if units not in MM:
         notes.append(f"units '{units}' taken to be mm" if units else "no units, taken to be mm")

@@ -71,7 +71,8 @@ def model_entry(head: Outline, label: str) -> ModelEntry:
         check_label(other, head.inference, f"{where}.inference")
     if train_on and not issubclass(cls, Detector | Imputer):
         raise InputError(
-            f"{where}.train_on: {name} is neither a detector, to score unseen actions, nor an imputer"
+            f"{where}.train_on: {name} is neither a detector, to score unseen actions, nor an "
+            "imputer; leave it out"
         )
     return ModelEntry(
         name,

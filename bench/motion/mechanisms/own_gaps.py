@@ -51,9 +51,7 @@ class OwnGaps(Mechanism):
         level = self.level.count
         if level not in windows.masks:
             known = ", ".join(map(str, sorted(windows.masks))) or "none at all"
-            raise ValueError(
-                f"no masks of level {self.level} come with the data; of level: {known}"
-            )
+            raise ValueError(f"the data come with no masks of level {self.level}; of level {known}")
         if self.seed >= len(windows.masks[level]):
             count = len(windows.masks[level])
             raise ValueError(f"{count} masks of level {level}: seeds are 0 to {count - 1}")
