@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -99,21 +101,9 @@ class MarkerProcess(Imputer):
         rigid.fit(train, valid, context)
         self.spread.copy_(rigid.spread)
         self.pose.copy_(rigid.pose)
-        trials = list(self._trials(train))
-        least = torch.inf
-        truth = torch.cat(
-            [motion[gap.frames, gap.joint] for _, motion, gap in trials] or [self.pose]
-        )
-        for reach, scale in product(REACHES, SCALES) if trials else ():
-            found = [self._regress(*trial, reach, scale) for trial in trials]
-            mean, sigma = (torch.cat(part) for part in zip(*found, strict=True))
-            error = mean - truth
-            if (size := float(error.abs().mean())) < least:
-                least = size
-                self.reach.fill_(reach)
-                self.scale.fill_(scale)
-                self.inflation.copy_((error / sigma[:, None]).square().mean().sqrt())
-        stored = self._frames(train)
+        if trials := list(self._trials(train)):
+            self._choose(trials)
+        stored = self._frames(train, np.arange(len(train)))
         self.memory.zero_()[: len(stored)] = stored
         self.stored.fill_(len(stored))
 
@@ -132,17 +122,31 @@ class MarkerProcess(Imputer):
                 )
         return Imputation(completed, sigma)
 
+    def _choose(self, trials: list[tuple[Tensor, Tensor, "Gap"]]) -> None:
+        """Choose the reach and scale of least mean absolute error, and what ``sigma`` lacks."""
+        truth = torch.cat([motion[gap.frames, gap.joint] for _, motion, gap in trials])
+        least = torch.inf
+        for reach, scale in product(REACHES, SCALES):
+            found = [self._regress(*trial, reach, scale) for trial in trials]
+            mean, sigma = (torch.cat(part) for part in zip(*found, strict=True))
+            error = mean - truth
+            if (size := float(error.abs().mean())) < least:
+                least = size
+                self.reach.fill_(reach)
+                self.scale.fill_(scale)
+                self.inflation.copy_((error / sigma[:, None]).square().mean().sqrt())
+
     def _trials(self, train: Windows) -> Iterator[tuple[Tensor, Tensor, "Gap"]]:
-        """Yield train windows with a gap cut into each, and the frames of the others."""
+        """Yield frames of other windows, a train window, and a gap to cut into it, several times."""
         sources, starts = train.index["source"].to_numpy(), train.index["start"].to_numpy()
         frames, joints = self.spec.frames, len(self.spec.skeleton)
         border = round((1 - GAP) / 2 * frames)
-        for row in torch.linspace(0, len(train) - 1, min(JUDGES, len(train))).long().tolist():
+        for row in spaced(len(train), JUDGES).tolist():
             apart = (sources != sources[row]) | (abs(starts - starts[row]) >= frames)
             if not apart.any() or 2 * border >= frames:
                 continue
             motion = train.tensor(slice(row, row + 1))[0].double()
-            memory = self._frames(train.take(apart))
+            memory = self._frames(train, np.flatnonzero(apart))
             generator = torch.Generator().manual_seed(row)
             hidden = torch.randperm(joints, generator=generator)[: min(JUDGED, joints // 6)]
             seen = torch.ones(frames, joints, dtype=torch.bool)
@@ -150,11 +154,11 @@ class MarkerProcess(Imputer):
             for gap in gaps(seen, self.settings.near):
                 yield memory, motion, gap
 
-    def _frames(self, windows: Windows) -> Tensor:
-        """Return frames of windows ``(frame, joint, 3)``, float64, evenly spaced."""
-        frames = windows.thin(self.settings.memory).tensor().double().flatten(0, 1)
-        count = min(len(frames), self.settings.memory)
-        return frames[torch.linspace(0, len(frames) - 1, count).long()]
+    def _frames(self, windows: Windows, rows: NDArray[np.int64]) -> Tensor:
+        """Return frames of some windows ``(frame, joint, 3)``, float64, evenly spaced."""
+        chosen = rows[spaced(len(rows), self.settings.memory)]
+        frames = windows.tensor(chosen).double().flatten(0, 1)
+        return frames[spaced(len(frames), self.settings.memory)]
 
     def _regress(
         self, memory: Tensor, motion: Tensor, gap: "Gap", reach: float, scale: float
@@ -227,6 +231,11 @@ class Gap:
     frames: Tensor
     others: Tensor
     donors: Tensor
+
+
+def spaced(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most ``most`` of the numbers below ``count``, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def gaps(seen: Tensor, near: int) -> Iterator[Gap]:

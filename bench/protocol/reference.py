@@ -120,7 +120,7 @@ are settings of that thing.
 | --- | --- | --- |
 | `models` | `model` | which model; by default, the one named like the label |
 | | `inference` | list of labels of `inference` that complete with it; by default, all |
-| | `train_on` | list of actions to fit on; a detector then scores all others, an imputer completes all |
+| | `train_on` | list of actions to fit on; a detector scores the others, an imputer completes all |
 | `predictors` | `predictor` | which predictor; by default, the one named like the label |
 | | `degraded` | list of labels of `occlusion` that its training pasts are degraded with |
 | `inference` | `inference` | which inference; by default, the one named like the label |

@@ -46,21 +46,23 @@ class OwnGaps(Mechanism):
 
     def check_windows(self, windows: Windows) -> None:
         """Raise ValueError if a published mask is asked for that the windows do not come with."""
-        if self.masks == "drawn":
-            return
-        level = self.level.count
-        if level not in windows.masks:
-            known = ", ".join(map(str, sorted(windows.masks))) or "none at all"
-            raise ValueError(f"the data come with no masks of level {self.level}; of level {known}")
-        if self.seed >= len(windows.masks[level]):
-            count = len(windows.masks[level])
-            raise ValueError(f"{count} masks of level {level}: seeds are 0 to {count - 1}")
+        if self.masks == "published":
+            self._published(windows)
 
     def occluded(self, windows: Windows) -> NDArray[np.bool_]:
         """Return drawn masks, or for every window the published mask with the seed's number."""
         if self.masks == "drawn":
             return super().occluded(windows)
-        self.check_windows(windows)
-        assert self.level.count is not None
-        mask = windows.masks[self.level.count][self.seed]
-        return np.repeat(mask[None], len(windows), axis=0)
+        return np.repeat(self._published(windows)[None], len(windows), axis=0)
+
+    def _published(self, windows: Windows) -> NDArray[np.bool_]:
+        masks = windows.masks.get(-1 if self.level.count is None else self.level.count, ())
+        if not len(masks):
+            known = ", ".join(map(str, sorted(windows.masks))) or "none at all"
+            raise ValueError(f"the data come with no masks of level {self.level}; of level {known}")
+        if self.seed >= len(masks):
+            raise ValueError(
+                f"the data come with {len(masks)} masks of level {self.level}, so seeds are 0 to "
+                f"{len(masks) - 1}"
+            )
+        return masks[self.seed]
