@@ -137,7 +137,7 @@ class MarkerProcess(Imputer):
                 self.inflation.copy_((error / sigma[:, None]).square().mean().sqrt())
 
     def _trials(self, train: Windows) -> Iterator[tuple[Tensor, Tensor, "Gap"]]:
-        """Yield frames of other windows, a train window, and a gap to cut into it, several times."""
+        """Yield gaps to cut into train windows, after the frames of the others and the window."""
         sources, starts = train.index["source"].to_numpy(), train.index["start"].to_numpy()
         frames, joints = self.spec.frames, len(self.spec.skeleton)
         border = round((1 - GAP) / 2 * frames)
