@@ -6,6 +6,7 @@ What was decided while reading is stated in ``Points.notes``.
 
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,8 @@ class Points:
     Attributes:
         positions: ``(frame, point, 3)`` float64, mm, nan where missing.
         fps: frames per second.
-        labels: a unique name for each point, without the subject's name.
+        labels: a unique name for each point, without the subject's name; points of one name are
+            numbered from the second on, as in ``toe (2)``.
         notes: what was decided while reading, one sentence each.
     """
 
@@ -84,7 +86,7 @@ def read_c3d(file: File) -> Points:
     names = [str(name).strip() for name in _values(group, "LABELS")][: positions.shape[1]]
     computed = {str(name).strip() for kind in MODEL_OUTPUTS for name in _values(group, kind)}
     kept = [number for number, name in enumerate(names) if name and name not in computed]
-    labels, notes = _plain(file, [names[number] for number in kept])
+    labels, notes = _plain([names[number] for number in kept])
     if len(kept) < positions.shape[1]:
         count = positions.shape[1] - len(kept)
         notes.append(f"{count} points without a name, or computed by a model, ignored")
@@ -117,11 +119,18 @@ def _check_whole(file: File, content: bytes, frames: int) -> None:
         raise InputError(f"{file}: {frames} frames of {stated}, so cut short; fetch it again")
 
 
-def _plain(file: File, names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return names without that of the only subject, as in ``subject:LFHD``, and notes on it."""
+def _plain(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Return unique names without that of the only subject, as in ``subject:LFHD``, and notes."""
+    notes = []
     subjects = {name.rpartition(":")[0] for name in names if ":" in name}
-    alone = len(subjects) == 1
-    plain = [name.rpartition(":")[2] for name in names] if alone else list(names)
-    if twice := [name for name in plain if plain.count(name) > 1]:
-        raise InputError(f"{file}: two points are called {twice[0]}; rename one of them")
-    return tuple(plain), [f"prefix {min(subjects)}: of names ignored"] if alone else []
+    if len(subjects) == 1:
+        names = [name.rpartition(":")[2] for name in names]
+        notes.append(f"prefix {min(subjects)}: of names ignored")
+    times: Counter[str] = Counter()
+    unique = []
+    for name in names:
+        times[name] += 1
+        unique.append(name if times[name] == 1 else f"{name} ({times[name]})")
+    if twice := [name for name, count in times.items() if count > 1]:
+        notes.append(f"points of one name numbered: {', '.join(twice)}")
+    return tuple(unique), notes

@@ -68,6 +68,9 @@ def base() -> dict[str, Any]:
     raw["forecast"] = {"horizons_ms": [80, 400], "imputers": ["linear", "vae"]}
     raw["references"] = ["mean"]
     raw["published"] = [{"predictor": "ltd", "source": "me", "mm": {"walk": [1, 2]}}]
+    raw["published_imputation"] = [
+        {"imputer": "theirs", "source": "me", "occlusion": "features", "errors": {"3": 1}}
+    ]
     raw["show"] = [{"model": "linear", "mechanism": "features", "level": 3}]
     return resolve(raw).to_dict()
 
@@ -127,6 +130,7 @@ DEPENDENTS = {
     "forecast.horizons_ms": FORECASTS,
     "forecast.imputers": NOTHING,
     "published.*": NOTHING,
+    "published_imputation.*": NOTHING,
     "inference.*.batch": NOTHING,  # float32 rounding
     "inference.*": INFERENCE,
     "occlusion.*.levels": DEGRADED,
@@ -178,6 +182,7 @@ ALTERNATIVES: dict[str, Any] = {
     "comparisons.zeros.against": "mean",
     "published.0.predictor": "ltd_degraded",
     "published.0.mm.walk": [1, 3],
+    "published_imputation.0.occlusion": "gaps",
     "seeds": [0, 1],
     "limit": 5,
 }
