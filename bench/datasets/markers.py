@@ -198,7 +198,8 @@ class Markers(Dataset):
             for one in self.train
             if any(_overlap(one, other) for other in self.test)
         ]
-        return f"train {' and '.join(leaks)} overlaps the test" if leaks else ""
+        verb = "overlaps" if len(leaks) == 1 else "overlap"
+        return f"train {' and '.join(leaks)} {verb} the test" if leaks else ""
 
     def _place(self, root: Path | None) -> Path:
         return place_of(self.name, root, f"{', '.join(READERS)} files")

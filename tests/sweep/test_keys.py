@@ -182,7 +182,6 @@ ALTERNATIVES: dict[str, Any] = {
     "comparisons.zeros.against": "mean",
     "published.0.predictor": "ltd_degraded",
     "published.0.mm.walk": [1, 3],
-    "published_imputation.0.occlusion": "gaps",
     "seeds": [0, 1],
     "limit": 5,
 }
@@ -198,6 +197,7 @@ CLASSES = {
 UNCHANGEABLE = (
     *("foreign.others.frames", "foreign.others.fps"),  # must equal those of the data set
     *("show.0.inference", "show.0.mechanism", "comparisons.zeros.inference"),  # one choice
+    "published_imputation.0.occlusion",  # one choice
 )
 """Values that have no other valid value while all else stays the same."""
 
