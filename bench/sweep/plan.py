@@ -143,8 +143,11 @@ def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
                 ]
             else:
                 cells += _forecasts(protocol, fit, completed)
-    # Learners whose fit does not depend on the seed have one fit for all of them.
-    return Plan(list({fit.key: fit for fit in reversed(fits)}.values())[::-1], cells)
+    # Where a fit does not depend on the seed, that of the first seed serves all.
+    first: dict[str, Fit] = {}
+    for fit in fits:
+        first.setdefault(fit.key, fit)
+    return Plan(list(first.values()), cells)
 
 
 def learner_code(protocol: Protocol) -> dict[str, str]:

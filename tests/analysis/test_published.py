@@ -92,7 +92,9 @@ def test_a_run_prints_published_errors_beside_its_own(
     test, frames = motion[10:30].reshape(20, 21), np.arange(20)
     blocks = np.stack([motion[start : start + 20] for start in (0, *range(30, 45, 5))])
     for level in (2, 3):
-        line, apart, all_of_it = [], [], []
+        line: list[float] = []
+        apart: list[float] = []
+        all_of_it: list[float] = []
         for known in masks(level).astype(bool):
             hidden = ~known
             filled = test.copy()

@@ -182,6 +182,7 @@ ALTERNATIVES: dict[str, Any] = {
     "comparisons.zeros.against": "mean",
     "published.0.predictor": "ltd_degraded",
     "published.0.mm.walk": [1, 3],
+    "published_imputation.0.metric": "mse",
     "seeds": [0, 1],
     "limit": 5,
 }
@@ -341,11 +342,16 @@ def test_predictors_are_given_only_completions_and_not_all_kept_motion(tmp_path:
     assert {("sample", "vae"), ("impute", "zero")} <= kept
 
 
-def test_another_seed_is_another_key_of_everything(tmp_path: Path) -> None:
-    raw = base() | {"seeds": [0, 1]}
-    found = keys(resolve(raw), tmp_path)
+def test_another_seed_is_another_key_of_all_that_depends_on_it(tmp_path: Path) -> None:
+    protocol = resolve(base() | {"seeds": [0, 1]})
+    found = keys(protocol, tmp_path)
     assert len(set(found.values())) == len(found)
-    assert len(found) == 2 * len(keys(resolve(base()), tmp_path))
+    shared = [label for label, entry in protocol.learners.items() if not entry.cls.seeded]
+    assert {"mean", "linear"} <= set(shared)
+    assert len(found) == 2 * len(keys(resolve(base()), tmp_path)) - len(shared)
+    for label in shared:
+        assert ("fit", label, "0") in found
+        assert ("fit", label, "1") not in found
 
 
 def reversed_throughout(value: Any) -> Any:
