@@ -144,9 +144,9 @@ def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
             else:
                 cells += _forecasts(protocol, fit, completed)
     # Where a fit does not depend on the seed, that of the first seed serves all.
-    first: dict[str, Fit] = {}
+    first: dict[tuple[str, str], Fit] = {}
     for fit in fits:
-        first.setdefault(fit.key, fit)
+        first.setdefault((fit.label, fit.key), fit)
     return Plan(list(first.values()), cells)
 
 
