@@ -24,6 +24,7 @@ class Ensemble(Imputer):
     """
 
     name = "ensemble"
+    seeded = False
 
     class Settings(Settings):
         """Which distances are judged, and how strictly."""

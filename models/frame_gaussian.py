@@ -24,6 +24,7 @@ class FrameGaussian(Imputer):
     """
 
     name = "frame_gaussian"
+    seeded = False
 
     settings: Any
 

@@ -47,6 +47,7 @@ class Kalman(Imputer):
     """
 
     name = "kalman"
+    seeded = False
     stiffness: Tensor
     damping: Tensor
     variance: Tensor

@@ -15,6 +15,7 @@ class Last(Imputer):
     """
 
     name = "last"
+    seeded = False
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Hold every coordinate's last seen value."""

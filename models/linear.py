@@ -11,6 +11,7 @@ class Linear(Imputer):
     """Linear interpolation in time, constant at the ends; the mean where no frame is observed."""
 
     name = "linear"
+    seeded = False
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Interpolate every coordinate's trajectory independently."""

@@ -20,6 +20,7 @@ class LowRank(Imputer):
     """
 
     name = "low_rank"
+    seeded = False
 
     class Settings(Settings):
         """The penalty, and when to stop."""

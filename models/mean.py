@@ -13,6 +13,7 @@ class Mean(Imputer):
     """The train mean of every feature: the reference, and the start of MAP inference."""
 
     name = "mean"
+    seeded = False
 
     class Settings(Settings):
         """The scale of the mean."""

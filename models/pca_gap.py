@@ -23,6 +23,7 @@ class PCAGap(Imputer):
     """
 
     name = "pca_gap"
+    seeded = False
 
     class Settings(Settings):
         """Constants of the paper, and what happens at the borders of a gap."""

@@ -31,6 +31,7 @@ class Rigid(Imputer):
     """
 
     name = "rigid"
+    seeded = False
     distance: Tensor
     spread: Tensor
     pose: Tensor

@@ -15,6 +15,7 @@ class Spline(CurveImputer):
     """
 
     name = "spline"
+    seeded = False
 
     def curve(
         self, seen: NDArray[np.int64], known: NDArray[np.float64], at: NDArray[np.int64]

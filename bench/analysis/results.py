@@ -8,7 +8,17 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis import forecasting, generation, marking, ood, prediction, ranks, records, tables
+from bench.analysis import (
+    forecasting,
+    generation,
+    marking,
+    ood,
+    prediction,
+    published,
+    ranks,
+    records,
+    tables,
+)
 from bench.analysis.loading import RECORDS
 from bench.core import safe_yaml
 from bench.core.errors import InputError
@@ -21,7 +31,7 @@ PROVENANCE = "provenance.json"
 NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
 """Columns that the per-window values of a run must have, whatever version wrote it."""
 TABLES = (
-    *("imputation", "ranks", "quality", "detection", "levels", "comparisons"),
+    *("imputation", "published", "ranks", "quality", "detection", "levels", "comparisons"),
     *("forecasting", "prediction", "generation"),
 )
 """The attributes of ``Results`` that are tables."""
@@ -40,6 +50,7 @@ class Results:
             smoke run).
         values: per-window values (``records.windows``).
         imputation: ``tables.imputation``.
+        published: ``published.table``.
         ranks: ``ranks.table``.
         quality: ``tables.quality``.
         detection: ``ood.detection``.
@@ -54,6 +65,7 @@ class Results:
     label: str
     values: pd.DataFrame
     imputation: pd.DataFrame
+    published: pd.DataFrame
     ranks: pd.DataFrame
     quality: pd.DataFrame
     detection: pd.DataFrame
@@ -108,11 +120,13 @@ def build(
     detection = ood.detection(imputed)
     marked = marking.detection(detection, missing, protocol)
     predicted = prediction.table(forecasts, protocol, fits, absent)
+    completed = marking.imputation(tables.imputation(imputed, protocol), missing, protocol)
     return Results(
         protocol=protocol,
         label=label,
         values=values,
-        imputation=marking.imputation(tables.imputation(imputed, protocol), missing, protocol),
+        imputation=completed,
+        published=published.table(completed, protocol),
         ranks=marking.ranks(ranks.table(imputed, protocol), missing, protocol),
         quality=marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
         detection=marked,
@@ -226,6 +240,7 @@ def written(results: Results) -> list[Written]:
     """Return every table that has rows."""
     parts: dict[str, tuple[pd.DataFrame, Callable[[pd.DataFrame], list[tables.Section]]]] = {
         "imputation": (results.imputation, tables.imputation_sections),
+        "published": (results.published, published.sections),
         "ranks": (results.ranks, ranks.sections),
         "models": (results.quality, tables.quality_sections),
         "ood": (results.detection, tables.ood_sections),

@@ -106,6 +106,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     }
     foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
+    _check_masks(protocol, data)
     whole = plan.make(protocol, data.fingerprint, foreign)
     to_do = whole.to_do(store, options.retry_failed)
     for one in (data, *others.values()):
@@ -185,6 +186,17 @@ def _check_actions(protocol: Protocol, data: Data) -> None:
             if action not in known:
                 near = did_you_mean(action, known)
                 raise InputError(f"models.{label}.train_on: no train window of '{action}'{near}")
+
+
+def _check_masks(protocol: Protocol, data: Data) -> None:
+    """Raise InputError if a mechanism needs what the test windows do not come with."""
+    for label, entry in protocol.occlusion.items():
+        for level in entry.levels:
+            for seed in protocol.seeds:
+                try:
+                    entry.at(level, seed).check_windows(data.splits["test"])
+                except ValueError as error:
+                    raise InputError(f"occlusion.{label}: {error}") from None
 
 
 def _sweep(work: _Work, to_do: plan.ToDo, console: Console) -> None:

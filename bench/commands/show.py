@@ -17,6 +17,7 @@ from bench.report import printing
 CLAIMS = "claims"
 FILES = {
     "imputation": "imputation",
+    "published": "published",
     "ranks": "ranks",
     "quality": "models",
     "detection": "ood",

@@ -1,6 +1,7 @@
 """The interface of a source of motion, and the windows that ``build`` makes from it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -56,7 +57,6 @@ class Dataset(Settings, ABC):
     Attributes:
         name: its name in protocols.
         synthetic: whether its motion is generated rather than recorded.
-        caveat: warning that every table and figure of this motion must carry; may be empty.
         fixed: whether its files are a fixed list, so that results are only valid with all of
             them. In any other data set, a file that cannot be used is reported and left out.
         home: where its owner publishes it, and under which terms; empty if it is not published.
@@ -64,7 +64,6 @@ class Dataset(Settings, ABC):
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
-    caveat: ClassVar[str] = ""
     fixed: ClassVar[bool] = False
     home: ClassVar[str] = ""
 
@@ -115,6 +114,11 @@ class Dataset(Settings, ABC):
         return None
 
     @property
+    def caveat(self) -> str:
+        """Warning that every table and figure of this motion must carry; may be empty."""
+        return ""
+
+    @property
     def joint_weights(self) -> NDArray[np.float64]:
         """``(joint,)`` weight of each joint in the mean error of a prediction; equal by default."""
         return np.full(len(self.skeleton), 1 / len(self.skeleton))
@@ -122,6 +126,17 @@ class Dataset(Settings, ABC):
     def absent(self, root: Path | None) -> list[str]:
         """Return the names of known files of this data set that are missing under ``root``."""
         return []
+
+    def test_masks(self, root: Path | None) -> Mapping[int, NDArray[np.bool_]]:
+        """Return masks that were published with the test windows, by level; here, none.
+
+        Returns:
+            bool ``(mask, frame, joint, 3)`` by level, True where a value is hidden.
+
+        Raises:
+            InputError: a file of masks cannot be used.
+        """
+        return {}
 
     def test_sets(self, index: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
         """Return the subsets of test windows that predictions are evaluated on, by name.

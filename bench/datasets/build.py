@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
@@ -29,6 +29,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
@@ -88,7 +89,8 @@ def load(
     strict = strict or dataset.fixed
     with FileLock(cache / f".{fingerprints.reading}.lock"):
         if not folder.exists():
-            _build(dataset, sources, fingerprints, folder, strict, console)
+            masks = dataset.test_masks(root)
+            _build(dataset, sources, masks, fingerprints, folder, strict, console)
     with readable(folder):
         facts = json.loads((folder / FACTS).read_text())
         recordings = pd.read_parquet(folder / RECORDINGS)
@@ -210,6 +212,7 @@ def _with_progress(
 def _build(
     dataset: Dataset,
     sources: Sequence[Source],
+    masks: Mapping[int, NDArray[np.bool_]],
     fingerprints: _Fingerprints,
     folder: Path,
     strict: bool,
@@ -227,7 +230,7 @@ def _build(
         for source, key in zip(sources, fingerprints.recordings, strict=True)
     ]
     _read_all(dataset, cached, strict, console)
-    cut(dataset, cached, folder)
+    cut(dataset, cached, masks, folder)
     shutil.rmtree(recordings)
 
 

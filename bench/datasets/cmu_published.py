@@ -52,7 +52,6 @@ class CMUPublished(CMUExpmap):
     """The CMU 8-action benchmark as published: mislabelled rate and scale, 25 joints, real."""
 
     name: ClassVar[str] = "cmu_published"
-    caveat: ClassVar[str] = "60 fps called 25, lengths 24 % too long, as published"
 
     frames: int = Field(50, ge=SHORT_PAST, description="frames of a window")
     stride: int = Field(1, ge=1, description="frames from one window's start to the next one's")
@@ -63,6 +62,11 @@ class CMUPublished(CMUExpmap):
         if orientation != "removed":
             raise ValueError("the published protocol removes the root's rotation; use cmu_expmap")
         return orientation
+
+    @property
+    def caveat(self) -> str:
+        """What differs from true rates and lengths."""
+        return "60 fps called 25, lengths 24 % too long, as published"
 
     @property
     def skeleton(self) -> Skeleton:

@@ -1,13 +1,14 @@
 """Cached recordings to windows on disk, and back as memory-mapped arrays.
 
 A folder of windows contains ``<split>.npy`` and ``<split>_future.npy`` (float32),
-``<split>.parquet`` (the window index), ``dataset.json`` (settings and what was left out) and
-``recordings.parquet``. Its fingerprint covers the code of this module, but not that of ``build``,
-which only schedules the reading.
+``<split>.parquet`` (the window index), ``dataset.json`` (settings and what was left out),
+``recordings.parquet`` and, where the data set has masks of its test windows, ``masks_<level>.npy``.
+Its fingerprint covers the code of this module, but not that of ``build``, which only schedules the
+reading.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +24,7 @@ from bench.motion import Windows
 
 FACTS = "dataset.json"
 RECORDINGS = "recordings.parquet"
+MASKS = "masks_"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,19 @@ _Starts = tuple[CachedRecording, NDArray[np.int64]]
 """A recording, and the first frames of the windows that are cut from it."""
 
 
-def cut(dataset: Dataset, cached: Sequence[CachedRecording], folder: Path) -> None:
+def cut(
+    dataset: Dataset,
+    cached: Sequence[CachedRecording],
+    masks: Mapping[int, NDArray[np.bool_]],
+    folder: Path,
+) -> None:
     """Cut cached recordings into windows in ``folder``, one recording at a time.
+
+    Args:
+        dataset: the data set.
+        cached: its recordings.
+        masks: its ``test_masks``.
+        folder: where to write; it appears whole or not at all.
 
     Raises:
         InputError: a split has no window.
@@ -88,6 +101,8 @@ def cut(dataset: Dataset, cached: Sequence[CachedRecording], folder: Path) -> No
     with atomic_folder(folder) as draft:
         for split in SPLITS:
             _write_split(dataset, starts[split], draft, split)
+        for level, given in masks.items():
+            np.save(draft / f"{MASKS}{level}.npy", given, allow_pickle=False)
         stated = {"name": dataset.name, **dataset.model_dump(mode="json"), **facts}
         (draft / FACTS).write_text(json.dumps(stated, indent=1))
         pd.DataFrame(recordings).to_parquet(draft / RECORDINGS)
@@ -178,4 +193,9 @@ def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
             for part in ("", "_future")
         )
         index = pd.read_parquet(folder / f"{split}.parquet")
-    return Windows(motion, index, dataset.fps, dataset.skeleton, future)
+        masks = {
+            int(path.stem.removeprefix(MASKS)): np.load(path, mmap_mode="r", allow_pickle=False)
+            for path in sorted(folder.glob(f"{MASKS}*.npy"))
+            if split == "test"
+        }
+    return Windows(motion, index, dataset.fps, dataset.skeleton, future, masks)

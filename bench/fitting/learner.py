@@ -24,6 +24,7 @@ class Learner(nn.Module, ABC):
         trained: whether ``fit`` takes long enough to be a trial of its own.
         uses_masks: whether ``fit`` draws masks from ``FitContext.masks``; if not, no weights may
             depend on them.
+        seeded: whether a fit depends on the seed; if not, all seeds share one fit.
         presets: named groups of settings that a protocol can refer to.
         mean: buffer ``(frame, joint, 3)``, the train mean of every feature, mm.
         deviation: buffer ``(frame, joint, 3)``, its standard deviation over the train set, mm,
@@ -34,6 +35,7 @@ class Learner(nn.Module, ABC):
     control: ClassVar[bool] = False
     trained: ClassVar[bool] = False
     uses_masks: ClassVar[bool] = False
+    seeded: ClassVar[bool] = True
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     mean: Tensor
     deviation: Tensor

@@ -90,7 +90,7 @@ def bone_error(completed: Tensor, truth: Tensor, occluded: Tensor, bones: Bones)
     """
     error = (bone_lengths(completed, bones) - bone_lengths(truth, bones)).abs()
     hidden = occluded.any(dim=-1)
-    parents, children = map(list, zip(*bones, strict=True))
+    parents, children = _ends(bones)
     counted = hidden[:, :, parents] | hidden[:, :, children]
     return mean_where(error.flatten(1), counted.flatten(1))
 
@@ -192,9 +192,14 @@ def bone_lengths(motion: Tensor, bones: Bones) -> Tensor:
     Returns:
         ``(window, frame, bone)``, float64.
     """
-    parents, children = map(list, zip(*bones, strict=True))
+    parents, children = _ends(bones)
     between = motion[:, :, children].double() - motion[:, :, parents].double()
     return torch.linalg.vector_norm(between, dim=-1)
+
+
+def _ends(bones: Bones) -> tuple[list[int], list[int]]:
+    """Return the parents and the children of bones, of which there may be none."""
+    return [parent for parent, _ in bones], [child for _, child in bones]
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Windows of motion, and the conversion to the node layout of graph networks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -53,6 +53,8 @@ class Windows:
         skeleton: the joints of axis 2.
         future: float32 ``(window, future frame, joint, 3)``, mm, the frames that follow each
             window in its recording; nan after the recording ends. None if not requested.
+        masks: bool ``(mask, frame, joint, 3)`` by level, True where hidden: masks that the data set
+            brings along, each for any window. Empty for most.
     """
 
     motion: NDArray[np.float32]
@@ -60,6 +62,7 @@ class Windows:
     fps: float
     skeleton: Skeleton
     future: NDArray[np.float32] | None = None
+    masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.motion.ndim != 4 or self.motion.shape[2:] != (len(self.skeleton), 3):
@@ -106,7 +109,7 @@ class Windows:
         """Return the windows of some rows; for a slice, motion stays a memory map."""
         index = self.index.iloc[rows].reset_index(drop=True)
         future = None if self.future is None else self.future[rows]
-        return Windows(self.motion[rows], index, self.fps, self.skeleton, future)
+        return replace(self, motion=self.motion[rows], index=index, future=future)
 
     @property
     def continued(self) -> NDArray[np.bool_]:

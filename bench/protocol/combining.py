@@ -22,6 +22,7 @@ MERGED_LISTS = {
     ("references",),
     ("show",),
     ("published",),
+    ("published_imputation",),
     ("forecast", "imputers"),
     ("models", "*", "inference"),
     ("occlusion", "*", "levels"),

@@ -22,7 +22,7 @@ from bench.protocol.schema import (
     OcclusionEntry,
     PredictorEntry,
 )
-from models.base import Detector
+from models.base import Detector, Imputer
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,10 @@ def model_entry(head: Outline, label: str) -> ModelEntry:
             raise InputError(f"{where}.{key}: give a list")
     for other in inference or ():
         check_label(other, head.inference, f"{where}.inference")
-    if train_on and not issubclass(cls, Detector):
+    if train_on and not issubclass(cls, Detector | Imputer):
         raise InputError(
-            f"{where}.train_on: {name} is no detector, so it cannot score unseen actions"
+            f"{where}.train_on: {name} is neither a detector, to score unseen actions, nor an "
+            "imputer; leave it out"
         )
     return ModelEntry(
         name,

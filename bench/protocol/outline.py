@@ -38,6 +38,7 @@ class Outline(Settings):
     predictors: dict[Label, dict[str, Any] | None] = Field(default_factory=dict)
     forecast: dict[str, Any] = Field(default_factory=dict)
     published: list[dict[str, Any]] = Field(default_factory=list)
+    published_imputation: list[dict[str, Any]] = Field(default_factory=list)
     inference: dict[Label, dict[str, Any] | None] = Field(default_factory=_default_inference)
     occlusion: dict[Label, dict[str, Any]] = Field(default_factory=dict)
     training_masks: dict[Label, dict[str, Any]] = Field(default_factory=dict)

@@ -34,6 +34,7 @@ from bench.protocol.schema import (
     Comparison,
     Forecast,
     Published,
+    PublishedImputation,
     Resources,
     Scale,
     Share,
@@ -55,6 +56,8 @@ SECTIONS = {
     "predictors": "predictors of the frames that follow a window: [entries](#entries)",
     "forecast": "when predictions are judged, and of which pasts: [forecast](#forecast)",
     "published": "published errors of predictors, to compare with: [published](#published)",
+    "published_imputation": "published errors of imputers, to compare with: "
+    "[published_imputation](#published_imputation)",
     "inference": "how generative models complete a window, by label: [entries](#entries)",
     "occlusion": "what is hidden, and how much of it: [entries](#entries) with `levels`",
     "training_masks": "what is hidden from models that train on masks, or choose settings by them: "
@@ -117,7 +120,7 @@ are settings of that thing.
 | --- | --- | --- |
 | `models` | `model` | which model; by default, the one named like the label |
 | | `inference` | list of labels of `inference` that complete with it; by default, all |
-| | `train_on` | list of actions; for a detector that is fitted on them and scores all others |
+| | `train_on` | list of actions to fit on; a detector scores the others, an imputer completes all |
 | `predictors` | `predictor` | which predictor; by default, the one named like the label |
 | | `degraded` | list of labels of `occlusion` that its training pasts are degraded with |
 | `inference` | `inference` | which inference; by default, the one named like the label |
@@ -133,6 +136,7 @@ Where several set a key, the entry itself counts first, then its preset, then it
 NESTED: dict[str, type[Settings]] = {
     "forecast": Forecast,
     "published": Published,
+    "published_imputation": PublishedImputation,
     "show": Shown,
     "comparisons": Comparison,
     "scale": Scale,

@@ -40,11 +40,12 @@ from bench.protocol.schema import (
     Forecast,
     Protocol,
     Published,
+    PublishedImputation,
     Shown,
     frames_of,
     spec_of,
 )
-from models.base import GenerativeImputer, Imputer
+from models.base import Detector, GenerativeImputer, Imputer
 
 REFERENCES = ("mean", "linear")
 """Default ``references``: the models that the error of the others is compared with."""
@@ -104,6 +105,9 @@ def resolve(raw: Mapping[str, Any]) -> Protocol:
         forecast=(forecast := _forecast(head, spec)),
         published=tuple(
             _published(head, number, forecast) for number in range(len(head.published))
+        ),
+        published_imputation=tuple(
+            _published_imputation(head, number) for number in range(len(head.published_imputation))
         ),
         inference={
             label: inference_entry(INFERENCES, "inference", label, entry or {})
@@ -247,7 +251,8 @@ def _comparison(head: Outline, label: str) -> Comparison:
 def _check_completed(head: Outline, label: str, inference: str, where: str) -> None:
     """Raise InputError if a model completes no windows with an inference."""
     entry = model_entry(head, label)
-    if not issubclass(entry.cls, Imputer) or entry.train_on:
+    scores_only = entry.train_on and issubclass(entry.cls, Detector)
+    if not issubclass(entry.cls, Imputer) or scores_only:
         raise InputError(f"{where}: {label} completes no windows")
     known = [""]
     if issubclass(entry.cls, GenerativeImputer):
@@ -291,6 +296,20 @@ def _published(head: Outline, number: int, forecast: Forecast) -> Published:
     for other in head.published[:number]:
         if (other["predictor"], other.get("windows", "all")) == (table.predictor, table.windows):
             raise InputError(f"{where}: another table has {table.predictor} and these windows")
+    return table
+
+
+def _published_imputation(head: Outline, number: int) -> PublishedImputation:
+    where = f"published_imputation.{number}"
+    table = validated(PublishedImputation, head.published_imputation[number], where)
+    check_label(table.occlusion, head.occlusion, f"{where}.occlusion")
+    known = list(map(str, head.occlusion[table.occlusion].get("levels") or ()))
+    for level in table.errors:
+        if str(level) not in known:
+            raise InputError(
+                f"{where}.errors: occlusion.{table.occlusion} has no level {level}; it has "
+                f"{', '.join(known) or 'none'}"
+            )
     return table
 
 

@@ -120,6 +120,18 @@ class Published(Settings):
     )
 
 
+class PublishedImputation(Settings):
+    """Published errors of an imputer, shown next to those of a run's."""
+
+    imputer: str = Field(min_length=1, description="its name, and what its errors depend on")
+    source: str = Field(min_length=1, description="the publication and the table in it")
+    occlusion: str = Field(description="label of the occlusion that they were measured under")
+    metric: Literal["mae", "mpjpe", "mse"] = Field("mae", description="which error it is")
+    errors: dict[int | str, Annotated[float, Field(ge=0)]] = Field(
+        min_length=1, description="errors by level, in the unit of the metric"
+    )
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """A model with its settings, under a label.
@@ -128,8 +140,9 @@ class ModelEntry:
         model: its name.
         settings: its settings.
         inference: labels of the inferences that complete with it; None for all.
-        train_on: the actions that a detector is fitted on; it then only scores test windows, those
-            of these actions as clean and all others as unseen. None to fit on all actions.
+        train_on: the actions that it is fitted on; None for all. A detector then only scores test
+            windows, those of these actions as clean and all others as unseen; an imputer that is no
+            detector completes all of them.
     """
 
     model: str
@@ -219,6 +232,7 @@ class Protocol:
         predictors: motion predictors, by label.
         forecast: how predictions are made and scored.
         published: published errors of predictors.
+        published_imputation: published errors of imputers.
         inference: inferences of generative models, by label.
         occlusion: mechanisms that hide entries, by label.
         training_masks: mechanisms whose masks models train on that ask for some, by label; empty
@@ -243,6 +257,7 @@ class Protocol:
     predictors: Mapping[str, PredictorEntry]
     forecast: Forecast
     published: tuple[Published, ...]
+    published_imputation: tuple[PublishedImputation, ...]
     inference: Mapping[str, Inference]
     occlusion: Mapping[str, OcclusionEntry]
     training_masks: Mapping[str, OcclusionEntry]
@@ -343,6 +358,9 @@ class Protocol:
             },
             "forecast": self.forecast.model_dump(mode="json"),
             "published": [table.model_dump(mode="json") for table in self.published],
+            "published_imputation": [
+                table.model_dump(mode="json") for table in self.published_imputation
+            ],
             "inference": {
                 label: {"inference": entry.name, **entry.model_dump(mode="json")}
                 for label, entry in self.inference.items()

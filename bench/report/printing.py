@@ -46,6 +46,7 @@ def print_summary(found: Results, console: Console) -> None:
         basis = tables.basis(found.imputation, found.label)
         title = f"Change of MSE against {what}, geometric mean over levels - {basis}"
         print_text(summary.winners(whole, found.protocol), title, console)
+    print_tables(found, ["published"], console)
     for line in (_detection(found), _forecasting(found)):
         if line:
             console.print(line, soft_wrap=True, markup=False)

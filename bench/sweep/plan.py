@@ -116,7 +116,7 @@ def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
                     data=data,
                     train=protocol.scale.train,
                     valid=protocol.scale.valid,
-                    seed=seed,
+                    seed=seed if entry.cls.seeded else None,
                     **_fitted_on(protocol, entry),
                 ),
                 label,
@@ -143,7 +143,11 @@ def make(protocol: Protocol, data: str, foreign: dict[str, str]) -> Plan:
                 ]
             else:
                 cells += _forecasts(protocol, fit, completed)
-    return Plan(fits, cells)
+    # Where a fit does not depend on the seed, that of the first seed serves all.
+    first: dict[tuple[str, str], Fit] = {}
+    for fit in fits:
+        first.setdefault((fit.label, fit.key), fit)
+    return Plan(list(first.values()), cells)
 
 
 def learner_code(protocol: Protocol) -> dict[str, str]:
@@ -197,7 +201,7 @@ def _tasks(
         return
     if issubclass(cls, Detector):
         yield "clean", {}, {}
-    if entry.train_on:
+    if entry.train_on and issubclass(cls, Detector):
         yield "unseen", {"actions": entry.train_on}, {"mechanism": UNSEEN}
         return
     if issubclass(cls, GenerativeImputer):

@@ -56,7 +56,7 @@ class Samples:
                 # It takes no action: its accuracy shows what ignoring the action yields.
                 drawn = model.sample(len(actions))
         table = self._bones(drawn, actions)
-        if not np.isfinite(table["bone_excess"]).all():
+        if not torch.isfinite(drawn).all():
             raise FloatingPointError(f"{model.name} drew windows with values that are not finite")
         if judge is not None:
             table = self._with_scores(table, drawn, judge)
@@ -101,12 +101,14 @@ class Samples:
         return judging.shares(self.protocol.actions, self.test.index["action"], count)
 
     def _bones(self, drawn: torch.Tensor, actions: list[str]) -> pd.DataFrame:
-        """Compare the bone lengths of drawn windows with those of real ones."""
-        bones = self.protocol.spec.skeleton.bones
-        real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
-        share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
+        """Compare the bone lengths of drawn windows with those of real ones, if there are bones."""
         names = [f"sample@{number}" for number in range(len(drawn))]
         labels = {"window": names, "source": names, "action": actions, "share": 0.0}
+        bones = self.protocol.spec.skeleton.bones
+        if not bones:
+            return pd.DataFrame(labels)
+        real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
+        share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
         return pd.DataFrame(
             {**labels, "bones_in_range": share.cpu().numpy(), "bone_excess": excess.cpu().numpy()}
         )

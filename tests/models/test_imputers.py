@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.registry import MODELS
+from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.features import Features
@@ -32,6 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
     "vae": {"hidden": [16, 8], "latent": 4},
     "window_gaussian": {"shrinkage": 0.1},
     "pypots": {"width": 8, "heads": 2},
+    "marker_process": {"memory": 20, "near": 5},
 }
 
 
@@ -61,6 +63,22 @@ def test_observed_values_are_unchanged_and_hidden_values_are_ignored(
     assert torch.isfinite(completed).all()
     poisoned = torch.where(occluded, torch.nan, truth)
     assert torch.equal(model.impute(poisoned, occluded).motion, completed)
+
+
+UNSEEDED = [name for name in IMPUTERS if not MODELS.get(name).seeded]
+
+
+@pytest.mark.parametrize("name", UNSEEDED)
+def test_fits_that_seeds_share_do_not_depend_on_them(name: str) -> None:
+    cls = MODELS.get(name)
+    states = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = cls(TRAIN.spec, cls.Settings(**TINY.get(name, {})))
+        model.fit(TRAIN, TRAIN, FitContext(seed=seed))
+        states.append(model.state_dict())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 GENERATIVE = [name for name in IMPUTERS if issubclass(MODELS.get(name), GenerativeImputer)]

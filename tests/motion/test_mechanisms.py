@@ -34,6 +34,7 @@ durations = st.one_of(
 LEVELS: dict[str, Any] = {
     "features": st.one_of(st.integers(0, 2700), shares),
     "joints": st.one_of(counts, shares),
+    "own_gaps": st.one_of(counts, shares),
     "limbs": st.integers(0, 4),
     "self_occlusion": st.integers(2, 12),
     "flicker": st.floats(0, 0.83).map(lambda share: f"{100 * share:.4f}%"),
@@ -101,6 +102,9 @@ def check_amount(name: str, asked: Asked, hidden: NDArray[np.bool_]) -> None:
         assert joints[0].sum() == sum(
             len(limb) for limb, all_of_it in zip(ARMS_AND_LEGS, whole, strict=True) if all_of_it
         )
+    elif name == "own_gaps":
+        assert joints.any(axis=0).sum() in asked.of(JOINTS)
+        assert {tuple(lengths(joint)) for joint in joints.T} <= {(), (46,)}  # 92.5 % of 50 frames
     elif name in ("flicker", "empirical", "fast"):
         assert joints.sum() in asked.of(FRAMES * JOINTS)
     elif name in ("gaps", "noise_and_gaps", "limb_gaps"):
@@ -239,6 +243,7 @@ def bare(skeleton: Skeleton) -> Skeleton:
     [
         ("features", 2701, {}, "over 100%: a window has 2700 features"),
         ("joints", 19, {}, "over 100%: a window has 18 joints"),
+        ("own_gaps", 19, {}, "over 100%: a window has 18 joints"),
         ("limbs", 5, {}, "over 100%: a window has 4 limbs to choose from"),
         ("limbs", 2, {"which": ["left_arm"]}, "over 100%: a window has 1 limbs"),
         ("limbs", 1, {"which": ["left_wing"]}, "no limb 'left_wing' .*known: .*left_arm.*legs"),

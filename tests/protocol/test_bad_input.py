@@ -268,7 +268,7 @@ BAD = [
     ("models/hgvae/inference", ["map", "map"], "models.hgvae.inference"),
     ("models/walking/train_on", "walk", "models.walking.train_on: give a list"),
     ("models/walking/train_on", {"walk": 1}, "models.walking.train_on: give a list"),
-    ("models/linear", {"train_on": ["walk"]}, "models.linear.train_on"),
+    ("models/judge", {"model": "action_classifier", "train_on": ["walk"]}, "models.judge.train_on"),
     ("predictor", {}, "did you mean 'predictors'?"),
     ("predictors", [], "predictors"),
     ("predictors/lstm", {}, "unknown predictor 'lstm'"),

@@ -13,7 +13,7 @@ import torch
 from tests.conftest import PROJECT, TINY, run_of
 
 LOCAL = ("--executor", "local")
-FITS = 24
+FITS = 21
 CELLS = 248
 
 

@@ -68,6 +68,9 @@ def base() -> dict[str, Any]:
     raw["forecast"] = {"horizons_ms": [80, 400], "imputers": ["linear", "vae"]}
     raw["references"] = ["mean"]
     raw["published"] = [{"predictor": "ltd", "source": "me", "mm": {"walk": [1, 2]}}]
+    raw["published_imputation"] = [
+        {"imputer": "theirs", "source": "me", "occlusion": "features", "errors": {"3": 1}}
+    ]
     raw["show"] = [{"model": "linear", "mechanism": "features", "level": 3}]
     return resolve(raw).to_dict()
 
@@ -127,6 +130,7 @@ DEPENDENTS = {
     "forecast.horizons_ms": FORECASTS,
     "forecast.imputers": NOTHING,
     "published.*": NOTHING,
+    "published_imputation.*": NOTHING,
     "inference.*.batch": NOTHING,  # float32 rounding
     "inference.*": INFERENCE,
     "occlusion.*.levels": DEGRADED,
@@ -178,6 +182,7 @@ ALTERNATIVES: dict[str, Any] = {
     "comparisons.zeros.against": "mean",
     "published.0.predictor": "ltd_degraded",
     "published.0.mm.walk": [1, 3],
+    "published_imputation.0.metric": "mse",
     "seeds": [0, 1],
     "limit": 5,
 }
@@ -193,6 +198,7 @@ CLASSES = {
 UNCHANGEABLE = (
     *("foreign.others.frames", "foreign.others.fps"),  # must equal those of the data set
     *("show.0.inference", "show.0.mechanism", "comparisons.zeros.inference"),  # one choice
+    "published_imputation.0.occlusion",  # one choice
 )
 """Values that have no other valid value while all else stays the same."""
 
@@ -336,11 +342,16 @@ def test_predictors_are_given_only_completions_and_not_all_kept_motion(tmp_path:
     assert {("sample", "vae"), ("impute", "zero")} <= kept
 
 
-def test_another_seed_is_another_key_of_everything(tmp_path: Path) -> None:
-    raw = base() | {"seeds": [0, 1]}
-    found = keys(resolve(raw), tmp_path)
+def test_another_seed_is_another_key_of_all_that_depends_on_it(tmp_path: Path) -> None:
+    protocol = resolve(base() | {"seeds": [0, 1]})
+    found = keys(protocol, tmp_path)
     assert len(set(found.values())) == len(found)
-    assert len(found) == 2 * len(keys(resolve(base()), tmp_path))
+    shared = [label for label, entry in protocol.learners.items() if not entry.cls.seeded]
+    assert {"mean", "linear"} <= set(shared)
+    assert len(found) == 2 * len(keys(resolve(base()), tmp_path)) - len(shared)
+    for label in shared:
+        assert ("fit", label, "0") in found
+        assert ("fit", label, "1") not in found
 
 
 def reversed_throughout(value: Any) -> Any:

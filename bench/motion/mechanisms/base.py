@@ -83,6 +83,9 @@ class Mechanism(Settings, ABC):
             raise ValueError(f"level {level} is not what {self.name} takes: {forms}")
         self.amount(spec)
 
+    def check_windows(self, windows: Windows) -> None:
+        """Raise ValueError if this level or seed needs something that the windows do not have."""
+
     def occluded(self, windows: Windows) -> NDArray[np.bool_]:
         """Return bool of the shape of ``windows.motion``, True where a value is hidden."""
         spec = windows.spec
