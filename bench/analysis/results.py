@@ -80,8 +80,9 @@ class Results:
     @property
     def basis(self) -> str:
         """The line under every figure: data set, number of windows, recordings and seeds."""
-        table = pd.DataFrame([self.counts] if len(self.values) else [])
-        return tables.basis(table, self.label)
+        if self.values.empty:
+            return tables.basis(self.imputation, self.label)
+        return tables.basis(pd.DataFrame([self.counts]), self.label)
 
 
 def build(

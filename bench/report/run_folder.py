@@ -10,7 +10,9 @@ from pathlib import Path
 import yaml
 
 from bench.analysis import claims, records, results
+from bench.analysis.loading import load
 from bench.analysis.results import Results, Run
+from bench.analysis.standing import standing
 from bench.core.errors import InputError
 from bench.core.files import draft_folder, rename_unused
 from bench.report import figures, page
@@ -95,7 +97,8 @@ def write(
         results.write(found, draft)
         if protocol.models:
             claims.write(found, draft)
-        figures.write_all(found, draft)
+        stood = standing(load(draft), protocol, run.values)
+        figures.write_all(found, draft, stood)
         draw(draft)
         job_table.write(contents.plan, contents.statuses, draft, label)
         page.write(run, found, contents.outcomes, draft)
