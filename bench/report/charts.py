@@ -6,7 +6,7 @@ A line's points carry texts, which the SVG file has as ``data-tip``: the report 
 import json
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,9 +199,9 @@ def plain_ticks(axis: Axes, which: str = "x") -> None:
     side.set_minor_formatter(NullFormatter())
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write a figure as PDF, PNG and SVG; return the PNG."""
-    for suffix in SUFFIXES:
+def save(figure: Figure, folder: Path, name: str, suffixes: Iterable[str] = SUFFIXES) -> Path:
+    """Write a figure as PDF, PNG and SVG, or some of them; return the PNG's path."""
+    for suffix in suffixes:
         with matplotlib.rc_context(STYLE), atomic_file(folder / f"{name}.{suffix}") as draft:
             # Without a date, the same figure is the same file.
             more = {} if suffix == "png" else {"metadata": {DATES[suffix]: None}}

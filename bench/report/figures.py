@@ -41,9 +41,14 @@ SHARE = "features hidden, %"
 
 def write_all(found: Results, folder: Path, standing: Standing | None = None) -> list[Path]:
     """Draw every figure that the run has the numbers for, into a folder; return the PNG files."""
-    sheet = Sheet(Looks.of(found.protocol))
-    drawn = {name: draw(name, found, standing, sheet) for name in FIGURES}
-    return [save(figure, folder, name) for name, figure in drawn.items() if figure is not None]
+    written = (write(name, found, folder, standing) for name in FIGURES)
+    return [path for path in written if path is not None]
+
+
+def write(name: str, found: Results, folder: Path, standing: Standing | None) -> Path | None:
+    """Draw one of ``FIGURES`` into a folder; return the PNG file, None without the numbers."""
+    figure = draw(name, found, standing, Sheet(Looks.of(found.protocol)))
+    return None if figure is None else save(figure, folder, name)
 
 
 def draw(name: str, found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
@@ -430,7 +435,7 @@ def _by_imputer(
 def _skills(values: "pd.Series[float]") -> list[float]:
     """Return the ticks around skills, those of 0 and its neighbours at least."""
     low, high = min(values.min(), -0.5), max(values.max(), 0.1)
-    neighbours = zip((-np.inf, *SKILLS), SKILLS, (*SKILLS[1:], np.inf), strict=True)
+    neighbours = zip((-np.inf, *SKILLS[:-1]), SKILLS, (*SKILLS[1:], np.inf), strict=True)
     ticks = [tick for below, tick, above in neighbours if above > low and below < high]
     # On a long axis these two would touch that of 0.
     return [tick for tick in ticks if len(ticks) < 6 or tick not in (-1, 0.5)]
