@@ -54,7 +54,7 @@ def table(judged: list[Claim]) -> pd.DataFrame:
 
 
 def write(results: Results, folder: Path) -> list[Claim]:
-    """Write ``claims.csv`` and ``claims.md`` of a run's results into a folder; return the claims."""
+    """Write ``claims.csv`` and ``claims.md`` of results into a folder; return the claims."""
     judged = claims(results)
     rows = table(judged)
     stamped = rows.assign(dataset=results.label, **results.counts)

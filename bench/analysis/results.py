@@ -233,7 +233,9 @@ def _table(path: Path) -> pd.DataFrame:
     with files.readable(path):
         table = pd.read_csv(path, dtype=dict.fromkeys(LABELS, str))
         labels = table.select_dtypes(["object", "string"]).columns
-        return table.assign(**{name: table[name].fillna("") for name in labels})
+        table = table.assign(**{name: table[name].fillna("") for name in labels})
+        # Tables of older versions have no status: they listed only what was done.
+        return table if "status" in table else table.assign(status="done")
 
 
 def no_run(folder: Path, reason: str) -> InputError:

@@ -18,7 +18,7 @@ def view(
         list[Path],
         typer.Argument(
             metavar="RUN|FILE...",
-            help="A run's folder; or recordings of one skeleton, such as a.bvh and its filled copy.",
+            help="A run's folder; or recordings of one skeleton, as a.bvh and its filled copy.",
         ),
     ],
     to: Annotated[

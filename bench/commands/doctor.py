@@ -26,8 +26,8 @@ LEAST_FREE = 5.0
 LEAST_SHARED = 1.0
 """Gibibytes of shared memory below which Ray uses the disk instead."""
 OPTIONAL = {
-    "pdflatex": "only compiling the tables of a run needs it; apt install texlive-latex-recommended",
-    "ffmpeg": "only pictures of motion as MP4 need it; pip install 'motion-imputation-bench[video]'",
+    "pdflatex": "only tables as PDF need it; apt install texlive-latex-recommended texlive-science",
+    "ffmpeg": "only moving pictures as MP4 need it; pip install imageio-ffmpeg",
 }
 """Programs that something optional needs, and how to get them."""
 
@@ -104,7 +104,9 @@ def _gpu() -> Iterator[Finding]:
     elif shutil.which("nvidia-smi"):
         build = "without CUDA" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
         mend = "install the build of torch that pytorch.org names for the driver"
-        yield Finding("GPU", "wrong", f"there is a driver, but torch, built {build}, sees none", mend)
+        yield Finding(
+            "GPU", "wrong", f"there is a driver, but torch, built {build}, sees none", mend
+        )
     else:
         yield Finding("GPU", "absent", "none; all runs on the CPU")
 

@@ -15,6 +15,8 @@ from bench.core.errors import InputError, did_you_mean
 from bench.report import plain_values, printing
 
 CLAIMS = "claims"
+
+
 @dataclass(frozen=True)
 class Shown:
     """What a run's folder has for readers.

@@ -1,4 +1,4 @@
-"""``bench view``: the report of a run, or a page that shows recordings; ``bench plot``: a figure."""
+"""``bench view``: the report of a run, or a page of recordings; ``bench plot``: one figure."""
 
 import tempfile
 from collections.abc import Callable, Sequence

@@ -5,11 +5,15 @@ a number that is not already in a table.
 """
 
 __all__ = [
+    "charts",
+    "exhibition",
     "figures",
     "gallery",
     "leaderboard",
+    "looks",
     "masks",
     "page",
+    "plain_values",
     "poses",
     "printing",
     "run_folder",

@@ -116,9 +116,7 @@ class Sheet:
         figure.suptitle(wrapped, fontsize=8, y=1 - 0.06 / whole, va="top")
         if entries:
             place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.16 / whole)}
-            figure.legend(
-                entries.values(), entries.keys(), ncols=columns, borderpad=0, **place
-            )
+            figure.legend(entries.values(), entries.keys(), ncols=columns, borderpad=0, **place)
         return figure
 
 
@@ -162,7 +160,9 @@ def line(
         texts.append(f"{name}: {number:.4g}{interval} {unit}".strip() + clipped)
     tips(drawn, texts)
     for outside, marker in ((value > limits[1], 6), (value < limits[0], 7)):
-        # A caret that points outwards, within the axes.
+        if not outside.any():
+            continue
+        # A caret that points outwards.
         axis.plot(
             places[outside],
             shown[outside],
@@ -225,9 +225,11 @@ def _with_tips(svg: str) -> str:
         parts[place] = "<g>"
         parts[place + 1] = re.sub(
             "<use ",
-            lambda _, left=left: f'<use data-tip="{_escaped(text)}" '  # type: ignore[misc]
-            if (text := next(left, ""))
-            else "<use ",
+            lambda _, left=left: (
+                f'<use data-tip="{_escaped(text)}" '  # type: ignore[misc]
+                if (text := next(left, ""))
+                else "<use "
+            ),
             body,
             count=len(texts),
         )

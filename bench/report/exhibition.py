@@ -76,9 +76,7 @@ def write(protocol: Protocol, plan: Plan, store: Store, test: Windows, folder: P
         test: the test windows of the run.
         folder: where to write.
     """
-    found = sorted(
-        _exhibits(protocol, plan, store, test), key=lambda one: RANKS.index(one["rank"])
-    )
+    found = sorted(_exhibits(protocol, plan, store, test), key=lambda one: RANKS.index(one["rank"]))
     if not found:
         return
     names = {exhibit["window"] for exhibit in found}

@@ -94,9 +94,7 @@ def posterior(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
         for name, group in hidden.groupby("inference", sort=False):
             by_share = group.groupby("share")["value"]
             centre, spread = -by_share.mean(), by_share.std()
-            shown = pd.DataFrame(
-                {"value": centre, "low": centre - spread, "high": centre + spread}
-            )
+            shown = pd.DataFrame({"value": centre, "low": centre - spread, "high": centre + spread})
             style = sheet.looks.style(model, str(name))
             top = mean + 3 * deviation
             # Bands that reach far above the ground truth only say that the scores are skewed.

@@ -88,7 +88,9 @@ def draw(
         return FIGURES[figure](table, records, against, sheet, title)
 
 
-def _skill(table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str) -> Figure:
+def _skill(
+    table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str
+) -> Figure:
     """Draw a bar per imputer, best on top."""
     figure, axis = sheet.single()
     _rows(axis, table["name"])
@@ -106,7 +108,9 @@ def _skill(table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Shee
     return sheet.finish(figure, title, *room(table.set_index("name")[[]], ROW)[:2])
 
 
-def _mechanisms(table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str) -> Figure:
+def _mechanisms(
+    table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str
+) -> Figure:
     """Draw the skill of each imputer for each mechanism, best mean on top."""
     wide = table.pivot(index="name", columns="mechanism", values="skill")
     wide = wide[list(dict.fromkeys(table["mechanism"]))]
@@ -129,7 +133,9 @@ def _mechanisms(table: pd.DataFrame, records: pd.DataFrame, against: str, sheet:
     return sheet.finish(figure, f"{title}; skill against {against}", *room(wide, ROW))
 
 
-def _pareto(table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str) -> Figure:
+def _pareto(
+    table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str
+) -> Figure:
     """Draw the error of each imputer against its time per window."""
     table = table.join(milliseconds(records), on=IMPUTER).dropna(subset="ms")
     table = table.assign(error=1 - table["skill"]).sort_values(["ms", "error"])

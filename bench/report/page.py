@@ -45,8 +45,8 @@ CAPTIONS = {
     "ratios of errors, with 95 % intervals",
     "mechanisms": "skill of each imputer for each mechanism; green is better than the reference",
     "durations": "error of hidden joints by how long they are hidden, with 95 % intervals",
-    "pareto": "error against the time of imputing and measuring; the line joins those that no other "
-    "beats in both",
+    "pareto": "error against the time of imputing and measuring; the line joins those that no "
+    "other beats in both",
     "calibration": "how often the truth lies in an imputer's central intervals; below the diagonal "
     "it is too sure",
     "ranks": "mean ranks; a bar joins imputers that do not differ significantly (Nemenyi's test)",
@@ -117,7 +117,7 @@ def write(
         command=shlex.join(run.facts.get("command", [])),
         again=_again(run),
         protocol=(folder / results.PROTOCOL).read_text(encoding="utf-8"),
-        beside=sorted(one.name for one in folder.iterdir() if one.suffix in BESIDE),
+        beside=_beside(folder, to),
     )
     with atomic_file(to) as draft:
         draft.write_text(page, encoding="utf-8")
@@ -154,6 +154,13 @@ def _render(template: str, motion: exhibition.Motion | None, **parts: Any) -> st
         motion=None if motion is None else _json(motion),
         **parts,
     )
+
+
+def _beside(folder: Path, page: Path) -> list[str]:
+    """Return the names of a run's files, if the page is among them."""
+    if page.parent.resolve() != folder.resolve():
+        return []
+    return sorted(one.name for one in folder.iterdir() if one.suffix in BESIDE)
 
 
 def _asset(name: str) -> str:
@@ -351,6 +358,8 @@ def _drawing(path: Path, caption: str) -> Markup:
         # Names of parts must differ between the figures of a page.
         text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", text)
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        # Two digits after the point are a hundredth of a point.
+        text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
         text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
         return Markup(text.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1))
     data = base64.b64encode(path.read_bytes()).decode("ascii")

@@ -272,9 +272,7 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
         **parts,
     )
     cell = Cell(key, fit.key, seed=fit.seed, task=task, keep=False, **labels)
-    return replace(
-        cell, keep=_is_kept(protocol, cell), windows=exhibits.kept_by(protocol, cell)
-    )
+    return replace(cell, keep=_is_kept(protocol, cell), windows=exhibits.kept_by(protocol, cell))
 
 
 def _is_kept(protocol: Protocol, cell: Cell) -> bool:
