@@ -48,7 +48,7 @@ def report(folder: Path, to: Path | None, stage: Callable[[str], None]) -> Path:
         drawn = Path(place)
         for name in figures.FIGURES:
             stage(f"figure {name}")
-            figures.write(name, shown.found, drawn, stood)
+            figures.write(name, shown.found, drawn, stood, ("svg",))
         stage("page")
         return page.write(
             shown.run, shown.found, shown.claims, outcomes, folder, stood, drawn, to or known

@@ -3,6 +3,7 @@
 A line's points carry texts, which the SVG file has as ``data-tip``: the report page shows them.
 """
 
+import html
 import json
 import re
 import textwrap
@@ -214,35 +215,18 @@ def save(figure: Figure, folder: Path, name: str, suffixes: Iterable[str] = SUFF
 
 def _with_tips(svg: str) -> str:
     """Return an SVG whose groups of texts have become texts of their points."""
-    parts = re.split(rf'<g id="{_TIPS}([^"]*)">', svg)
-    for place in range(1, len(parts), 2):
-        texts = json.loads(_unescaped(parts[place]))
-        body = parts[place + 1]
-        if len(texts) == 1 and "<use" not in body.partition("</g>")[0]:
-            parts[place] = f'<g data-tip="{_escaped(texts[0])}">'
-            continue
-        left = iter(texts)
-        parts[place] = "<g>"
-        parts[place + 1] = re.sub(
-            "<use ",
-            lambda _, left=left: (
-                f'<use data-tip="{_escaped(text)}" '  # type: ignore[misc]
-                if (text := next(left, ""))
-                else "<use "
-            ),
-            body,
-            count=len(texts),
-        )
-    return "".join(parts)
+    # matplotlib chooses the quotation marks by what is between them.
+    before, *parts = re.split(rf"<g id=([\"'])({_TIPS}.*?)\1>", svg)
+    found = [before]
+    for texts, body in zip(parts[1::3], parts[2::3], strict=True):
+        found.append(_pointed(json.loads(html.unescape(texts).removeprefix(_TIPS)), body))
+    return "".join(found)
 
 
-def _unescaped(text: str) -> str:
-    for name, letter in (("&quot;", '"'), ("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
-        text = text.replace(name, letter)
-    return text
-
-
-def _escaped(text: str) -> str:
-    for letter, name in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;"), (">", "&gt;")):
-        text = text.replace(letter, name)
-    return text
+def _pointed(texts: list[str], body: str) -> str:
+    """Return a group, and what follows it, with a text at each of its markers, or at itself."""
+    tips = [f'data-tip="{html.escape(text)}"' for text in texts]
+    if len(tips) == 1 and "<use" not in body.partition("</g>")[0]:
+        return f"<g {tips[0]}>{body}"
+    left = iter(tips)
+    return "<g>" + re.sub("<use ", lambda _: f"<use {next(left)} ", body, count=len(tips))

@@ -26,7 +26,7 @@ from bench.core.errors import InputError, did_you_mean
 from bench.metrics.probabilistic import COVERAGES
 from bench.motion.mechanisms.base import Level
 from bench.report import leaderboard
-from bench.report.charts import Sheet, line, plain, plain_ticks, room, save, tips
+from bench.report.charts import SUFFIXES, Sheet, line, plain, plain_ticks, room, save, tips
 from bench.report.critical_difference import rank_diagram
 from bench.report.looks import LINES, PAGE, STYLE, Looks, name_of
 from bench.sweep.forecasts import AVERAGE
@@ -45,10 +45,16 @@ def write_all(found: Results, folder: Path, standing: Standing | None = None) ->
     return [path for path in written if path is not None]
 
 
-def write(name: str, found: Results, folder: Path, standing: Standing | None) -> Path | None:
-    """Draw one of ``FIGURES`` into a folder; return the PNG file, None without the numbers."""
+def write(
+    name: str,
+    found: Results,
+    folder: Path,
+    standing: Standing | None,
+    suffixes: Sequence[str] = SUFFIXES,
+) -> Path | None:
+    """Draw one of ``FIGURES`` into a folder; return the PNG's path, None without the numbers."""
     figure = draw(name, found, standing, Sheet(Looks.of(found.protocol)))
-    return None if figure is None else save(figure, folder, name)
+    return None if figure is None else save(figure, folder, name, suffixes)
 
 
 def draw(name: str, found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:

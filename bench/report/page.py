@@ -111,7 +111,7 @@ def write(
         standing=standing,
         claims=judged,
         tables=[_Table(one, _reasons(outcomes)) for one in results.written(found)],
-        figures=[*_figures(drawn), *([] if drawn == folder else _figures(folder, PICTURES))],
+        figures=_figures(drawn, folder),
         outcomes=outcomes,
         facts=[(name, value) for name, value in _facts(run) if value],
         command=shlex.join(run.facts.get("command", [])),
@@ -334,32 +334,40 @@ def _again(run: Run) -> str:
     return "\n".join([*checkout, "pip install -e .", " ".join(parts)])
 
 
-def _figures(folder: Path, beginning: tuple[str, ...] = ("",)) -> list[Figure]:
-    """Return the figures of a folder in the order of their captions, then the rest."""
+def _figures(drawn: Path, folder: Path) -> list[Figure]:
+    """Return the figures of a run in the order of their captions, then the rest.
+
+    Args:
+        drawn: the folder of those that the harness drew, as SVG.
+        folder: that of pictures of motion.
+    """
+    paths = [drawn / f"{name}.svg" for name in FIGURES]
+    paths += [path for start in PICTURES for path in folder.glob(f"{start}*.png")]
     order = list(CAPTIONS)
     found = []
-    for path in sorted(folder.glob("*.png")):
-        if not path.stem.startswith(beginning):
-            continue
-        known = next((start for start in order if path.stem.startswith(start)), "")
-        place = order.index(known) if known else len(order)
-        caption = CAPTIONS.get(known, "")
+    for path in filter(Path.is_file, paths):
+        known = next(start for start in order if path.stem.startswith(start))
+        caption = CAPTIONS[known]
+        place = order.index(known), path.stem
         found.append((place, Figure(path.stem, caption, _drawing(path, caption))))
     return [figure for _, figure in sorted(found, key=lambda one: one[0])]
 
 
+def _rounded(places: re.Match[str]) -> str:
+    """Return coordinates to a hundredth of a point."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", places.group())
+
+
 def _drawing(path: Path, caption: str) -> Markup:
-    """Return a figure as an element: the SVG that the harness drew, else the PNG."""
+    """Return a figure as an element, an SVG or an image."""
     label = f"{path.stem}: {caption}"
-    vector = path.with_suffix(".svg")
-    if path.stem in FIGURES and vector.is_file():
-        text = vector.read_text(encoding="utf-8")
+    if path.suffix == ".svg":
+        text = path.read_text(encoding="utf-8")
         text = text[text.index("<svg") :]
         # Names of parts must differ between the figures of a page.
         text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", text)
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        # Two digits after the point are a hundredth of a point.
-        text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
+        text = re.sub(r'\b(?:d|x|y)="[^"]*"', _rounded, text)
         text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
         return Markup(text.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1))
     data = base64.b64encode(path.read_bytes()).decode("ascii")

@@ -8,12 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.analysis import latex
+from bench.analysis import latex, results
 from bench.analysis.tables import conditions, named
 from tests.conftest import PROJECT
 
-COMMITTED = ("occlusion", "conditional")
-"""Committed runs that between them have every kind of table."""
+COMMITTED = PROJECT / "results" / "reference" / "occlusion"
 
 
 def ranked(p_lead: float) -> str:
@@ -53,13 +52,10 @@ def test_a_wide_table_is_broken_into_parts_of_all_rows() -> None:
     assert made.count(r"\num{1}") == 24
 
 
-@pytest.mark.parametrize("name", COMMITTED)
-def test_a_real_latex_takes_every_table(name: str, tmp_path: Path) -> None:
-    from bench.analysis import results
-
+def test_a_real_latex_takes_every_table(tmp_path: Path) -> None:
     if shutil.which("pdflatex") is None or _lacks("siunitx.sty"):
         pytest.skip("no pdflatex with siunitx is installed")
-    _, found = results.read_tables(PROJECT / "results" / "reference" / name)
+    _, found = results.read_tables(COMMITTED)
     results.write(found, tmp_path)
     parts = sorted(path.stem for path in tmp_path.glob("*.tex"))
     inputs = "\n".join(rf"\input{{{part}}}\clearpage" for part in parts)
