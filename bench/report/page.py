@@ -363,7 +363,7 @@ def _drawing(path: Path, caption: str) -> Markup:
     label = f"{path.stem}: {caption}"
     if path.suffix == ".svg":
         text = path.read_text(encoding="utf-8")
-        text = text[text.index("<svg") :]
+        text = text[max(0, text.find("<svg")) :]
         # Names of parts must differ between the figures of a page.
         text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{path.stem}-", text)
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

@@ -74,7 +74,16 @@ def test_lists_and_data_sets(bench: Bench, tmp_path: Path) -> None:
     listed = checked(bench("list", "mechanisms", "--json"), "list")
     (table,) = listed["tables"]
     assert {"gaps", "joints"} <= {row["name"] for row in table["rows"]}
-    settings = ("--set", "subjects=4", "--set", "seconds=3.5", "--results", tmp_path)
+    settings = (
+        "--set",
+        "subjects=4",
+        "--set",
+        "seconds=3.5",
+        "--set",
+        "stride=40",
+        "--results",
+        tmp_path,
+    )
     described = checked(bench("data", "describe", "synthetic", *settings, "--json"), "describe")
     assert described["left_out"] == []
     assert Path(described["written"][0]).is_file()

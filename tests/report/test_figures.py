@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from bench.analysis import results
 from bench.analysis.loading import load
@@ -29,30 +28,23 @@ def read(name: str) -> tuple[Results, Standing | None]:
     return found, standing(load(REFERENCE / name), found.protocol)
 
 
-def drawn(name: str, width: float = PAGE) -> dict[str, Figure]:
-    """Return the figures of a committed run by name."""
-    found, stood = read(name)
-    sheet = Sheet(Looks.of(found.protocol), width)
-    made = {one: figures.draw(one, found, stood, sheet) for one in figures.FIGURES}
-    return {one: figure for one, figure in made.items() if figure is not None}
-
-
 @pytest.mark.parametrize("name", ["occlusion", "leaderboard"])
 def test_a_model_looks_the_same_in_all_figures_of_a_run(name: str) -> None:
     seen: dict[str, set[tuple[str, str]]] = {}
-    whole = drawn(name)
-    protocol, _ = read(name)
+    found, stood = read(name)
+    models = found.protocol.models
     for one in BY_LEGEND:
-        for axis in whole[one].axes if one in whole else []:
+        figure = figures.draw(one, found, stood, Sheet(Looks.of(found.protocol)))
+        for axis in figure.axes if figure else []:
             for line in axis.lines:
                 label = str(line.get_label()).split(" (")[0]
-                if label in protocol.protocol.models:
+                if label in models:
                     look = to_hex(line.get_color()), str(line.get_marker())
                     seen.setdefault(label, set()).add(look)
     assert len(seen) > 8
     assert all(len(looks) == 1 for looks in seen.values()), seen
     assert len({next(iter(looks)) for looks in seen.values()}) == len(seen)
-    controls = {label for label in seen if protocol.protocol.models[label].cls.control}
+    controls = {label for label in seen if models[label].cls.control}
     greys = {to_hex(grey) for grey in GREYS}
     for label, looks in seen.items():
         assert (next(iter(looks))[0] in greys) == (label in controls), label
