@@ -61,13 +61,13 @@ def standing(
         control = {label: entry.cls.control for label, entry in protocol.models.items()}
         order = {label: number for number, label in enumerate(protocol.occlusion)}
         parts = parts.sort_values("mechanism", key=lambda names: names.map(order), kind="stable")
-        tables = [
+        overall, parts = (
             table[table["conditions"] > 0]
             .assign(control=table["model"].map(control))
             .reset_index(drop=True)
             for table in (overall, parts)
-        ]
-        return Standing(reference, *tables, records=chosen)
+        )
+        return Standing(reference, overall, parts, chosen)
     return None
 
 

@@ -43,8 +43,8 @@ def describe(
     found, left_out = command.find(datasets or [], set_ or [], data_root, cache, progress_console())
     described = command.tables(found)
     if as_json:
-        drawn = [str(command.draw(one, results / "data")) for one in found]
-        more = {"left_out": left_out, "written": drawn}
+        pictures = [str(command.draw(one, results / "data")) for one in found]
+        more = {"left_out": left_out, "written": pictures}
         more["skipped"] = [reason for one in found for reason in one.skipped.values()]
         print_json(plain_values.tables(described) | more)
         return

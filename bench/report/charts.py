@@ -19,6 +19,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
+from numpy.typing import ArrayLike
 
 from bench.core.files import atomic_file
 from bench.report.looks import PAGE, STYLE, Looks
@@ -123,7 +124,7 @@ class Sheet:
 
 def line(
     axis: Axes,
-    x: Sequence[float] | pd.Series,
+    x: ArrayLike,
     table: pd.DataFrame,
     name: str,
     style: dict[str, Any],
@@ -205,7 +206,7 @@ def save(figure: Figure, folder: Path, name: str, suffixes: Iterable[str] = SUFF
     for suffix in suffixes:
         with matplotlib.rc_context(STYLE), atomic_file(folder / f"{name}.{suffix}") as draft:
             # Without a date, the same figure is the same file.
-            more = {} if suffix == "png" else {"metadata": {DATES[suffix]: None}}
+            more: Any = {} if suffix == "png" else {"metadata": {DATES[suffix]: None}}
             figure.savefig(draft, dpi=200, **more)
             if suffix == "svg":
                 drawn = draft.read_text(encoding="utf-8")

@@ -126,7 +126,7 @@ def of_recordings(
     """
     frames = min(len(motion) for _, motion in named)
     (first, truth), *others = [(name, motion[:frames]) for name, motion in named]
-    missing = ~np.isfinite(truth).all(axis=-1)
+    missing = np.asarray(~np.isfinite(truth).all(axis=-1))
     looks = Looks.named([name for name, _ in named])
     exhibit = {
         "mechanism": "recording",
@@ -195,7 +195,7 @@ def _of_condition(
     shown = [place for place, row in enumerate(rows) if row in protocol.resources.show_windows]
     windows, first = test.take(rows), cells[0]
     mechanism = protocol.occlusion[first.mechanism].at(Level.parse(first.level), first.seed)
-    hidden = np.asarray(mechanism.occluded(windows)).any(axis=-1)
+    hidden = np.asarray(mechanism.occluded(windows).any(axis=-1))
     noise = np.asarray(mechanism.observed(windows)) - windows.motion if mechanism.disturbs else None
     for rank, place in [*places.items(), *(("shown", place) for place in shown)]:
         exhibit = {

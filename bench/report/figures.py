@@ -185,11 +185,10 @@ def skill(found: Results, standing: Standing | None, sheet: Sheet) -> Figure | N
     ticks = _skills(chosen.loc[free.astype(bool), "value"] / -100)
     for axis, (mechanism, here) in zip(axes, panels, strict=True):
         levels = list(here["level"].unique())
-        for (model, inference), group in here.groupby(IMPUTER, sort=False):
+        for name, style, group in _imputers(here, sheet):
             numbers = group[["value", "low", "high"]].to_numpy(np.float64) / -100
             shown = pd.DataFrame(numbers, columns=["value", "high", "low"])
             places = [levels.index(level) for level in group["level"]]
-            name, style = name_of(model, inference), sheet.looks.style(model, inference)
             line(axis, places, shown, name, style, (ticks[0], ticks[-1]))
         axis.axhline(0, color="0.25", linewidth=0.8)
         axis.set_yscale("function", functions=(_shrink, _stretch))
@@ -221,9 +220,8 @@ def durations(found: Results, standing: Standing | None, sheet: Sheet) -> Figure
     figure, axes = sheet.panels(len(panels), sharey=True)
     limits = _usual(chosen["value"])
     for axis, (mechanism, here) in zip(axes, panels, strict=True):
-        for (model, inference), group in here.groupby(IMPUTER, sort=False):
+        for name, style, group in _imputers(here, sheet):
             ordered = group.sort_values("ms")
-            name, style = name_of(model, inference), sheet.looks.style(model, inference)
             line(axis, ordered["ms"], ordered, name, style, limits, unit="mm")
         axis.set(yscale="log", title=plain(str(mechanism)), xlabel="hidden, ms")
         axis.set_ylim(limits[0] / 1.3, limits[1] * 1.3)
@@ -244,9 +242,8 @@ def calibration(found: Results, standing: Standing | None, sheet: Sheet) -> Figu
     figure, axes = sheet.panels(len(panels), sharex=True, sharey=True)
     for axis, (mechanism, here) in zip(axes, panels, strict=True):
         axis.plot([0, 100], [0, 100], color="0.25", linewidth=0.8, label="calibrated")
-        for (model, inference), group in here.groupby(IMPUTER, sort=False):
-            mean = group.groupby("nominal", as_index=False)["value"].mean()
-            name, style = name_of(model, inference), sheet.looks.style(model, inference)
+        for name, style, group in _imputers(here, sheet):
+            mean = group.groupby("nominal")[["value"]].mean().reset_index()
             line(axis, mean["nominal"], mean, name, style, band=False, unit="%")
         axis.set(title=plain(str(mechanism)), xlim=(45, 100), ylim=(0, 102))
         axis.set_xlabel("central interval, %")
@@ -329,9 +326,9 @@ def auroc(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
     figure, axes = sheet.panels(len(panels), sharey=True)
     for axis, (mechanism, here) in zip(axes, panels, strict=True):
         for (model, score), group in here.groupby(["model", "score"], sort=False):
-            style = sheet.looks.style(model) | {"linestyle": styles[score]}
+            style = sheet.looks.style(str(model)) | {"linestyle": styles[score]}
             ordered = group.sort_values("share")
-            line(axis, 100 * ordered["share"], ordered, name_of(model, score), style)
+            line(axis, 100 * ordered["share"], ordered, name_of(str(model), str(score)), style)
         axis.axhline(0.5, color="0.25", linewidth=0.8, label="chance")
         axis.set(xscale="log", title=plain(str(mechanism)), xlabel=SHARE, ylim=(0, 1.02))
         plain_ticks(axis)
@@ -429,9 +426,8 @@ def _by_imputer(
 ) -> Iterator[tuple[Axes, Any, pd.DataFrame]]:
     """Draw a line per imputer by share into each panel; yield the panel with its keys and rows."""
     for axis, (names, here) in zip(axes, panels, strict=True):
-        for (model, inference), group in here.groupby(IMPUTER, sort=False):
+        for name, style, group in _imputers(here, sheet):
             ordered = group.sort_values("share")
-            name, style = name_of(model, inference), sheet.looks.style(model, inference)
             line(axis, 100 * ordered["share"], ordered, name, style, limits, band, unit)
         yield axis, names, here
 
@@ -443,6 +439,15 @@ def _skills(values: "pd.Series[float]") -> list[float]:
     ticks = [tick for below, tick, above in neighbours if above > low and below < high]
     # On a long axis these two would touch that of 0.
     return [tick for tick in ticks if len(ticks) < 6 or tick not in (-1, 0.5)]
+
+
+def _imputers(
+    table: pd.DataFrame, sheet: Sheet
+) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Yield the name, the style and the rows of each imputer of a table."""
+    for (model, inference), rows in table.groupby(IMPUTER, sort=False):
+        model, inference = str(model), str(inference)
+        yield name_of(model, inference), sheet.looks.style(model, inference), rows
 
 
 def _usual(values: pd.Series) -> tuple[float, float]:
@@ -474,7 +479,7 @@ def _panels(
     for (model, mechanism), group in hidden.groupby(["model", "mechanism"], sort=False):
         clean = scores[(scores["model"] == model) & (scores["mechanism"] == "")]
         if not clean.empty:
-            yield (model, mechanism), clean, group
+            yield (str(model), str(mechanism)), clean, group
 
 
 def _signed_log(axis: Axes, around: float, lowest: float) -> None:

@@ -148,7 +148,7 @@ def _pareto(
     for row in table.itertuples():
         style = sheet.looks.style(str(row.model), str(row.inference)) | {"markersize": 5}
         point = pd.DataFrame({"value": [row.error]})
-        line(axis, [row.ms], point, str(row.name), style, (0, top), band=False)
+        line(axis, np.array([row.ms]), point, str(row.name), style, (0, top), band=False)
     axis.set(xscale="log", yscale="log", xlabel="median time per window, ms")
     axis.set_ylabel(f"geometric mean of error ratios to {against}")
     axis.margins(x=0.15)

@@ -27,7 +27,7 @@ GREYS = ("0.25", "0.45", "0.6", "0.75")
 """The colours of controls."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": "0.6",
     "axes.grid": True,

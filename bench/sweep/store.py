@@ -129,8 +129,9 @@ class Store:
 
     def save_arrays(self, key: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store arrays of a cell, compressed, under a name of digits and plus signs."""
+        named: dict[str, Any] = dict(arrays)
         with atomic_file(self._arrays(key, name)) as temporary:
-            np.savez_compressed(temporary, **arrays)
+            np.savez_compressed(temporary, **named)
 
     def load_arrays(self, key: str, name: str) -> dict[str, NDArray[Any]]:
         """Return the arrays that ``save_arrays`` stored."""
