@@ -23,7 +23,7 @@ PACKAGES = (
     "ray",
     "safetensors",
     "scikit-learn",
-    "seaborn",
+    "matplotlib",
 )
 
 
