@@ -165,7 +165,8 @@ def test_points_of_figures_have_their_numbers(small: Seen, reports: dict[str, Pa
 def test_the_viewer_plays_steps_turns_and_switches(small: Seen) -> None:
     page = small.page
     viewer = page.locator("#viewer")
-    assert small.viewer["frame"] == "0"
+    assert small.viewer["ready"] == "yes"
+    viewer.locator("input[type=range]").fill("0")
     before = picture(page)
     viewer.locator("[data-do=next]").click()
     assert small.viewer["frame"] == "1"

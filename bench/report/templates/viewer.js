@@ -13,7 +13,8 @@
   const setting = (name) => find(`[data-set=${name}]`);
   const MISSING = -32768, SCALE = 100; // mm of error at the end of the colours
   const TRUTH = "ground truth", INPUT = "input";
-  const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis
+  // From blue over yellow to red: visible on light and on dark, and in order for the colour-blind.
+  const RAMP = [[76, 120, 168], [114, 183, 178], [222, 196, 90], [245, 133, 24], [214, 39, 40]];
   const HOME = { turn: 0.7, tilt: 0.14, zoom: 1 };
   const view = { ...HOME };
   let shown = null, frame = 0, playing = false, last = 0, visible = new Set();
@@ -312,6 +313,7 @@
     const exhibit = all[Number(picks.window.value)];
     const found = await load(exhibit);
     if (exhibit !== all[Number(picks.window.value)]) return; // chosen anew meanwhile
+    if (!shown) frame = mostHidden(found);
     shown = found;
     frame = Math.min(frame, shown.frames - 1);
     slider.max = shown.frames - 1;
@@ -319,6 +321,12 @@
     about();
     draw();
     root.dataset.ready = "yes";
+  }
+
+  // The first of the frames in which most joints are hidden.
+  function mostHidden({ hidden, frames }) {
+    const count = (f) => hidden.slice(f * joints, (f + 1) * joints).reduce((sum, one) => sum + (one > 0), 0);
+    return Array.from({ length: frames }, (_, f) => f).reduce((best, f) => (count(f) > count(best) ? f : best), 0);
   }
 
   function about() {
