@@ -53,15 +53,17 @@ def table(judged: list[Claim]) -> pd.DataFrame:
     return pd.DataFrame([vars(claim) for claim in judged])
 
 
-def write(results: Results, folder: Path) -> None:
-    """Write ``claims.csv`` and ``claims.md`` of a run's results into a folder."""
-    rows = table(claims(results))
+def write(results: Results, folder: Path) -> list[Claim]:
+    """Write ``claims.csv`` and ``claims.md`` of results into a folder; return the claims."""
+    judged = claims(results)
+    rows = table(judged)
     stamped = rows.assign(dataset=results.label, **results.counts)
     with atomic_file(folder / "claims.csv") as draft:
         stamped.to_csv(draft, index=False, lineterminator="\n")
     with atomic_file(folder / "claims.md") as draft:
         note = f"# The paper's claims\n\nData: {results.basis}."
         draft.write_text(f"{note}\n\n{rows.to_markdown(index=False)}\n", encoding="utf-8")
+    return judged
 
 
 def _roles(protocol: Protocol) -> Roles:

@@ -271,6 +271,34 @@ def paired_tests(
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
 
 
+def leads(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Test the best imputer's errors against the second's at each mechanism and level.
+
+    Best and second are those of least mean. The test is that of ``paired_tests``; p is corrected
+    over all conditions by Holm's method.
+
+    Args:
+        values: per-window values (``windows``).
+        metric: less of which is better.
+
+    Returns:
+        model and inference of the best, mechanism, level, p_lead.
+    """
+    errors = by_window(values[values["metric"] == metric], [*IMPUTER, *CONDITION])
+    rows = []
+    for condition, level in errors.groupby(CONDITION, sort=False):
+        means = level.groupby(IMPUTER, sort=False)["value"].mean().sort_values(kind="stable")
+        if len(means) < 2:
+            continue
+        first, second = means.index[:2]
+        pairs = paired(_of(level, *first), _of(level, *second))
+        difference = (pairs["value"] - pairs["base"]).to_numpy()
+        p = statistics.sign_flip_p(difference, pairs["source"].to_numpy())
+        rows.append((*first, *condition, p))
+    table = pd.DataFrame(rows, columns=[*IMPUTER, *CONDITION, "p_lead"])
+    return table.assign(p_lead=statistics.holm(table["p_lead"].to_numpy(dtype=np.float64)))
+
+
 def _by_group(
     table: pd.DataFrame, keys: list[str], statistic: statistics.Statistic
 ) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from bench.analysis import (
     tables,
 )
 from bench.analysis.loading import RECORDS
-from bench.core import safe_yaml
+from bench.core import files, safe_yaml
 from bench.core.errors import InputError
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import Protocol
@@ -92,8 +92,9 @@ class Results:
     @property
     def basis(self) -> str:
         """The line under every figure: data set, number of windows, recordings and seeds."""
-        table = pd.DataFrame([self.counts] if len(self.values) else [])
-        return tables.basis(table, self.label)
+        if self.values.empty:
+            return tables.basis(self.imputation, self.label)
+        return tables.basis(pd.DataFrame([self.counts]), self.label)
 
 
 def build(
@@ -202,6 +203,54 @@ def of(run: Run, cells: pd.DataFrame) -> Results:
     fits, data = list(run.facts["fits"].values()), run.facts["data"]
     missing = marking.unfinished(cells)
     return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"], missing)
+
+
+FILES = {
+    "imputation": "imputation",
+    "published": "published",
+    "ranks": "ranks",
+    "quality": "models",
+    "detection": "ood",
+    "levels": "detection_level",
+    "comparisons": "comparisons",
+    "forecasting": "forecasting",
+    "prediction": "prediction",
+    "generation": "generation",
+}
+"""The CSV file of each table of ``Results``."""
+LABELS = ("model", "inference", "predictor", "mechanism", "level", "action", "against", "score")
+"""Columns of text, which may be empty in every row."""
+
+
+def read_tables(folder: Path) -> tuple[Run, Results]:
+    """Return what is in a folder of tables without per-window values, as committed runs are.
+
+    Raises:
+        InputError: it is not one.
+    """
+    path = folder / PROVENANCE
+    if not path.is_file():
+        raise no_run(folder, f"it has no {PROVENANCE}")
+    protocol = resolve(safe_yaml.read(folder / PROTOCOL))
+    with files.readable(path):
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        label = str(facts["data"]["label"])
+    values = pd.DataFrame(columns=records.WINDOW_COLUMNS)
+    tables = {name: _table(folder / f"{file}.csv") for name, file in FILES.items()}
+    found = Results(protocol=protocol, label=protocol.labelled(label), values=values, **tables)
+    return Run(protocol, values, facts), found
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """Return a table that ``tables.write`` wrote, or an empty one where it wrote none."""
+    if not path.is_file():
+        return pd.DataFrame(columns=["metric", "status", "n"])
+    with files.readable(path):
+        table = pd.read_csv(path, dtype=dict.fromkeys(LABELS, str))
+        labels = table.select_dtypes(["object", "string"]).columns
+        table = table.assign(**{name: table[name].fillna("") for name in labels})
+        # Tables of older versions have no status: they listed only what was done.
+        return table if "status" in table else table.assign(status="done")
 
 
 def no_run(folder: Path, reason: str) -> InputError:

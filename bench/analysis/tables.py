@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis import records
+from bench.analysis import latex, records
 from bench.analysis.records import UNFINISHED
 from bench.core.files import atomic_file
 from bench.metrics.probabilistic import BINS, COVERAGES, WIDTH
@@ -27,6 +27,8 @@ ERRORS = (
     *(f"pit_{number}" for number in range(BINS)),
 )
 """Metrics of completed motion: errors, and scores of its distribution."""
+LED = ("mse", "mpjpe", "bone_error", "acceleration_error", "crps")
+"""Printed metrics of which less is better: tables mark the best and the second."""
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
     "mpjpe": "Mean per joint position error over joints with a hidden coordinate, mm",
@@ -76,11 +78,13 @@ class Section:
         name: identifies it, also in LaTeX labels.
         caption: plain text.
         text: strings only.
+        marks: which values are best and second (``latex.marks_of``); None marks none.
     """
 
     name: str
     caption: str
     text: pd.DataFrame
+    marks: pd.DataFrame | None = None
 
 
 def caption(metric: str) -> str:
@@ -119,7 +123,7 @@ def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 
     One row per imputer, mechanism, level and metric, over all seeds. Rows of ``mse`` of generative
     models also have ``best_baseline`` and the paired test's ``p`` and ``p_holm``
-    (``records.paired_tests``).
+    (``records.paired_tests``). The best of a condition also has ``p_lead`` (``records.leads``).
     """
     metrics = (*ERRORS, *(f"change_vs_{name}" for name in protocol.references))
     keys = [*records.IMPUTER, *records.CONDITION]
@@ -127,7 +131,9 @@ def imputation(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     table = records.summarise(errors, keys, protocol.references)
     table = table[table["metric"].isin(metrics)].reset_index(drop=True)
     tests = records.paired_tests(values, contenders(protocol), baselines(protocol))
-    return table.merge(tests.assign(metric="mse"), how="left", on=[*keys, "metric"])
+    table = table.merge(tests.assign(metric="mse"), how="left", on=[*keys, "metric"])
+    leads = [records.leads(values, metric).assign(metric=metric) for metric in LED]
+    return table.merge(pd.concat(leads), how="left", on=[*keys, "metric"])
 
 
 def quality(
@@ -191,11 +197,15 @@ def readable(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def imputation_sections(table: pd.DataFrame) -> list[Section]:
     """Return a section per metric that is printed, and one of the paired tests."""
-    sections = [
-        Section(metric, caption(metric), readable(table, metric))
-        for metric in table["metric"].unique()
-        if metric in PRINTED or metric not in ERRORS
-    ]
+    sections = []
+    for metric in table["metric"].unique():
+        if metric in PRINTED or metric not in ERRORS:
+            text = readable(table, metric)
+            chosen = table[table["metric"] == metric]
+            rows = named(chosen["model"], chosen["inference"])
+            led = metric in LED
+            marks = latex.marks_of(chosen, rows, conditions(chosen), text) if led else None
+            sections.append(Section(metric, caption(metric), text, marks))
     tested = table[table["p_holm"].notna()]
     if not tested.empty:
         rows = named(tested["model"], tested["inference"])
@@ -269,17 +279,17 @@ def write(
     """
     with atomic_file(folder / f"{name}.csv") as draft:
         table.assign(dataset=label).to_csv(draft, index=False, lineterminator="\n")
-    markdown, latex = [f"# {name.replace('_', ' ').capitalize()}\n\n{note}\n"], []
+    markdown, tex = [f"# {name.replace('_', ' ').capitalize()}\n\n{note}\n"], []
     for section in sections:
         shown = section.text.rename(index=_bar, columns=_bar).map(_bar)
         rows = shown.to_markdown(disable_numparse=True)
         markdown.append(f"## {_untagged(section.caption)}\n\n{rows}\n")
-        title = _tex(f"{section.caption}. {note}")
-        latex.append(section.text.to_latex(caption=title, label=f"tab:{section.name}", escape=True))
+        caption = f"{section.caption}. {note}"
+        tex.append(latex.table(section.text, caption, section.name, section.marks))
     with atomic_file(folder / f"{name}.md") as draft:
         draft.write_text("\n".join(markdown), encoding="utf-8")
     with atomic_file(folder / f"{name}.tex") as draft:
-        draft.write_text("\n".join(latex), encoding="utf-8")
+        draft.write_text("\n".join([latex.HEAD, *tex]), encoding="utf-8")
 
 
 def note(table: pd.DataFrame, label: str) -> str:
@@ -368,19 +378,3 @@ def _bar(text: Any) -> Any:
 
 def _untagged(text: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
-
-
-TEX = str.maketrans(
-    {letter: f"\\{letter}" for letter in "%_#$&{}"}
-    | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "²": r"\textsuperscript{2}",
-    }
-)
-
-
-def _tex(text: str) -> str:
-    """Escape LaTeX's special characters."""
-    return text.translate(TEX)

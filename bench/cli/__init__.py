@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from bench.cli import data, listing, results, run, show_mask, speed
+from bench.cli import data, doctor, listing, results, run, show_mask, speed, view
 from bench.cli.app import App, Interrupted
 from bench.core.errors import InputError
 from bench.core.surroundings import settle
@@ -18,7 +18,6 @@ __all__ = ["app", "main"]
 app = App(
     help="Compare generative imputers of human motion.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
@@ -27,12 +26,15 @@ app.command("validate")(run.validate)
 app.command("list")(listing.list_)
 app.command("show-mask")(show_mask.show_mask)
 app.command("show")(results.show)
+app.command("view")(view.view)
+app.command("plot")(view.plot)
 app.command("claims")(results.claims)
 app.command("compare")(results.compare)
 app.command("merge")(results.merge)
 app.command("rescore")(results.rescore)
 app.command("describe", hidden=True)(data.describe)
 app.command("speed")(speed.speed)
+app.command("doctor")(doctor.doctor)
 
 _data = App(help="Motion: what there is, what it is worth, where to get it.")
 _data.command("list")(data.list_)

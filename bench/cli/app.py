@@ -1,5 +1,6 @@
 """What all commands share: strict parsing of arguments, and the console that they print to."""
 
+import json
 import sys
 from typing import Any
 
@@ -46,6 +47,11 @@ class Terminal(Console):
 
 # Piped output is not squeezed into 80 columns.
 console = Terminal(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
+
+
+def print_json(value: Any) -> None:
+    """Print plain values as JSON."""
+    typer.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Interrupted, console, progress_console
-from bench.cli.options import DataRoot, Plugins, Results
+from bench.cli.app import Interrupted, console, print_json, progress_console
+from bench.cli.options import DataRoot, Json, Plugins, Results
 
 
 def list_(data_root: DataRoot = None, plugin: Plugins = None) -> None:
@@ -29,6 +29,7 @@ def describe(
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of them all, as fps=50."),
     ] = None,
     results: Results = Path("results"),
+    as_json: Json = False,
     plugin: Plugins = None,
 ) -> None:
     """Compare data sets: what they contain, how hard they are to impute, and some drawn motion.
@@ -36,10 +37,18 @@ def describe(
     Example: bench data describe cmu synthetic --data-root ~/mocap
     """
     from bench.commands import describe as command
+    from bench.report import plain_values
 
     cache = results / ".store" / "windows"
     found, left_out = command.find(datasets or [], set_ or [], data_root, cache, progress_console())
-    for table in command.tables(found):
+    described = command.tables(found)
+    if as_json:
+        pictures = [str(command.draw(one, results / "data")) for one in found]
+        more = {"left_out": left_out, "written": pictures}
+        more["skipped"] = [reason for one in found for reason in one.skipped.values()]
+        print_json(plain_values.tables(described) | more)
+        return
+    for table in described:
         console.print(table)
     for reason in left_out:
         console.print(f"left out: {reason}", soft_wrap=True, markup=False)

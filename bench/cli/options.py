@@ -104,11 +104,35 @@ Results = Annotated[
 ]
 
 
-def resolved(path: Path, overrides: list[str] | None, only: str | None, limit: int | None) -> Any:
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON for programs, by the schemas in docs/schemas."),
+]
+
+
+Show = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--show",
+        metavar="WINDOW",
+        min=0,
+        help="Keep this test window for the report's viewer too, by its number; may be repeated.",
+    ),
+]
+
+
+def resolved(
+    path: Path,
+    overrides: list[str] | None,
+    only: str | None,
+    limit: int | None,
+    show: list[int] | None = None,
+) -> Any:
     """Return the protocol of a file or name, with what the command line changes of it."""
     from bench.protocol.resolving import load
     from bench.protocol.shipped import locate
 
     stated = [] if limit is None else [f"limit={limit}"]
+    stated += [f"resources.show_windows={show}"] if show else []
     protocol = load(locate(path), [*(overrides or []), *stated])
     return protocol.only([name.strip() for name in only.split(",")]) if only else protocol

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bench.cli.app import console
-from bench.cli.options import Plugins, Results, is_folder, may_be_written, resolved
+from bench.cli.app import console, print_json
+from bench.cli.options import Json, Plugins, Results, is_folder, may_be_written, resolved
 from bench.core.errors import InputError
 
 
@@ -15,6 +15,7 @@ def claims(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run's folder, as results/occlusion/latest.")
     ],
+    as_json: Json = False,
     plugin: Plugins = None,
 ) -> None:
     """Check the paper's claims against a run; print the verdicts and write them to its folder.
@@ -26,8 +27,11 @@ def claims(
     from bench.report.printing import print_claims
 
     found = results.read(run)
-    verdicts.write(found, run)
-    print_claims(verdicts.claims(found), found.basis, console)
+    judged = verdicts.write(found, run)
+    if as_json:
+        print_json({"run": str(run), "data": found.basis, "claims": list(map(vars, judged))})
+        return
+    print_claims(judged, found.basis, console)
     console.print(f"written: {run / 'claims.csv'}, {run / 'claims.md'}", soft_wrap=True)
 
 
@@ -41,6 +45,7 @@ def show(
             metavar="[TABLE]", help="Such as imputation, ood or claims; all by default."
         ),
     ] = None,
+    as_json: Json = False,
     plugin: Plugins = None,
 ) -> None:
     """Print the tables of a finished run, all of them or one.
@@ -49,7 +54,10 @@ def show(
     """
     from bench.commands import show as command
 
-    command.show(run, table, console)
+    if as_json:
+        print_json(command.plain(run, table))
+    else:
+        command.show(run, table, console)
 
 
 def compare(
@@ -73,6 +81,7 @@ def compare(
             metavar="FILE", callback=may_be_written, help="Write every cell that differs."
         ),
     ] = None,
+    as_json: Json = False,
     plugin: Plugins = None,
 ) -> None:
     """Compare two runs: their settings, their circumstances, and their values cell by cell.
@@ -92,14 +101,18 @@ def compare(
     if second is None:  # the committed results come first: what a run has changed
         first, second = command.reference_of(first), first
     found = command.compare(first, second)
+    if csv:
+        with atomic_file(csv) as draft:
+            found.cells.to_csv(draft, index=False, lineterminator="\n")
+    if as_json:
+        print_json(command.plain(found, first, second))
+        raise typer.Exit(0 if found.identical else 1)
     if not found.settings.empty:
         print_text(found.settings.set_index("setting"), "settings that differ", console)
     if not found.cells.empty:
         text = command.readable(found.cells, most).set_index("cell")
         print_text(text, f"{second} compared with {first}, largest change first", console)
     if csv:
-        with atomic_file(csv) as draft:
-            found.cells.to_csv(draft, index=False, lineterminator="\n")
         console.print(f"written: {csv}", soft_wrap=True)
     left, right = found.alone
     counts = f"{found.same} cells and metrics equal, {len(found.cells)} not"
@@ -153,7 +166,8 @@ def merge(
     found = join(runs, whole, allow_differences)
     for difference in found.differences:
         console.print(f"[yellow]allowed:[/] {escape(difference)}", soft_wrap=True)
-    written, tables = run_folder.write(found.contents, results, found.draw)
+    with printing.stages(console) as stage:
+        written, tables = run_folder.write(found.contents, results, found.draw, stage)
     raise typer.Exit(printing.print_run(tables, written, found.contents.outcomes, console))
 
 
@@ -187,5 +201,6 @@ def rescore(
     ):
         for task, count in counts.items():
             console.print(f"{count} cells of task {task}: {what}")
-    written, tables = run_folder.write(found.contents, place, found.draw)
+    with printing.stages(console) as stage:
+        written, tables = run_folder.write(found.contents, place, found.draw, stage)
     raise typer.Exit(printing.print_run(tables, written, found.contents.outcomes, console))

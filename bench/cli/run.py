@@ -6,15 +6,17 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.app import Interrupted, console
+from bench.cli.app import Interrupted, console, print_json
 from bench.cli.options import (
     DataRoot,
+    Json,
     Limit,
     Only,
     Overrides,
     Plugins,
     ProtocolFile,
     Results,
+    Show,
     resolved,
 )
 from bench.core.errors import InputError
@@ -32,6 +34,7 @@ def run(
     set_: Overrides = None,
     only: Only = None,
     limit: Limit = None,
+    show: Show = None,
     data_root: DataRoot = None,
     results: Results = Path("results"),
     executor: Annotated[
@@ -66,7 +69,7 @@ def run(
         check_address(address)
     options = Options(results, data_root, executor.value, address, dry_run, strict, retry_failed)
     try:
-        code = execute(resolved(protocol, set_, only, limit), options, console)
+        code = execute(resolved(protocol, set_, only, limit, show), options, console)
     except KeyboardInterrupt:
         raise Interrupted from None
     raise typer.Exit(code)
@@ -79,6 +82,7 @@ def status(
             metavar="PATH", help="Such as results/occlusion, or the folder of a run in it."
         ),
     ],
+    as_json: Json = False,
 ) -> None:
     """Show the progress of a run, while it runs and after: what is done, running, failed, waiting.
 
@@ -86,7 +90,10 @@ def status(
     """
     from bench.commands import status as command
 
-    command.show(path, console)
+    if as_json:
+        print_json(command.plain(path))
+    else:
+        command.show(path, console)
 
 
 def validate(

@@ -7,6 +7,7 @@ command line (``bench.cli``), or statistics (``bench.analysis``).
 __all__ = [
     "compare",
     "describe",
+    "doctor",
     "download",
     "inventory",
     "merge",
@@ -16,4 +17,5 @@ __all__ = [
     "show",
     "show_mask",
     "status",
+    "view",
 ]

@@ -13,6 +13,7 @@ from bench.analysis import records, results, statistics, tables
 from bench.core import files, safe_yaml
 from bench.core.code_versions import ROOT
 from bench.core.errors import InputError
+from bench.report import plain_values
 
 KEYS = [
     "split",
@@ -112,6 +113,21 @@ def compare(first: Path, second: Path) -> Compared:
         alone=(left, right),
         unfinished=(_unfinished(first), _unfinished(second)),
     )
+
+
+def plain(found: Compared, first: Path, second: Path) -> dict[str, Any]:
+    """Return a comparison as plain values (``docs/schemas/compare.json``)."""
+    return {
+        "first": str(first),
+        "second": str(second),
+        "identical": bool(found.identical),
+        "paired": found.paired,
+        "same": found.same,
+        "alone": list(map(int, found.alone)),
+        "settings": plain_values.rows(found.settings),
+        "cells": plain_values.rows(found.cells),
+        "unfinished": [len(lacking) for lacking in found.unfinished],
+    }
 
 
 def readable(cells: pd.DataFrame, most: int) -> pd.DataFrame:

@@ -162,7 +162,7 @@ def _without_keys(job: Fit | Cell) -> Fit | Cell:
     """Return a job's labels alone, by which jobs of different plans are matched."""
     if isinstance(job, Fit):
         return replace(job, key="")
-    return replace(job, key="", fit="", past="", judge="", keep=False)
+    return replace(job, key="", fit="", past="", judge="", keep=False, windows="")
 
 
 def _values(made: Plan, parts: Sequence[Part]) -> tuple[pd.DataFrame, list[str]]:

@@ -23,7 +23,7 @@ from bench.datasets.base import Data, Dataset
 from bench.datasets.build import load
 from bench.protocol.schema import Protocol
 from bench.report import gallery, run_folder
-from bench.report.printing import SHOWN_FAILURES, print_run
+from bench.report.printing import SHOWN_FAILURES, print_run, stages
 from bench.sweep import cluster, executions, executors, plan, times
 from bench.sweep.status import Status, now
 from bench.sweep.store import Store
@@ -107,6 +107,7 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     foreign = {label: other.fingerprint for label, other in others.items()}
     _check_actions(protocol, data)
     _check_masks(protocol, data)
+    _check_shown(protocol, data)
     whole = plan.make(protocol, data.fingerprint, foreign)
     to_do = whole.to_do(store, options.retry_failed)
     for one in (data, *others.values()):
@@ -118,8 +119,11 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     with _recorded(work, to_do, console) as execution:
         _sweep(work, to_do, console)
         overhead = times.overhead(executions.statuses_of(whole.cells, store), execution.since)
-        contents = _contents(work, overhead)
-        written, tables = run_folder.write(contents, options.results, partial(_draw, work))
+        with stages(console) as stage:
+            stage("reading the cells")
+            contents = _contents(work, overhead)
+            draw = partial(_draw, work)
+            written, tables = run_folder.write(contents, options.results, draw, stage)
         execution.end(work.folder, "finished", written.name)
     code = print_run(tables, written, contents.outcomes, console)
     if overhead:
@@ -197,6 +201,17 @@ def _check_masks(protocol: Protocol, data: Data) -> None:
                     entry.at(level, seed).check_windows(data.splits["test"])
                 except ValueError as error:
                     raise InputError(f"occlusion.{label}: {error}") from None
+
+
+def _check_shown(protocol: Protocol, data: Data) -> None:
+    """Raise InputError if the protocol shows a test window that there is not."""
+    count = len(data.splits["test"].thin(protocol.scale.test))
+    for number in protocol.resources.show_windows:
+        if number >= count:
+            raise InputError(
+                f"resources.show_windows: no test window {number}; they are numbered from 0 to "
+                f"{count - 1}"
+            )
 
 
 def _sweep(work: _Work, to_do: plan.ToDo, console: Console) -> None:

@@ -1,37 +1,63 @@
 """``bench show``: the tables of a finished run."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
-from bench.analysis import claims, records, results
+from bench.analysis import claims, results
 from bench.analysis.claims import Claim
-from bench.analysis.results import Results
-from bench.core import files, safe_yaml
+from bench.analysis.results import Results, Run, Written
+from bench.core import files
 from bench.core.errors import InputError, did_you_mean
-from bench.protocol.resolving import resolve
-from bench.report import printing
+from bench.report import plain_values, printing
 
 CLAIMS = "claims"
-FILES = {
-    "imputation": "imputation",
-    "published": "published",
-    "ranks": "ranks",
-    "quality": "models",
-    "detection": "ood",
-    "levels": "detection_level",
-    "comparisons": "comparisons",
-    "forecasting": "forecasting",
-    "prediction": "prediction",
-    "generation": "generation",
-}
-"""The CSV file of each table of ``Results``."""
 
 
-LABELS = ("model", "inference", "predictor", "mechanism", "level", "action", "against", "score")
-"""Columns of text, which may be empty in every row."""
+@dataclass(frozen=True)
+class Shown:
+    """What a run's folder has for readers.
+
+    Attributes:
+        run: what ran; without per-window values where the folder has none.
+        found: its tables.
+        claims: the verdicts on the paper's claims.
+    """
+
+    run: Run
+    found: Results
+    claims: list[Claim]
+
+
+def read(folder: Path) -> Shown:
+    """Read a run's folder, or one of tables alone, as committed results are.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not (folder / results.VALUES).is_file():
+        run, found = results.read_tables(folder)
+        return Shown(run, found, _claims(folder))
+    run = results.open_run(folder)
+    found = results.read(folder)
+    return Shown(run, found, claims.claims(found) if found.protocol.models else [])
+
+
+def chosen(shown: Shown, folder: Path, table: str | None) -> tuple[list[Written], list[Claim]]:
+    """Return the tables and claims to be shown: all, or one by its name.
+
+    Raises:
+        InputError: the run has no such table.
+    """
+    written = results.written(shown.found)
+    known = [one.name for one in written] + ([CLAIMS] if shown.claims else [])
+    if table is not None and table not in known:
+        raise InputError(f"{folder}: has no table '{table}'{did_you_mean(table, known)}")
+    tables = [one for one in written if table in (None, one.name)]
+    return tables, shown.claims if table in (None, CLAIMS) else []
 
 
 def show(folder: Path, table: str | None, console: Console) -> None:
@@ -40,41 +66,23 @@ def show(folder: Path, table: str | None, console: Console) -> None:
     Raises:
         InputError: the folder does not hold a run, or the run has no such table.
     """
-    whole = (folder / results.VALUES).is_file()
-    found = results.read(folder) if whole else _from_tables(folder)
-    judged = claims.claims(found) if whole and found.protocol.models else _claims(folder)
-    known = [one.name for one in results.written(found)] + ([CLAIMS] if judged else [])
-    if table is not None and table not in known:
-        raise InputError(f"{folder}: has no table '{table}'{did_you_mean(table, known)}")
-    printing.print_tables(found, known if table is None else [table], console)
-    if judged and table in (None, CLAIMS):
-        printing.print_claims(judged, found.label, console)
+    shown = read(folder)
+    tables, judged = chosen(shown, folder, table)
+    printing.print_tables(shown.found, tables, console)
+    if judged:
+        printing.print_claims(judged, shown.found.label, console)
 
 
-def _from_tables(folder: Path) -> Results:
-    """Return the results in a folder of tables without per-window values, as committed runs are."""
-    path = folder / results.PROVENANCE
-    if not path.is_file():
-        raise results.no_run(folder, f"it has no {results.PROVENANCE}")
-    protocol = resolve(safe_yaml.read(folder / results.PROTOCOL))
-    with files.readable(path):
-        label = str(json.loads(path.read_text(encoding="utf-8"))["data"]["label"])
-    return Results(
-        protocol=protocol,
-        label=protocol.labelled(label),
-        values=pd.DataFrame(columns=records.WINDOW_COLUMNS),
-        **{name: _read(folder / f"{file}.csv") for name, file in FILES.items()},
-    )
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Return a table that ``tables.write`` wrote, or an empty one where it wrote none."""
-    if not path.is_file():
-        return pd.DataFrame(columns=["metric", "status", "n"])
-    with files.readable(path):
-        table = pd.read_csv(path, dtype=dict.fromkeys(LABELS, str))
-        labels = table.select_dtypes(["object", "string"]).columns
-        return table.assign(**{name: table[name].fillna("") for name in labels})
+def plain(folder: Path, table: str | None) -> dict[str, Any]:
+    """Return what ``show`` prints as plain values (``docs/schemas/show.json``); it raises alike."""
+    shown = read(folder)
+    tables, judged = chosen(shown, folder, table)
+    return {
+        "run": str(folder),
+        "data": shown.found.label,
+        "tables": {one.name: plain_values.rows(one.table) for one in tables},
+        "claims": [vars(claim) for claim in judged],
+    }
 
 
 def _claims(folder: Path) -> list[Claim]:

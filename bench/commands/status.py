@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -35,18 +36,53 @@ def show(path: Path, console: Console) -> None:
     Raises:
         InputError: the folder has neither.
     """
-    if (path / PLAN).is_file():
-        _show_execution(path, console)
-    elif (path / job_table.JOBS).is_file():
-        _show_run(path, console)
-    elif below := sorted(path.glob(f"*/{PLAN}")):
-        for one in below:
-            _show_execution(one.parent, console)
+    for folder in _folders(path):
+        if (folder / PLAN).is_file():
+            _show_execution(folder, console)
+        else:
+            _show_run(folder, console)
+
+
+def plain(path: Path) -> dict[str, Any]:
+    """Return what ``show`` prints as plain values (``docs/schemas/status.json``); it raises alike.
+
+    Jobs that are done or waiting are counted; the others are listed as well.
+    """
+    return {"executions": [_plain(folder) for folder in _folders(path)]}
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the folders of the executions in a path, or the run's folder itself."""
+    if (path / PLAN).is_file() or (path / job_table.JOBS).is_file():
+        return [path]
+    if below := sorted(path.glob(f"*/{PLAN}")):
+        return [one.parent for one in below]
+    raise InputError(
+        f"{path}: neither the folder of a protocol's results, such as results/occlusion, nor "
+        "that of a run in it"
+    )
+
+
+def _plain(folder: Path) -> dict[str, Any]:
+    if (folder / PLAN).is_file():
+        execution = read(folder)
+        jobs = [job_from_dict(job) for job in execution.jobs]
+        statuses = statuses_of(jobs, Store(folder.parent / ".store"))
+        ended = execution.ended or None
     else:
-        raise InputError(
-            f"{path}: neither the folder of a protocol's results, such as results/occlusion, nor "
-            "that of a run in it"
-        )
+        plan, statuses = job_table.read(folder)
+        jobs, ended = plan.jobs, "finished"
+    counts = Counter(_rows(jobs, statuses))
+    return {
+        "folder": str(folder),
+        "ended": ended,
+        **{f"{kind}s": {s: counts[kind, s] for s in STATES} for kind in ("fit", "cell")},
+        "jobs": [
+            {"title": one.title, "status": one.status, "error": one.error, "host": one.host}
+            for one in statuses
+            if one.status not in ("done", "waiting")
+        ],
+    }
 
 
 def _show_execution(folder: Path, console: Console) -> None:

@@ -24,7 +24,7 @@ PACKAGES = (
     "ray",
     "safetensors",
     "scikit-learn",
-    "seaborn",
+    "matplotlib",
 )
 
 

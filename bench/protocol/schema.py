@@ -72,6 +72,16 @@ class Resources(Settings):
         description="keep completed, drawn and predicted motion only where predictors and figures "
         "need it, or all of it, as bench rescore does",
     )
+    keep_windows: int = Field(
+        12,
+        ge=0,
+        le=1000,
+        description="test windows, evenly spaced, whose completions under the first seed are kept "
+        "for the report's viewer",
+    )
+    show_windows: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="further test windows for the viewer, by number, as --show adds them"
+    )
 
 
 class Comparison(Settings):

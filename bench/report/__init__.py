@@ -14,11 +14,15 @@ except ValueError:
     del os.environ["MPLBACKEND"]
 
 __all__ = [
+    "charts",
+    "exhibition",
     "figures",
     "gallery",
     "leaderboard",
+    "looks",
     "masks",
     "page",
+    "plain_values",
     "poses",
     "printing",
     "run_folder",

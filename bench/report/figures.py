@@ -1,6 +1,11 @@
-"""The paper's figures, for any run: PDF for print, PNG for the report page."""
+"""The figures of a run: PDF for print, PNG, and SVG for the report page.
 
-from collections.abc import Iterable, Iterator, Sequence
+The paper's (Figs. 4 to 7), detection, comparisons and ranks; and, of the imputers' standing: skill
+by level and by mechanism, error by the duration of gaps, error against time, and calibration. Each
+is a function of the run's results and of a sheet, which says how wide it is and how models look.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -8,54 +13,69 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-import seaborn as sns
-
-matplotlib.use("Agg")
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator, NullLocator, SymmetricalLogLocator
 
+from bench.analysis import tables
 from bench.analysis.forecasting import CHANGE
+from bench.analysis.records import IMPUTER
 from bench.analysis.results import Results
-from bench.core.files import atomic_file
+from bench.analysis.standing import Standing, milliseconds
+from bench.core.errors import InputError, did_you_mean
+from bench.metrics.probabilistic import COVERAGES
+from bench.motion.mechanisms.base import Level
+from bench.report import leaderboard
+from bench.report.charts import SUFFIXES, Sheet, line, plain, plain_ticks, room, save, tips
 from bench.report.critical_difference import rank_diagram
+from bench.report.looks import LINES, PAGE, STYLE, Looks, name_of
 from bench.sweep.forecasts import AVERAGE
 from bench.sweep.jobs import DEGRADED
 
+WORST_CHANGE = 150.0
+"""Per cent of change above which figures do not show how much worse a value is."""
+SKILLS = (-999.0, -99.0, -9.0, -1.0, 0.0, 0.5, 0.9, 0.99, 0.999)
+"""Ticks of skill; their ends are the farthest ends of its axis."""
+SHARE = "features hidden, %"
 
-def write_all(found: Results, folder: Path) -> list[Path]:
+
+def write_all(found: Results, folder: Path, standing: Standing | None = None) -> list[Path]:
     """Draw every figure that the run has the numbers for, into a folder; return the PNG files."""
-    found = found.with_values
-    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
-    drawn = {
-        "fig4_posterior": posterior(found.values, found.label),
-        "fig5_posterior_change": posterior_change(found.values, found.label),
-        "fig6_mse_change": mse_change(found.imputation, found.label),
-        "ranks": rank_diagram(found.ranks, found.label),
-        "fig7_forecasting": forecasts(found.forecasting, found.label),
-        "forecasting_change": forecast_changes(found.forecasting, found.label),
-        "auroc": auroc(found.detection, found.label),
-        "comparisons": comparisons(found.comparisons, found.label),
-    }
-    written = []
-    for name, figure in drawn.items():
-        if figure is None:
-            continue
-        figure.supxlabel(found.basis, fontsize=7, color="0.4")
-        written.append(save(figure, folder, name))
-    return written
+    written = (write(name, found, folder, standing) for name in FIGURES)
+    return [path for path in written if path is not None]
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write a figure as PDF and as PNG; return the PNG."""
-    for suffix in ("pdf", "png"):
-        with atomic_file(folder / f"{name}.{suffix}") as draft:
-            figure.savefig(draft, dpi=200, bbox_inches="tight")
-    return folder / f"{name}.png"
+def write(
+    name: str,
+    found: Results,
+    folder: Path,
+    standing: Standing | None,
+    suffixes: Sequence[str] = SUFFIXES,
+) -> Path | None:
+    """Draw one of ``FIGURES`` into a folder; return the PNG's path, None without the numbers."""
+    figure = draw(name, found, standing, Sheet(Looks.of(found.protocol)))
+    return None if figure is None else save(figure, folder, name, suffixes)
 
 
-def posterior(values: pd.DataFrame, label: str) -> Figure | None:
+def draw(name: str, found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
+    """Draw one of ``FIGURES``; None if the run has not the numbers for it."""
+    with matplotlib.rc_context(STYLE):
+        figure = FIGURES[name](found.with_values, standing, sheet)
+        if figure is not None:
+            figure.supxlabel(plain(found.basis), fontsize=6, color="0.4")
+    return figure
+
+
+def find(name: str) -> str:
+    """Return the figure of a name, or of a number of the paper's; raises InputError for others."""
+    numbered = {one.removeprefix("fig").partition("_")[0]: one for one in FIGURES if "fig" in one}
+    chosen = numbered.get(name, name)
+    if chosen not in FIGURES:
+        raise InputError(f"figure: no {name}{did_you_mean(name, [*FIGURES, *numbered])}")
+    return chosen
+
+
+def posterior(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
     """Fig. 4: log posterior of ground truth, degraded input and completion, by share hidden.
 
     Mean over windows, and one standard deviation between them, as in the paper.
@@ -63,6 +83,7 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
     Args:
         values: per-window values (``records.windows``).
         label: the data set.
+        sheet: what all figures have in common.
 
     Returns:
         The figure; None without such scores.
@@ -70,94 +91,167 @@ def posterior(values: pd.DataFrame, label: str) -> Figure | None:
     panels = list(_panels(values))
     if not panels:
         return None
-    figure, axes = _grid(len(panels))
-    colours = _colours(values["inference"].unique())
-    for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
+    figure, axes = sheet.panels(len(panels))
+    for axis, ((model, mechanism), clean, hidden) in zip(axes, panels, strict=True):
         mean, deviation = -clean["value"].mean(), clean["value"].std()
         lowest = mean
-        axis.axhline(mean, color="0.25", linestyle="--", label="ground truth")
-        axis.axhspan(mean - deviation, mean + deviation, color="0.25", alpha=0.15)
+        axis.axhline(mean, color="0.25", linestyle="--", linewidth=0.8, label="ground truth")
+        axis.axhspan(mean - deviation, mean + deviation, color="0.25", alpha=0.12, linewidth=0)
         for name, group in hidden.groupby("inference", sort=False):
             by_share = group.groupby("share")["value"]
             centre, spread = -by_share.mean(), by_share.std()
-            shares = 100 * centre.index.to_numpy()
-            colour = colours[str(name)]
-            axis.plot(shares, centre, "o-", markersize=3, label=_state(str(name)), color=colour)
-            axis.fill_between(shares, centre - spread, centre + spread, color=colour, alpha=0.15)
+            shown = pd.DataFrame({"value": centre, "low": centre - spread, "high": centre + spread})
+            style = sheet.looks.style(model, str(name))
+            top = mean + 3 * deviation
+            # Bands that reach far above the ground truth only say that the scores are skewed.
+            line(axis, 100 * centre.index.to_numpy(), shown, _state(model, str(name)), style,
+                 (-np.inf, top), unit="nats")  # fmt: skip
             lowest = min(lowest, float(centre.min()))
-        _by_share(axis, title=title)
+            axis.set_ylim(top=top)
+        _by_share(axis, title=plain(f"{model}, {mechanism}"))
+        plain_ticks(axis)
         _signed_log(axis, around=abs(mean) + deviation, lowest=lowest)
-        # Bands that reach far above the ground truth only say that the scores are skewed.
-        axis.set_ylim(top=mean + 3 * deviation)
     axes[0].set_ylabel("log posterior, nats")
-    _legend(figure)
-    return _titled(figure, f"Log posterior on {label}; band: one s.d. over windows")
+    return sheet.finish(figure, f"Log posterior on {label}; band: one s.d. over windows")
 
 
-def posterior_change(values: pd.DataFrame, label: str) -> Figure | None:
+def posterior_change(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
     """Fig. 5: per-cent change of the mean negative log posterior against ground truth, log-log.
 
     Where the posterior is above that of ground truth the change is negative: these points are drawn
-    at their absolute value, as downward triangles. Arguments are those of ``posterior``.
+    at their absolute value, hollow. Arguments are those of ``posterior``.
     """
     panels = list(_panels(values))
     if not panels:
         return None
-    figure, axes = _grid(len(panels))
-    colours = _colours(values["inference"].unique())
-    for axis, (title, clean, hidden) in zip(axes, panels, strict=True):
+    figure, axes = sheet.panels(len(panels), sharex=True)
+    for axis, ((model, mechanism), clean, hidden) in zip(axes, panels, strict=True):
         reference = clean["value"].mean()
         for name, group in hidden.groupby("inference", sort=False):
             mean = group.groupby("share")["value"].mean()
             change = 100 * (mean - reference) / abs(reference)
             shares = 100 * change.index.to_numpy()
-            axis.plot(shares, change.abs(), label=_state(str(name)), color=colours[str(name)])
-            for lower, marker in ((change < 0, "v"), (change >= 0, "o")):
-                axis.plot(
-                    shares[lower],
-                    change.abs()[lower],
-                    linestyle="none",
-                    marker=marker,
-                    markersize=4,
-                    color=colours[str(name)],
-                )
-        _by_share(axis, yscale="log", title=title)
+            style = sheet.looks.style(model, str(name))
+            table = pd.DataFrame({"value": change.abs()})
+            line(axis, shares, table, _state(model, str(name)), style, band=False, unit="%")
+            lower = (change < 0).to_numpy()
+            hollow = style | {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 1}
+            axis.plot(shares[lower], change.abs()[lower], **hollow)
+        _by_share(axis, yscale="log", title=plain(f"{model}, {mechanism}"))
+        plain_ticks(axis)
     axes[0].set_ylabel("|change of -log posterior|, %")
-    _legend(figure)
-    return _titled(figure, f"Change against ground truth on {label}; triangles: negative")
+    return sheet.finish(figure, f"Change against ground truth on {label}; hollow: negative")
 
 
-def mse_change(table: pd.DataFrame, label: str) -> Figure | None:
+def mse_change(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
     """Fig. 6: per-cent change of MSE against mean imputation, with 95 % intervals.
 
     Args:
         table: as ``tables.imputation`` returns it.
         label: the data set.
+        sheet: what all figures have in common.
     """
     chosen = table[(table["metric"] == "change_vs_mean") & (table["model"] != "mean")]
     if chosen.empty:
         return None
     panels = list(chosen.groupby("mechanism", sort=False))
-    columns = min(len(panels), 4)
-    rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.6 * columns + 1.4, 4.0 * rows), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(rows, columns, sharey=True)).flat)
-    for spare in axes[len(panels) :]:
-        spare.remove()
-    for axis, mechanism, _ in _by_imputer(axes[: len(panels)], panels, band=True):
-        axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
-        axis.axhline(-77, color="0.25", linewidth=1, linestyle=":", label="paper's HG-VAE, -77 %")
-        _by_share(axis, title=mechanism)
-        axis.set_yscale("symlog", linthresh=100)
-        # How much worse a value is beyond this does not matter.
-        axis.set_ylim(-110, min(float(chosen["value"].max()) + 100, 1e4))
-    for first in axes[: len(panels) : columns]:
-        first.set_ylabel("change of MSE against mean, %")
-    _legend(figure)
-    return _titled(figure, f"Imputation error on {label}; negative is better")
+    figure, axes = sheet.panels(len(panels), sharey=True)
+    limits = (-105.0, min(float(chosen["value"].max()) + 10, WORST_CHANGE))
+    for axis, mechanism, _ in _by_imputer(axes, panels, sheet, limits, "%"):
+        axis.axhline(0, color="0.25", linewidth=0.8, label="mean imputation")
+        axis.axhline(-77, color="0.25", linewidth=0.8, linestyle=":", label="paper: HG-VAE, -77 %")
+        _by_share(axis, title=plain(str(mechanism)))
+        axis.set_ylim(limits[0] - 5, limits[1] + 10)
+        plain_ticks(axis)
+    axes[0].set_ylabel("change of MSE against mean, %")
+    return sheet.finish(figure, f"Imputation error on {label}; negative is better")
 
 
-def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
+def skill(found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
+    """Skill of each imputer by level, a panel per mechanism, on an axis of error ratios.
+
+    1 is perfect, 0 as good as the reference, -1 twice its MSE. The axis is that of the logarithm of
+    1 - skill, so that equal distances are equal ratios of errors.
+    """
+    if standing is None:
+        return None
+    chosen = found.imputation
+    chosen = chosen[chosen["metric"] == f"change_vs_{standing.reference}"]
+    if chosen.empty:
+        return None
+    panels = list(chosen.groupby("mechanism", sort=False))
+    figure, axes = sheet.panels(len(panels), sharey=True)
+    free = ~chosen["model"].map({k: e.cls.control for k, e in found.protocol.models.items()})
+    ticks = _skills(chosen.loc[free.astype(bool), "value"] / -100)
+    for axis, (mechanism, here) in zip(axes, panels, strict=True):
+        levels = list(here["level"].unique())
+        for name, style, group in _imputers(here, sheet):
+            numbers = group[["value", "low", "high"]].to_numpy(np.float64) / -100
+            shown = pd.DataFrame(numbers, columns=["value", "high", "low"])
+            places = [levels.index(level) for level in group["level"]]
+            line(axis, places, shown, name, style, (ticks[0], ticks[-1]))
+        axis.axhline(0, color="0.25", linewidth=0.8)
+        axis.set_yscale("function", functions=(_shrink, _stretch))
+        axis.set_ylim(*(1 - (1 - np.array(ticks)[[0, -1]]) * [1.4, 1 / 1.4]))
+        axis.yaxis.set_major_locator(FixedLocator(ticks))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.set(title=plain(str(mechanism)), xlim=(-0.4, len(levels) - 0.6))
+        # Words that would run into each other are turned.
+        turned = sum(map(len, levels)) > 16
+        axis.set_xticks(range(len(levels)), levels, rotation=35 * turned)
+    axes[0].set_ylabel(f"skill against {standing.reference}")
+    return sheet.finish(figure, f"Skill of imputers by level on {found.label}")
+
+
+def durations(found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
+    """MPJPE of each imputer by the duration of gaps, a panel per mechanism that has one."""
+    table = found.imputation
+    chosen = table[table["metric"] == "mpjpe"]
+    levels = {level: Level.parse(_parsed(level)) for level in chosen["level"].unique()}
+    timed = [level for level, parsed in levels.items() if parsed.kind == "duration"]
+    chosen = chosen[chosen["level"].isin(timed)]
+    if chosen.empty:
+        return None
+    fps = found.protocol.spec.fps
+    frames = {level: 1000 * levels[level].duration(fps) / fps for level in timed}
+    chosen = chosen.assign(ms=chosen["level"].map(frames))
+    panels = list(chosen.groupby("mechanism", sort=False))
+    figure, axes = sheet.panels(len(panels), sharey=True)
+    limits = _usual(chosen["value"])
+    for axis, (mechanism, here) in zip(axes, panels, strict=True):
+        for name, style, group in _imputers(here, sheet):
+            ordered = group.sort_values("ms")
+            line(axis, ordered["ms"], ordered, name, style, limits, unit="mm")
+        axis.set(yscale="log", title=plain(str(mechanism)), xlabel="hidden, ms")
+        axis.set_ylim(limits[0] / 1.3, limits[1] * 1.3)
+        plain_ticks(axis, "y")
+    axes[0].set_ylabel("MPJPE of hidden joints, mm")
+    return sheet.finish(figure, f"Error by the duration of gaps on {found.label}")
+
+
+def calibration(found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
+    """Share of hidden features within central intervals against the intervals' probability."""
+    names = {f"coverage{level}": float(level) for level in COVERAGES}
+    table = found.imputation
+    chosen = table[table["metric"].isin(names)]
+    if chosen.empty:
+        return None
+    chosen = chosen.assign(nominal=chosen["metric"].map(names))
+    panels = list(chosen.groupby("mechanism", sort=False))
+    figure, axes = sheet.panels(len(panels), sharex=True, sharey=True)
+    for axis, (mechanism, here) in zip(axes, panels, strict=True):
+        axis.plot([0, 100], [0, 100], color="0.25", linewidth=0.8, label="calibrated")
+        for name, style, group in _imputers(here, sheet):
+            mean = group.groupby("nominal")[["value"]].mean().reset_index()
+            line(axis, mean["nominal"], mean, name, style, band=False, unit="%")
+        axis.set(title=plain(str(mechanism)), xlim=(45, 100), ylim=(0, 102))
+        axis.set_xlabel("central interval, %")
+    axes[0].set_ylabel("hidden features in it, %")
+    return sheet.finish(figure, f"Calibration on {found.label}; mean over levels")
+
+
+def forecasts(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
     """Fig. 7: error of each predictor by the imputer that completed its past.
 
     Without intervals: errors differ far more between recordings than between imputers, and in the
@@ -166,28 +260,31 @@ def forecasts(table: pd.DataFrame, label: str) -> Figure | None:
     Args:
         table: as ``forecasting.table`` returns it.
         label: the data set.
+        sheet: what all figures have in common.
     """
     panels = _forecast_panels(table, AVERAGE)
     if not panels:
         return None
-    figure, axes = _grid(len(panels))
+    figure, axes = sheet.panels(len(panels))
     average = table[table["metric"] == AVERAGE]
-    for axis, (predictor, mechanism), here in _by_imputer(axes, panels, band=False):
+    for axis, (names, here) in zip(axes, panels, strict=True):
+        predictor, mechanism = names
         clean = average[(average["predictor"] == predictor) & (average["mechanism"] == "")]
-        for value in clean["value"]:
-            axis.axhline(value, color="0.25", linewidth=1, label="true past")
         # A control far above all others would leave no room to distinguish those.
         usual = here.loc[here["model"] == "mean", "value"]
-        top = 1.5 * usual.max() if len(usual) else here["value"].max()
-        lowest = min([here["value"].min(), *clean["value"]])
-        axis.set_ylim(0.95 * lowest, min(top, 1.05 * here["value"].max()))
-        _by_share(axis, title=f"{predictor}, {mechanism}")
-    axes[0].set_ylabel("MPJPE over the future, mm")
-    _legend(figure)
-    return _titled(figure, f"Prediction from completed pasts on {label}")
+        top = min(1.5 * usual.max() if len(usual) else np.inf, 1.05 * here["value"].max())
+        lowest = 0.95 * min([here["value"].min(), *clean["value"]])
+        for _ in _by_imputer([axis], [(names, here)], sheet, (lowest, top), "mm", band=False):
+            for value in clean["value"]:
+                axis.axhline(value, color="0.25", linewidth=0.8, label="true past")
+        axis.set_ylim(lowest, top + 0.03 * (top - lowest))
+        _by_share(axis, title=plain(f"{predictor}, {mechanism}"))
+        plain_ticks(axis)
+    axes[0].set_ylabel("MPJPE of the future, mm")
+    return sheet.finish(figure, f"Prediction from completed pasts on {label}")
 
 
-def forecast_changes(table: pd.DataFrame, label: str) -> Figure | None:
+def forecast_changes(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
     """Change of each predictor's error by completing its past, with 95 % intervals.
 
     Arguments are those of ``forecasts``.
@@ -195,15 +292,118 @@ def forecast_changes(table: pd.DataFrame, label: str) -> Figure | None:
     panels = _forecast_panels(table, CHANGE)
     if not panels:
         return None
-    figure, axes = _grid(len(panels))
-    for axis, (predictor, mechanism), _ in _by_imputer(axes, panels, band=True):
-        axis.axhline(0, color="0.25", linewidth=1, label="mean imputation")
-        _by_share(axis, title=f"{predictor}, {mechanism}")
+    figure, axes = sheet.panels(len(panels), sharey=True)
+    limits = (-100.0, WORST_CHANGE)
+    for axis, (predictor, mechanism), _ in _by_imputer(axes, panels, sheet, limits, "%"):
+        axis.axhline(0, color="0.25", linewidth=0.8, label="mean imputation")
+        _by_share(axis, title=plain(f"{predictor}, {mechanism}"))
         axis.set_yscale("symlog", linthresh=1)
-        axis.set_ylim(-100, 200)
-    axes[0].set_ylabel("change of MPJPE against mean, %")
-    _legend(figure)
-    return _titled(figure, f"Prediction from completed pasts on {label}; negative is better")
+        axis.set_ylim(-130, 1.3 * WORST_CHANGE)
+        plain_ticks(axis)
+        plain_ticks(axis, "y")
+    axes[0].set_ylabel("change of MPJPE, %")
+    return sheet.finish(
+        figure, f"Prediction from completed pasts against mean imputation on {label}"
+    )
+
+
+def auroc(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
+    """How well each score distinguishes degraded windows from clean ones, by share hidden.
+
+    Args:
+        table: as ``ood.detection`` returns it.
+        label: the data set.
+        sheet: what all figures have in common.
+    """
+    if table.empty:
+        return None
+    whole = ~table["score"].str.match(r"nlp_z\d")
+    chosen = table[(table["metric"] == "auroc") & whole & (table["share"] > 0)]
+    if chosen.empty:
+        return None
+    panels = list(chosen.groupby("mechanism", sort=False))
+    styles = dict(zip(chosen["score"].unique(), cycle(LINES), strict=False))
+    figure, axes = sheet.panels(len(panels), sharey=True)
+    for axis, (mechanism, here) in zip(axes, panels, strict=True):
+        for (model, score), group in here.groupby(["model", "score"], sort=False):
+            style = sheet.looks.style(str(model)) | {"linestyle": styles[score]}
+            ordered = group.sort_values("share")
+            line(axis, 100 * ordered["share"], ordered, name_of(str(model), str(score)), style)
+        axis.axhline(0.5, color="0.25", linewidth=0.8, label="chance")
+        _by_share(axis, title=plain(str(mechanism)), ylim=(0, 1.02))
+        plain_ticks(axis)
+    axes[0].set_ylabel("AUROC, degraded against clean")
+    return sheet.finish(figure, f"Detection of hidden features on {label}", height=2.0)
+
+
+def comparisons(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
+    """The protocol's comparisons: change of MSE of one imputer against another, by level.
+
+    Args:
+        table: as ``tables.comparisons`` returns it.
+        label: the data set.
+        sheet: what all figures have in common.
+    """
+    if table.empty:
+        return None
+    columns = tables.conditions(table)
+    long = table.assign(column=columns)
+    wide = long.pivot(index="comparison", columns="column", values="value")
+    wide = wide.loc[long["comparison"].unique(), columns.unique()].astype(float)
+    figure, axis = sheet.single()
+    axis.grid(visible=False)
+    # Beyond twice as bad it does not matter how bad.
+    axis.imshow(wide.clip(upper=100), cmap="PuOr_r", vmin=-100, vmax=100, aspect="auto")
+    axis.set_xticks(np.arange(wide.shape[1]), map(plain, wide.columns), rotation=40, ha="right")
+    axis.set_yticks(np.arange(len(wide)), map(plain, wide.index))
+    size = min(7.0, 60 * sheet.width / PAGE / wide.shape[1])
+    for (row, column), change in np.ndenumerate(wide.to_numpy()):
+        if np.isfinite(change):
+            text = axis.text(column, row, f"{change:.0f}", ha="center", va="center", fontsize=size)
+            text.set_color("white" if abs(change) > 70 else "black")
+            tips(text, [f"{wide.index[row]}, {wide.columns[column]}: {change:.4g} %"])
+    title = f"Change of MSE on {label}; negative is better (paper: -77 %)"
+    return sheet.finish(figure, title, *room(wide, 0.2))
+
+
+def _of_values(
+    function: Callable[[pd.DataFrame, str, Sheet], Figure | None], name: str
+) -> "Figured":
+    """Return a figure of one attribute of ``Results``."""
+    return lambda found, _, sheet: function(getattr(found, name), found.label, sheet)
+
+
+def _standing(figure: str) -> "Figured":
+    """Return a figure of ``bench.plot`` by its name."""
+
+    def drawn(found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
+        if standing is None or (figure == "pareto" and milliseconds(standing.records).empty):
+            return None
+        table = standing.by_mechanism if figure == "mechanisms" else standing.overall
+        against = f"{standing.reference}, mse"
+        title = f"{leaderboard.TITLES[figure]} on {found.label}"
+        return leaderboard.draw(figure, table, standing.records, against, sheet, title)
+
+    return drawn
+
+
+Figured = Callable[[Results, Standing | None, Sheet], Figure | None]
+FIGURES: dict[str, Figured] = {
+    "skill": skill,
+    "mechanisms": _standing("mechanisms"),
+    "durations": durations,
+    "pareto": _standing("pareto"),
+    "calibration": calibration,
+    "ranks": lambda found, _, sheet: rank_diagram(found.ranks, found.label, sheet),
+    "fig4_posterior": _of_values(posterior, "values"),
+    "fig5_posterior_change": _of_values(posterior_change, "values"),
+    "fig6_mse_change": _of_values(mse_change, "imputation"),
+    "fig7_forecasting": _of_values(forecasts, "forecasting"),
+    "forecasting_change": _of_values(forecast_changes, "forecasting"),
+    "auroc": _of_values(auroc, "detection"),
+    "comparisons": _of_values(comparisons, "comparisons"),
+}
+"""Every figure of a run by the name of its files, in the order of the page."""
 
 
 def _forecast_panels(table: pd.DataFrame, metric: str) -> list[tuple[Any, pd.DataFrame]]:
@@ -217,124 +417,57 @@ def _forecast_panels(table: pd.DataFrame, metric: str) -> list[tuple[Any, pd.Dat
 
 
 def _by_imputer(
-    axes: list[Axes], panels: Sequence[tuple[Any, pd.DataFrame]], band: bool
+    axes: list[Axes],
+    panels: Sequence[tuple[Any, pd.DataFrame]],
+    sheet: Sheet,
+    limits: tuple[float, float],
+    unit: str,
+    band: bool = True,
 ) -> Iterator[tuple[Axes, Any, pd.DataFrame]]:
-    """Draw a line per imputer into each panel, and yield the panel with its keys and rows."""
-    everywhere = pd.concat([here for _, here in panels])
-    colours = _colours(everywhere["model"].unique())
-    styles = _styles(everywhere["inference"].unique())
+    """Draw a line per imputer by share into each panel; yield the panel with its keys and rows."""
     for axis, (names, here) in zip(axes, panels, strict=True):
-        for (model, inference), group in here.groupby(["model", "inference"], sort=False):
-            name = f"{model} ({inference})" if inference else str(model)
-            style = {"color": colours[str(model)], "linestyle": styles[str(inference)]}
-            _line(axis, group, name, band, **style)
+        for name, style, group in _imputers(here, sheet):
+            ordered = group.sort_values("share")
+            line(axis, 100 * ordered["share"], ordered, name, style, limits, band, unit)
         yield axis, names, here
 
 
-def auroc(table: pd.DataFrame, label: str) -> Figure | None:
-    """How well each score distinguishes degraded windows from clean ones, by share hidden.
-
-    Args:
-        table: as ``ood.detection`` returns it.
-        label: the data set.
-    """
-    whole = ~table["score"].str.match(r"nlp_z\d")
-    chosen = table[(table["metric"] == "auroc") & whole & (table["share"] > 0)]
-    if chosen.empty:
-        return None
-    mechanisms = list(chosen["mechanism"].unique())
-    colours = _colours(chosen["model"].unique())
-    figure = Figure(figsize=(4.6 * len(mechanisms) + 1.6, 3.6), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(mechanisms), sharey=True))
-    for axis, mechanism in zip(axes, mechanisms, strict=True):
-        here = chosen[chosen["mechanism"] == mechanism]
-        for (model, score), group in here.groupby(["model", "score"], sort=False):
-            style = {"distance": ":", "negative_elbo": "--"}.get(str(score), "-")
-            _line(axis, group, f"{model} ({score})", linestyle=style, color=colours[model])
-        axis.axhline(0.5, color="0.25", linewidth=1, label="chance")
-        _by_share(axis, title=mechanism, ylim=(0, 1.02))
-    axes[0].set_ylabel("AUROC, degraded against clean")
-    _legend(figure)
-    return _titled(figure, f"Detection of hidden features on {label}")
+def _skills(values: "pd.Series[float]") -> list[float]:
+    """Return the ticks around skills, those of 0 and its neighbours at least."""
+    low, high = min(values.min(), -0.5), max(values.max(), 0.1)
+    neighbours = zip((-np.inf, *SKILLS[:-1]), SKILLS, (*SKILLS[1:], np.inf), strict=True)
+    ticks = [tick for below, tick, above in neighbours if above > low and below < high]
+    # On a long axis these two would touch that of 0.
+    return [tick for tick in ticks if len(ticks) < 6 or tick not in (-1, 0.5)]
 
 
-def comparisons(table: pd.DataFrame, label: str) -> Figure | None:
-    """The protocol's comparisons: change of MSE of one imputer against another, by level.
-
-    Args:
-        table: as ``tables.comparisons`` returns it.
-        label: the data set.
-    """
-    if table.empty:
-        return None
-    columns = (table["mechanism"] + " " + table["level"]).str.strip()
-    long = table.assign(column=columns)
-    wide = long.pivot(index="comparison", columns="column", values="value")
-    wide = wide.loc[long["comparison"].unique(), columns.unique()].astype(float)
-    size = (0.75 * len(wide.columns) + 4.5, 0.3 * len(wide) + 1.6)
-    figure = Figure(figsize=size, layout="constrained")
-    # Beyond twice as bad it does not matter how bad.
-    sns.heatmap(
-        wide.clip(upper=100),
-        annot=wide.map(lambda change: "" if np.isnan(change) else f"{change:.0f}"),
-        fmt="",
-        cmap="vlag",
-        center=0,
-        vmin=-100,
-        vmax=100,
-        linewidths=0.5,
-        cbar=False,
-        annot_kws={"fontsize": 7},
-        ax=figure.subplots(),
-    )
-    axis = figure.axes[0]
-    axis.set(xlabel="features hidden", ylabel="")
-    axis.tick_params(axis="x", rotation=45)
-    axis.tick_params(axis="y", rotation=0)
-    return _titled(figure, f"Change of MSE on {label}; negative is better (the paper: -77 %)")
+def _imputers(
+    table: pd.DataFrame, sheet: Sheet
+) -> Iterator[tuple[str, dict[str, Any], pd.DataFrame]]:
+    """Yield the name, the style and the rows of each imputer of a table."""
+    for (model, inference), rows in table.groupby(IMPUTER, sort=False):
+        model, inference = str(model), str(inference)
+        yield name_of(model, inference), sheet.looks.style(model, inference), rows
 
 
-def _line(axis: Axes, group: pd.DataFrame, name: str, band: bool = True, **style: Any) -> None:
-    """Draw values over the share hidden, with their intervals if ``band``."""
-    ordered = group.sort_values("share")
-    shares = 100 * ordered["share"]
-    (line,) = axis.plot(shares, ordered["value"], marker="o", markersize=3, label=name, **style)
-    if not band:
-        return
-    low, high = ordered["low"].astype(float), ordered["high"].astype(float)
-    axis.fill_between(shares, low, high, color=line.get_color(), alpha=0.1)
+def _usual(values: pd.Series) -> tuple[float, float]:
+    """Return limits of a logarithmic axis that a few absurd values do not stretch."""
+    positive = values[values > 0]
+    top = min(float(positive.max()), 30 * float(positive.median()))
+    return max(float(positive.min()), top / 1e4), top
 
 
-def _colours(names: Iterable[str]) -> dict[str, Any]:
-    """Return a colour for each name."""
-    distinct = list(names)
-    palette = sns.color_palette("tab10" if len(distinct) <= 10 else "tab20", len(distinct))
-    return dict(zip(distinct, palette, strict=True))
+def _parsed(level: str) -> int | str:
+    """Return a level as protocols write it: a count is a number there."""
+    return int(level) if level.isdecimal() else level
 
 
-def _styles(names: Iterable[str]) -> dict[str, str]:
-    """Return a line style for each name, cycling through four."""
-    return dict(zip(names, cycle(("-", "--", ":", "-.")), strict=False))
+def _shrink(skills: Any) -> Any:
+    return -np.log(np.maximum(1 - np.asarray(skills, np.float64), 1e-9))
 
 
-def _legend(figure: Figure) -> None:
-    """Put one legend for all panels to their right."""
-    lines: dict[str, Any] = {}
-    for axis in figure.axes:
-        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
-            lines.setdefault(name, handle)
-    figure.legend(lines.values(), lines.keys(), fontsize=7, loc="outside right center")
-
-
-def _grid(count: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure of ``count`` panels, four in a row."""
-    columns = min(count, 4)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(3.6 * columns, 3.4 * rows), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(rows, columns)).flat)
-    for spare in axes[count:]:
-        spare.remove()
-    return figure, axes[:count]
+def _stretch(places: Any) -> Any:
+    return 1 - np.exp(-np.asarray(places, np.float64))
 
 
 def _by_share(axis: Axes, **settings: Any) -> None:
@@ -342,17 +475,19 @@ def _by_share(axis: Axes, **settings: Any) -> None:
     least, most = axis.dataLim.intervalx
     if least == most:  # a single level has no width
         axis.set_xlim(least / 2, most * 2)
-    axis.set(xscale="log", xlabel="features hidden, %", **settings)
+    axis.set(xscale="log", xlabel=SHARE, **settings)
 
 
-def _panels(values: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Yield, per scoring model and mechanism: a title, its clean scores, its other scores."""
+def _panels(
+    values: pd.DataFrame,
+) -> Iterator[tuple[tuple[str, str], pd.DataFrame, pd.DataFrame]]:
+    """Yield, per scoring model and mechanism: both, its clean scores, its other scores."""
     scores = values[values["metric"] == "nlp"]
     hidden = scores[(scores["share"] > 0) & (scores["inference"] != "")]
     for (model, mechanism), group in hidden.groupby(["model", "mechanism"], sort=False):
         clean = scores[(scores["model"] == model) & (scores["mechanism"] == "")]
         if not clean.empty:
-            yield f"{model}, {mechanism}", clean, group
+            yield (str(model), str(mechanism)), clean, group
 
 
 def _signed_log(axis: Axes, around: float, lowest: float) -> None:
@@ -369,10 +504,5 @@ def _signed_log(axis: Axes, around: float, lowest: float) -> None:
     axis.yaxis.set_major_locator(locator)
 
 
-def _state(inference: str) -> str:
-    return "degraded (mean)" if inference == DEGRADED else f"after {inference}"
-
-
-def _titled(figure: Figure, title: str) -> Figure:
-    figure.suptitle(title, fontsize=9)
-    return figure
+def _state(model: str, inference: str) -> str:
+    return f"{model}, " + ("degraded (mean)" if inference == DEGRADED else f"after {inference}")

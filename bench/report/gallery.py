@@ -1,4 +1,4 @@
-"""The paper's pictures of motion: completed windows (Fig. 1) and drawn ones by action (Fig. 3).
+"""Drawn motion: completed windows (Fig. 1), drawn ones by action (Fig. 3), the viewer's motion.
 
 Nothing is picked by eye: the completed window is the test window of median error, the drawn windows
 are the first of each action. Every picture is written as PDF, PNG and GIF, and as MP4 if ffmpeg is
@@ -18,7 +18,7 @@ from bench.core.files import atomic_file
 from bench.motion import Windows
 from bench.motion.mechanisms.base import Level
 from bench.protocol.schema import Protocol, Shown
-from bench.report import poses
+from bench.report import exhibition, poses
 from bench.sweep.jobs import Cell
 from bench.sweep.plan import Plan
 from bench.sweep.store import Store
@@ -55,6 +55,7 @@ def write(
         folder: where to write.
         label: the data set.
     """
+    exhibition.write(protocol, plan, store, test, folder)
     drawn = [*_completed(protocol, plan, store, test), *_sampled(protocol, plan, store)]
     return [_write(picture, test, folder, label) for picture in drawn]
 
@@ -78,7 +79,7 @@ def names(protocol: Protocol) -> dict[Shown | str, str]:
 
 
 def copy_drawn(protocol: Protocol, runs: Iterable[tuple[Path, Protocol]], folder: Path) -> None:
-    """Copy a protocol's pictures, each from the first run that has it.
+    """Copy a protocol's pictures, each from the first run that has it, and the viewer's motion.
 
     Args:
         protocol: names the pictures.
@@ -86,6 +87,7 @@ def copy_drawn(protocol: Protocol, runs: Iterable[tuple[Path, Protocol]], folder
         folder: where to write.
     """
     runs = list(runs)
+    exhibition.merge([run for run, _ in runs], folder)
     for shown, name in names(protocol).items():
         sources = ((run, names(theirs).get(shown)) for run, theirs in runs)
         found = (sorted(run.glob(f"{glob.escape(stem)}.*")) for run, stem in sources if stem)

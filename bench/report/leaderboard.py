@@ -3,23 +3,24 @@
 Loads no torch, and leaves the backend of matplotlib as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from bench.analysis.comparable import name_of
 from bench.analysis.leaderboard import leaderboard
 from bench.analysis.records import CONDITION, IMPUTER
+from bench.analysis.standing import milliseconds
 from bench.core.errors import InputError, did_you_mean
+from bench.report.charts import Sheet, line, plain, plain_ticks, room, tips
+from bench.report.looks import STYLE, Looks
 
-ROW = 0.24
+ROW = 0.17
 """Height of an imputer's row, inches."""
-MARGIN = 1.4
-"""Height of title and axis, inches."""
 
 
 def plot(
@@ -51,85 +52,126 @@ def plot(
     """
     if figure not in FIGURES:
         raise InputError(f"figure: no {figure}{did_you_mean(figure, FIGURES)}")
+    if figure == "pareto" and "seconds" not in records:
+        raise InputError("pareto: the records have no times; load runs whose folder has times.csv")
     by = ["mechanism"] if figure == "mechanisms" else []
     table = leaderboard(records, reference, metric, by=by, windows=windows)
-    table = table.assign(name=[name_of(*row) for row in table[IMPUTER].itertuples(index=False)])
-    drawn = FIGURES[figure](table.dropna(subset="skill"), records, f"{reference}, {metric}")
+    sheet = Sheet(Looks.named(records["model"].unique()))
     shown = records[(records["metric"] == metric) & (records["predictor"] == "")]
     count = len(shown[CONDITION].drop_duplicates())
     what = f"{shown['dataset'].iloc[0]}; {count} condition{'s' if count > 1 else ''}"
-    drawn.suptitle(f"{what}, {shown['n'].max()} windows", fontsize=8, color="0.4")
-    return drawn
+    title = f"{TITLES[figure]} on {what}, {shown['n'].max()} windows"
+    return draw(figure, table, records, f"{reference}, {metric}", sheet, title)
 
 
-def _skill(table: pd.DataFrame, records: pd.DataFrame, against: str) -> Figure:
+def draw(
+    figure: str,
+    table: pd.DataFrame,
+    records: pd.DataFrame,
+    against: str,
+    sheet: Sheet,
+    title: str,
+) -> Figure:
+    """Draw one of ``FIGURES`` from a table that ``leaderboard`` made of records.
+
+    Args:
+        figure: its name.
+        table: of ``mechanisms`` by mechanism, of the others over all conditions.
+        records: what the table was made from, with ``seconds`` for ``pareto``.
+        against: what skill is stated against.
+        sheet: how wide the figure is, and how models look.
+        title: of the figure.
+    """
+    table = table.dropna(subset="skill")
+    table = table.assign(name=[plain(name_of(*row)) for row in table[IMPUTER].to_numpy()])
+    with matplotlib.rc_context(STYLE):
+        return FIGURES[figure](table, records, against, sheet, title)
+
+
+def _skill(
+    table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str
+) -> Figure:
     """Draw a bar per imputer, best on top."""
-    figure, axis = _rows(table["name"])
+    figure, axis = sheet.single()
+    _rows(axis, table["name"])
     places = np.arange(len(table))
     value = table["skill"].to_numpy()
     beyond = np.abs(table[["skill_low", "skill_high"]].to_numpy().T - value)
-    axis.barh(places, value, xerr=beyond, color="0.7", error_kw={"linewidth": 1, "capsize": 2})
+    colours = [sheet.looks.style(model)["color"] for model in table["model"]]
+    error = {"linewidth": 0.8, "capsize": 2, "ecolor": "0.2"}
+    axis.barh(places, value, xerr=beyond, color=colours, error_kw=error)
     axis.axvline(0, color="0.1", linewidth=0.8)
     # Skill is 1 at best but may be -99 at worst.
     axis.set_xscale("symlog", linthresh=1)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.set(xlabel=f"skill against {against}; 95 % intervals", xlim=(None, 1))
-    return figure
+    return sheet.finish(figure, title, *room(table.set_index("name")[[]], ROW)[:2])
 
 
-def _mechanisms(table: pd.DataFrame, records: pd.DataFrame, against: str) -> Figure:
+def _mechanisms(
+    table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str
+) -> Figure:
     """Draw the skill of each imputer for each mechanism, best mean on top."""
     wide = table.pivot(index="name", columns="mechanism", values="skill")
+    wide = wide[list(dict.fromkeys(table["mechanism"]))]
     wide = wide.loc[wide.clip(lower=-1).mean(axis=1).sort_values(ascending=False).index]
-    figure, axis = _rows(wide.index.to_series(), 3 + 0.7 * wide.shape[1])
-    image = axis.imshow(wide.to_numpy(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-    axis.set_xticks(np.arange(wide.shape[1]), wide.columns, rotation=40, ha="right", fontsize=8)
+    figure, axis = sheet.single()
+    _rows(axis, wide.index)
+    axis.grid(visible=False)
+    # Brown and green-blue differ with any common colour blindness.
+    axis.imshow(wide.to_numpy(), cmap="BrBG", vmin=-1, vmax=1, aspect="auto")
+    names = map(plain, wide.columns)
+    axis.set_xticks(np.arange(wide.shape[1]), names, rotation=40, ha="right")
+    size = min(7.0, 9 * sheet.width / wide.shape[1])
     for (row, column), skill in np.ndenumerate(wide.to_numpy()):
         if not np.isnan(skill):
             colour = "white" if abs(skill) > 0.6 else "black"
             text = f"{skill:.2f}" if abs(skill) < 10 else f"{skill:.0f}"
-            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
-    bar = figure.colorbar(image, ax=axis, extend="min")
-    bar.set_label(f"skill against {against}", fontsize=8)
-    return figure
+            put = axis.text(column, row, text, ha="center", va="center", fontsize=size)
+            put.set_color(colour)
+            tips(put, [f"{wide.index[row]}, {wide.columns[column]}: skill {skill:.4g}"])
+    return sheet.finish(figure, f"{title}; skill against {against}", *room(wide, ROW))
 
 
-def _pareto(table: pd.DataFrame, records: pd.DataFrame, against: str) -> Figure:
-    """Draw the error of each imputer against its seconds per window."""
-    if "seconds" not in records:
-        raise InputError("pareto: the records have no times; load runs whose folder has times.csv")
-    timed = records[(records["predictor"] == "") & records["seconds"].notna() & (records["n"] > 0)]
-    timed = timed.assign(ms=1000 * timed["seconds"] / timed["n"])
-    table = table.join(timed.groupby(IMPUTER)["ms"].median(), on=IMPUTER).dropna(subset="ms")
+def _pareto(
+    table: pd.DataFrame, records: pd.DataFrame, against: str, sheet: Sheet, title: str
+) -> Figure:
+    """Draw the error of each imputer against its time per window."""
+    table = table.join(milliseconds(records), on=IMPUTER).dropna(subset="ms")
     table = table.assign(error=1 - table["skill"]).sort_values(["ms", "error"])
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(table["ms"], table["error"], "o", color="C0", markersize=4)
+    figure, axis = sheet.single()
     best = table[table["error"] < table["error"].cummin().shift(fill_value=np.inf)]
-    axis.step(best["ms"], best["error"], where="post", color="0.6", linewidth=1)
-    for name, *place in table[["name", "ms", "error"]].itertuples(index=False):
-        axis.annotate(name, tuple(place), (3, 3), textcoords="offset points", fontsize=7)
+    axis.step(best["ms"], best["error"], where="post", color="0.6", linewidth=1, zorder=1)
+    for name, *place in best[["name", "ms", "error"]].itertuples(index=False):
+        axis.annotate(name, tuple(place), (4, 3), textcoords="offset points", fontsize=6)
+    top = 30 * table["error"].median()
+    for row in table.itertuples():
+        style = sheet.looks.style(str(row.model), str(row.inference)) | {"markersize": 5}
+        point = pd.DataFrame({"value": [row.error]})
+        line(axis, np.array([row.ms]), point, str(row.name), style, (0, top), band=False)
     axis.set(xscale="log", yscale="log", xlabel="median time per window, ms")
     axis.set_ylabel(f"geometric mean of error ratios to {against}")
     axis.margins(x=0.15)
-    for side in (axis.xaxis, axis.yaxis):
-        side.set_major_formatter("{x:g}")
-        side.set_minor_formatter(NullFormatter())
-    return figure
+    plain_ticks(axis)
+    plain_ticks(axis, "y")
+    return sheet.finish(figure, title, height=0.45 * sheet.width)
 
 
-FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, str], Figure]] = {
+FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, str, Sheet, str], Figure]] = {
     "skill": _skill,
     "mechanisms": _mechanisms,
     "pareto": _pareto,
 }
 """What ``plot`` draws, by name."""
+TITLES = {
+    "skill": "Skill of imputers",
+    "mechanisms": "Skill of imputers by mechanism",
+    "pareto": "Error against time",
+}
 
 
-def _rows(names: pd.Series, width: float = 7) -> tuple[Figure, Axes]:
-    """Return a figure with a row per name, the first on top."""
-    figure = Figure(figsize=(width, MARGIN + ROW * len(names)), layout="constrained")
-    axis = figure.subplots()
-    axis.set_yticks(np.arange(len(names)), names, fontsize=8)
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    return figure, axis
+def _rows(axis: Axes, names: Iterable[str]) -> None:
+    """Give a panel a row per name, the first on top."""
+    labels = list(names)
+    axis.set_yticks(np.arange(len(labels)), labels)
+    axis.set_ylim(len(labels) - 0.5, -0.5)

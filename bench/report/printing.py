@@ -1,6 +1,8 @@
 """What a run found, on the terminal: a screenful at its end, and every table on demand."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -8,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.analysis import claims, results, summary, tables
+from bench.analysis import claims, summary, tables
 from bench.analysis.claims import Claim
-from bench.analysis.results import Results
+from bench.analysis.results import Results, Written
 from bench.report.page import REPORT
 from bench.sweep import job_table
 from bench.sweep.forecasts import AVERAGE
@@ -57,13 +59,22 @@ def print_summary(found: Results, console: Console) -> None:
         console.print(f"and {len(lines) - SHOWN_SUSPICIOUS} more such controls")
 
 
-def print_tables(found: Results, names: list[str], console: Console) -> None:
-    """Print tables of a run whole, by the names of their files."""
-    for table in results.written(found):
-        if table.name in names:
-            basis = tables.basis(table.table, found.label)
-            for section in table.sections:
-                print_text(section.text, f"{section.caption} - {basis}", console)
+def print_tables(found: Results, chosen: list[Written], console: Console) -> None:
+    """Print tables of a run whole."""
+    for table in chosen:
+        basis = tables.basis(table.table, found.label)
+        for section in table.sections:
+            print_text(section.text, f"{section.caption} - {basis}", console)
+
+
+@contextmanager
+def stages(console: Console) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what is being done, on a terminal alone."""
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("reading") as status:
+        yield lambda what: status.update(escape(what))
 
 
 def _detection(found: Results) -> str:

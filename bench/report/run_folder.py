@@ -10,7 +10,9 @@ from pathlib import Path
 import yaml
 
 from bench.analysis import claims, records, results
+from bench.analysis.loading import load
 from bench.analysis.results import Results, Run
+from bench.analysis.standing import standing
 from bench.core.errors import InputError
 from bench.core.files import draft_folder, rename_unused
 from bench.report import figures, page
@@ -63,7 +65,10 @@ def outcomes(statuses: list[Status]) -> list[Status]:
 
 
 def write(
-    contents: Contents, results_folder: Path, draw: Callable[[Path], object]
+    contents: Contents,
+    results_folder: Path,
+    draw: Callable[[Path], object],
+    stage: Callable[[str], None] = lambda _: None,
 ) -> tuple[Path, Results]:
     """Write a run's folder atomically, and point ``latest`` at it.
 
@@ -71,6 +76,7 @@ def write(
         contents: what to write.
         results_folder: the folder of the runs of all protocols.
         draw: writes the pictures of motion into a given folder.
+        stage: is called with what is being done.
 
     Returns:
         The folder and the tables in it.
@@ -80,9 +86,11 @@ def write(
     """
     run, label = contents.run, contents.label
     protocol = run.protocol
+    stage("records")
     cells = records.records(
         run.values, contents.plan, contents.statuses, label, protocol.references
     )
+    stage("tables")
     found = results.of(run, cells)
     with draft_folder(results_folder / protocol.folder) as draft:
         resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
@@ -93,12 +101,17 @@ def write(
         timed = times.table(contents.plan, contents.statuses, run.facts["fits"], label)
         timed.to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)
-        if protocol.models:
-            claims.write(found, draft)
-        figures.write_all(found, draft)
+        judged = claims.write(found, draft) if protocol.models else []
+        stage("standing of the imputers")
+        stood = standing(load(draft), protocol, run.values)
+        stage("figures")
+        figures.write_all(found, draft, stood)
+        stage("pictures of motion")
         draw(draft)
         job_table.write(contents.plan, contents.statuses, draft, label)
-        page.write(run, found, contents.outcomes, draft)
+        stage("page")
+        to = draft / page.REPORT
+        page.write(run, found, judged, contents.outcomes, draft, stood, draft, to)
         folder = rename_unused(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
     _point_latest(folder)
     return folder, found

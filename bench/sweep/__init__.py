@@ -10,6 +10,7 @@ __all__ = [
     "cluster",
     "executions",
     "executors",
+    "exhibits",
     "forecasts",
     "job_table",
     "jobs",

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.motion import Windows
+from bench.sweep.exhibits import Exhibit
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class CellResult:
         completion: ``(hidden feature,)`` the values filled in for the hidden ones of all windows,
             in window order; or drawn or predicted motion ``(window, frame, joint, 3)``; all in mm.
             Empty for other tasks.
+        exhibit: completions of the windows that the viewer shows; None if the cell keeps none.
     """
 
     table: pd.DataFrame
     completion: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    exhibit: Exhibit | None = None
 
 
 def window_table(windows: Windows, share: Any = 0.0, **values: Any) -> pd.DataFrame:

@@ -13,7 +13,9 @@ from bench import metrics
 from bench.core.registry import INFERENCES
 from bench.motion import Windows, derive_seed
 from bench.protocol.schema import Protocol
+from bench.sweep import exhibits
 from bench.sweep.cell_result import CellResult, check_shape, window_table
+from bench.sweep.exhibits import Exhibit
 from bench.sweep.forecasts import Forecasts
 from bench.sweep.jobs import DEGRADED, Cell
 from bench.sweep.occlusion import Occlusion, occlude
@@ -196,18 +198,30 @@ class Evaluator:
 
     def _impute(self, cell: Cell, model: Model) -> CellResult:
         """Complete the test windows, a batch at a time."""
-        results = [self._impute_batch(cell, model, windows) for windows in self._batches()]
+        shown = exhibits.rows_of(cell.windows, len(self.test))
+        results = [
+            self._impute_batch(cell, model, windows, start, shown)
+            for start, windows in zip(self._starts(), self._batches(), strict=True)
+        ]
+        parts = [part.exhibit for part in results if part.exhibit]
         return CellResult(
             pd.concat([part.table for part in results], ignore_index=True),
             np.concatenate([part.completion for part in results]),
+            exhibits.joined(parts) if parts else None,
         )
+
+    def _starts(self) -> range:
+        """Return the number of each batch's first window."""
+        return range(0, len(self.test), BATCH)
 
     def _batches(self) -> list[Windows]:
         """Return the test windows in batches."""
-        starts = range(0, len(self.test), BATCH)
-        return [self.test.take(slice(start, start + BATCH)) for start in starts]
+        return [self.test.take(slice(start, start + BATCH)) for start in self._starts()]
 
-    def _impute_batch(self, cell: Cell, model: Model, windows: Windows) -> CellResult:
+    def _impute_batch(
+        self, cell: Cell, model: Model, windows: Windows, start: int, shown: NDArray[np.int64]
+    ) -> CellResult:
+        """Complete a batch that begins with window ``start``, and keep the ``shown`` ones of it."""
         part = occlude(self.protocol, cell, windows, self.device)
         # The seed is made from the name: a label is not in the key, so no value may depend on it.
         inference = ""
@@ -226,7 +240,11 @@ class Evaluator:
             values |= _numpy(self._errors(imputation.motion, part))
             values |= _numpy(_probabilistic_scores(imputation, part))
         table = window_table(windows, **_numpy(part.shares), **values)
-        return CellResult(table, imputation.motion[part.hidden].cpu().numpy())
+        here = shown[(shown >= start) & (shown < start + len(windows))]
+        kept = exhibits.of_rows(imputation, here - start)
+        exhibit = Exhibit.of(here, kept, part.truth[torch.from_numpy(here - start)])
+        completion = imputation.motion[part.hidden].cpu().numpy()
+        return CellResult(table, completion, exhibit if len(here) else None)
 
     def _errors(self, completed: torch.Tensor, part: Occlusion) -> dict[str, torch.Tensor]:
         spec = self.protocol.spec

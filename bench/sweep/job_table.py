@@ -4,6 +4,7 @@
 store, and how it ended; ``failures.txt`` has every failure with its traceback.
 """
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -54,6 +55,8 @@ def read(folder: Path) -> tuple[Plan, list[Status]]:
     path = folder / JOBS
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if "windows" not in table:  # a run of a version that kept none for the viewer
+            table = table.assign(windows="")
         rows: list[Any] = table[COLUMNS].to_dict("records")
         jobs = [_job(row) for row in rows]
         statuses = {row["key"]: _status(row) for row in rows}
@@ -78,6 +81,8 @@ def _job(row: dict[str, str]) -> Fit | Cell:
         # Keys become names of files in the store, so they must not be paths.
         if raw[key] and not raw[key].isalnum():
             raise ValueError(f"{key} '{raw[key]}' is no key")
+    if not re.fullmatch(r"[\d+]*", raw.get("windows", "")):
+        raise ValueError(f"windows '{raw['windows']}' are no numbers")
     typed = {"kind": row["kind"], "seed": int(row["seed"])}
     return job_from_dict(raw | typed | ({"keep": row["keep"] == "True"} if kind is Cell else {}))
 

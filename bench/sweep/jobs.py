@@ -75,6 +75,8 @@ class Cell:
         judge: key of the fit of the classifier that judges windows; empty if none does.
         keep: whether completed, drawn or predicted motion is kept, for forecasts, figures or
             ``bench rescore``.
+        windows: of which test windows the completion is kept for the viewer
+            (``bench.sweep.exhibits``); empty for none.
     """
 
     key: str
@@ -89,6 +91,7 @@ class Cell:
     past: str = ""
     judge: str = ""
     keep: bool = False
+    windows: str = ""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -119,7 +122,9 @@ def finished(job: Fit | Cell, store: Store) -> bool:
     """Return whether the store has a job's result, and its kept motion if it keeps any."""
     if isinstance(job, Fit):
         return store.has_fit(job.key)
-    return store.has_cell(job.key) and (not job.keep or store.has_completion(job.key))
+    kept = not job.keep or store.has_completion(job.key)
+    shown = not job.windows or store.has_arrays(job.key, job.windows)
+    return store.has_cell(job.key) and kept and shown
 
 
 def skip_reason(cell: Cell, fits: Container[str], pasts: Container[str]) -> str:

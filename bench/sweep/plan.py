@@ -14,6 +14,7 @@ from bench.core.registry import CORRUPTIONS, INFERENCES, MECHANISMS
 from bench.metrics import judging
 from bench.motion.mechanisms.base import Level
 from bench.protocol.schema import ModelEntry, OcclusionEntry, PredictorEntry, Protocol
+from bench.sweep import exhibits
 from bench.sweep.jobs import DEGRADED, UNSEEN, Cell, Fit, Task, finished, skip_reason
 from bench.sweep.store import Store, key_of
 from models.base import Classifier, ConditionalImputer, Detector, GenerativeImputer, Imputer
@@ -275,7 +276,7 @@ def _cell(protocol: Protocol, fit: Fit, task: Task, parts: dict[str, Any], **lab
         **parts,
     )
     cell = Cell(key, fit.key, seed=fit.seed, task=task, keep=False, **labels)
-    return replace(cell, keep=_is_kept(protocol, cell))
+    return replace(cell, keep=_is_kept(protocol, cell), windows=exhibits.kept_by(protocol, cell))
 
 
 def _is_kept(protocol: Protocol, cell: Cell) -> bool:

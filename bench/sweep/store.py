@@ -3,6 +3,7 @@
 ``fits/<key>/`` holds ``weights.safetensors``, ``fit.json`` and ``history.csv`` (and, while the fit
 goes on, ``checkpoint.safetensors``); ``cells/<key>.parquet`` holds one row per window, and
 ``completions/<key>.npy``, where needed or requested, the completed, drawn or predicted motion;
+``exhibits/<key>-<windows>.npz`` the completions of a few windows, for the viewer;
 ``status/<key>.json`` the status of a job (``bench.sweep.status``); ``windows/`` the windows
 themselves. All writes are atomic. A fit is finished if its ``fit.json`` exists, a cell if its
 Parquet file exists.
@@ -10,6 +11,7 @@ Parquet file exists.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,25 @@ class Store:
         path = self._completion(key)
         with readable(path), path.open("rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
+
+    def has_arrays(self, key: str, name: str) -> bool:
+        """Return whether arrays of a cell are stored under a name."""
+        return self._arrays(key, name).is_file()
+
+    def save_arrays(self, key: str, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Store arrays of a cell, compressed, under a name of digits and plus signs."""
+        named: dict[str, Any] = dict(arrays)
+        with atomic_file(self._arrays(key, name)) as temporary:
+            np.savez_compressed(temporary, **named)
+
+    def load_arrays(self, key: str, name: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays that ``save_arrays`` stored."""
+        path = self._arrays(key, name)
+        with readable(path), np.load(path, allow_pickle=False) as file:
+            return {part: file[part] for part in file.files}
+
+    def _arrays(self, key: str, name: str) -> Path:
+        return self.folder / "exhibits" / f"{key}-{name}.npz"
 
     def _completion(self, key: str) -> Path:
         return self.folder / "completions" / f"{key}.npy"

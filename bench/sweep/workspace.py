@@ -168,6 +168,8 @@ class Workspace:
         seconds = time.monotonic() - begun
         if cell.keep:
             self.store.save_completion(cell.key, result.completion)
+        if result.exhibit:
+            self.store.save_arrays(cell.key, cell.windows, vars(result.exhibit))
         self.store.save_cell(cell.key, result.table)
         return seconds
 

@@ -25,7 +25,9 @@ from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.features import Features
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import Protocol
+from bench.report.charts import Sheet
 from bench.report.figures import forecasts
+from bench.report.looks import Looks
 from bench.sweep import plan
 from bench.sweep.cells import Evaluator
 from bench.sweep.forecasts import AVERAGE, horizon_metric
@@ -41,6 +43,7 @@ from predictors.zero_velocity import ZeroVelocity
 from tests.conftest import TINY, Bench, walk
 
 LOCAL = ("--executor", "local")
+SHEET = Sheet(Looks.named([]))
 LTD_SETTINGS = {"width": 8, "blocks": 1, "epochs": 2, "past": 10}
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -381,7 +384,7 @@ def test_the_figure_bears_a_true_past_that_is_not_there() -> None:
         pd.concat([errors("ltd", "mean", [3, 4]), errors("ltd", "linear", [1, 2])]), resolve(SMALL)
     )
     assert forecasting.sections(table.assign(status="done"))
-    forecasts(table, "motion")
+    forecasts(table, "motion", SHEET)
 
 
 def test_what_a_predictor_was_fitted_on_is_told_with_its_errors(finished: Path) -> None:
@@ -742,7 +745,7 @@ def test_no_forecasts_make_no_table() -> None:
     nothing = forecasting.table(pd.DataFrame(columns=records.WINDOW_COLUMNS), resolve(SMALL))
     assert nothing.empty
     assert forecasting.sections(nothing) == []
-    assert forecasts(nothing, "motion") is None
+    assert forecasts(nothing, "motion", SHEET) is None
 
 
 def test_sections_have_the_true_past_under_every_condition() -> None:

@@ -13,10 +13,13 @@ from bench.analysis import marking, ranks, records, statistics
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import Protocol
 from bench.report import critical_difference
+from bench.report.charts import Sheet
+from bench.report.looks import Looks
 from tests.conftest import TINY
 
 # AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 data sets: Demšar 2006, Table 6. Two that are
 # 0.975 there are not tied by the ranks that the table has for them.
+SHEET = Sheet(Looks.named([]))
 DEMSAR = np.array(
     [
         [0.763, 0.768, 0.771, 0.798],
@@ -175,7 +178,7 @@ def test_too_little_to_rank_is_not_ranked(shape: tuple[int, int], protocol: Prot
     table = ranks.table(values(np.ones(shape)), protocol)
     assert table.empty
     assert set(ranks.COLUMNS) == set(table)
-    assert critical_difference.rank_diagram(table, "motion") is None
+    assert critical_difference.rank_diagram(table, "motion", SHEET) is None
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_bars_join_the_largest_groups(
 
 def test_the_diagram_shows_ranks_bars_and_controls(protocol: Protocol, tmp_path: Path) -> None:
     table = ranks.table(values(1.1 - DEMSAR), protocol)
-    figure = critical_difference.rank_diagram(table, "motion")
+    figure = critical_difference.rank_diagram(table, "motion", SHEET)
     assert isinstance(figure, Figure)
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert "CD 1.25" in texts

@@ -70,13 +70,13 @@ def same_files(one: Path, other: Path, *others: str) -> None:
         other: another's.
         others: suffixes of further files that must be the same.
     """
-    suffixes = (".parquet", ".csv", ".md", ".tex", ".yaml", *others)
+    suffixes = ("motion.json", ".parquet", ".csv", ".md", ".tex", ".yaml", *others)
     names, theirs = (
         {path.name for path in run.iterdir() if path.name.endswith(suffixes)}
         for run in (one, other)
     )
     assert names == theirs
-    timed = ("times", "jobs", "models", "prediction")
+    timed = ("times", "jobs", "models", "prediction", "pareto")
     for name in sorted(names):
         if not name.startswith(timed):
             assert (one / name).read_bytes() == (other / name).read_bytes(), name

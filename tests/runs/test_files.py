@@ -25,6 +25,9 @@ TABLES = (
 
 
 FIGURES = (
+    "skill",
+    "mechanisms",
+    "pareto",
     "fig4_posterior",
     "fig5_posterior_change",
     "fig6_mse_change",
@@ -50,7 +53,8 @@ def test_a_run_writes_all_of_its_files(finished: Path) -> None:
         "jobs.csv",
         "report.html",
         *(f"{table}.{suffix}" for table in TABLES for suffix in ("csv", "md", "tex")),
-        *(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png")),
+        "motion.json",
+        *(f"{figure}.{suffix}" for figure in FIGURES for suffix in ("pdf", "png", "svg")),
     }
     for path in run.iterdir():
         assert path.stat().st_size > 0

@@ -158,6 +158,7 @@ a new setting of a class needs no line. A new section of protocols does, or a te
 """
 
 ALTERNATIVES: dict[str, Any] = {
+    "resources.show_windows": [1],
     "name": "other",
     "dataset.name": "another",
     "foreign.*.name": "another",
