@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.analysis import claims, summary, tables
+from bench.analysis import claims, results, summary, tables
 from bench.analysis.claims import Claim
 from bench.analysis.results import Results, Written
 from bench.report.page import REPORT
@@ -48,7 +48,7 @@ def print_summary(found: Results, console: Console) -> None:
         basis = tables.basis(found.imputation, found.label)
         title = f"Change of MSE against {what}, geometric mean over levels - {basis}"
         print_text(summary.winners(whole, found.protocol), title, console)
-    print_tables(found, ["published"], console)
+    print_tables(found, [one for one in results.written(found) if one.name == "published"], console)
     for line in (_detection(found), _forecasting(found)):
         if line:
             console.print(line, soft_wrap=True, markup=False)
