@@ -1,6 +1,7 @@
 """A safe reader of .npy files: a damaged file can neither run code nor exhaust the memory."""
 
 import math
+import sys
 from io import BytesIO
 from typing import Any
 
@@ -35,5 +36,10 @@ def array_of(content: bytes, text: bool = False) -> NDArray[Any]:
         raise ValueError(f"{available} bytes for an array of {str(shape)[:200]}, so cut short")
     if not count:
         raise ValueError("no frame with a number in it")
+    if dtype.kind == "U":
+        size = count * dtype.itemsize // 4
+        codes = np.frombuffer(content, f"{dtype.byteorder}u4", size, stream.tell())
+        if (codes > sys.maxunicode).any():  # making a string of it fails within Python
+            raise ValueError("of damaged text")
     numbers = np.frombuffer(content, dtype, count, stream.tell())
     return numbers.reshape(shape, order="F" if fortran else "C")

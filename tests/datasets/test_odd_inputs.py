@@ -716,6 +716,12 @@ def test_amass_that_contradicts_itself_is_refused(
         assert np.isfinite(read(AMASS(rate=60), tmp_path / "a.npz")[0]).all()
 
 
+def test_a_damaged_text_for_a_rate_is_refused(tmp_path: Path) -> None:
+    rate = np.frombuffer(b"\xff" * 8, "<U2")
+    np.savez(tmp_path / "a.npz", poses=_POSES, fps=rate)
+    assert "fps cannot be read (of damaged text)" in refusal(AMASS(), tmp_path / "a.npz")
+
+
 TEXT_READ: dict[str, tuple[Change, str]] = {
     "tabs": (put(",", "\t", -1), "separator"),
     "semicolons, decimal commas": (
