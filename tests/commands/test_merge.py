@@ -70,7 +70,7 @@ def same_files(one: Path, other: Path, *others: str) -> None:
         other: another's.
         others: suffixes of further files that must be the same.
     """
-    suffixes = ("motion.json", ".parquet", ".csv", ".md", ".tex", ".yaml", *others)
+    suffixes = (".parquet", ".csv", ".md", ".tex", ".yaml", *others)
     names, theirs = (
         {path.name for path in run.iterdir() if path.name.endswith(suffixes)}
         for run in (one, other)
