@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -116,20 +117,28 @@ def _mechanisms(
     wide = wide[list(dict.fromkeys(table["mechanism"]))]
     wide = wide.loc[wide.clip(lower=-1).mean(axis=1).sort_values(ascending=False).index]
     figure, axis = sheet.single()
-    _rows(axis, wide.index)
-    axis.grid(visible=False)
     # Brown and green-blue differ with any common colour blindness.
-    axis.imshow(wide.to_numpy(), cmap="BrBG", vmin=-1, vmax=1, aspect="auto")
-    names = map(plain, wide.columns)
-    axis.set_xticks(np.arange(wide.shape[1]), names, rotation=40, ha="right")
-    size = min(7.0, 9 * sheet.width / wide.shape[1])
-    for (row, column), skill in np.ndenumerate(wide.to_numpy()):
-        if not np.isnan(skill):
-            colour = "white" if abs(skill) > 0.6 else "black"
-            text = f"{skill:.2f}" if abs(skill) < 10 else f"{skill:.0f}"
-            put = axis.text(column, row, text, ha="center", va="center", fontsize=size)
-            put.set_color(colour)
-            tips(put, [f"{wide.index[row]}, {wide.columns[column]}: skill {skill:.4g}"])
+    seaborn.heatmap(
+        wide,
+        vmin=-1,
+        vmax=1,
+        cmap="BrBG",
+        annot=wide.map(lambda skill: f"{skill:.2f}" if abs(skill) < 10 else f"{skill:.0f}"),
+        fmt="",
+        annot_kws={"fontsize": min(7.0, 9 * sheet.width / wide.shape[1])},
+        cbar=False,
+        xticklabels=[plain(str(name)) for name in wide.columns],
+        yticklabels=wide.index.to_list(),
+        ax=axis,
+    )
+    axis.set(xlabel="", ylabel="")
+    for label in axis.get_xticklabels():
+        label.set(rotation=40, horizontalalignment="right")
+    axis.tick_params(axis="y", rotation=0)
+    values = wide.to_numpy()
+    for put, (row, column) in zip(axis.texts, np.argwhere(~np.isnan(values)), strict=True):
+        skill = values[row, column]
+        tips(put, [f"{wide.index[row]}, {wide.columns[column]}: skill {skill:.4g}"])
     return sheet.finish(figure, f"{title}; skill against {against}", *room(wide, ROW))
 
 
