@@ -305,14 +305,23 @@ def note(table: pd.DataFrame, label: str) -> str:
 
 def basis(table: pd.DataFrame, label: str) -> str:
     """Return the data set and how many windows, recordings and seeds a table is based on."""
-    if table.empty or not table["n"].any():
+    if table.empty or ("n" in table and not table["n"].any()):
         return f"{label}; no cell was finished"
-    named = {"n": "window", "recordings": "recording", "seeds": "seed"}
-    counts = {what: int(table[column].max()) for column, what in named.items()}
     windows, recordings, seeds = (
-        f"{count} {what}" if count == 1 else f"{count} {what}s" for what, count in counts.items()
+        _count(table, column, what)
+        for column, what in {"n": "window", "recordings": "recording", "seeds": "seed"}.items()
     )
-    return f"{label}; {windows} of {recordings}, {seeds}"
+    # Tables of older versions do not have all of them.
+    windows = " of ".join(filter(None, (windows, recordings)))
+    return f"{label}; {', '.join(filter(None, (windows, seeds)))}"
+
+
+def _count(table: pd.DataFrame, column: str, what: str) -> str:
+    """Return the largest count in a column with its noun; empty if there is no such column."""
+    if column not in table:
+        return ""
+    count = int(table[column].max())
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def named(models: Iterable[str], details: Iterable[str]) -> list[str]:
