@@ -23,7 +23,7 @@ def table(imputation: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """
     found = []
     for entry in protocol.published_imputation:
-        errors = {str(level): error for level, error in entry.errors.items()}
+        errors = entry.errors
         rows = imputation[
             (imputation["mechanism"] == entry.occlusion)
             & (imputation["metric"] == entry.metric)

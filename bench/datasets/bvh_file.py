@@ -413,7 +413,9 @@ class _Rows:
             table = None
         # pandas fills a row that is too short with nan.
         if table is None or table.shape[1] != self.columns or np.isnan(table[:, -1]).any():
-            table = _parsed(self._unwrapped(text.split("\n")))
+            rows = self._unwrapped(text.split("\n")).split("\n")
+            # numpy takes numbers beyond the range of a double, of which pandas makes text.
+            table = np.array([row.split() for row in rows], dtype=np.float64)
         # A comparison with nan is false.
         bad = np.argwhere(~(np.abs(table) < LARGEST_NUMBER))
         if len(bad):

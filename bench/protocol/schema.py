@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.core.errors import InputError, did_you_mean, reason_of
 from bench.core.registry import (
@@ -137,9 +137,16 @@ class PublishedImputation(Settings):
     source: str = Field(min_length=1, description="the publication and the table in it")
     occlusion: str = Field(description="label of the occlusion that they were measured under")
     metric: Literal["mae", "mpjpe", "mse"] = Field("mae", description="which error it is")
-    errors: dict[int | str, Annotated[float, Field(ge=0)]] = Field(
+    errors: dict[str, Annotated[float, Field(ge=0)]] = Field(
         min_length=1, description="errors by level, in the unit of the metric"
     )
+
+    @field_validator("errors", mode="before")
+    @classmethod
+    def _levels_are_text(cls, errors: Any) -> Any:
+        if not isinstance(errors, dict):
+            return errors
+        return {str(level): error for level, error in errors.items()}
 
 
 @dataclass(frozen=True)

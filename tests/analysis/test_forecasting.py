@@ -457,7 +457,7 @@ def test_a_predictor_added_to_a_finished_protocol_refits_no_model(
         ("forecast.imputers=[mean]", 0, 0),
         ("published=[{predictor: ltd, source: me, mm: {average: [1, 2, 3, 4, 5, 6, 7, 8]}}]", 0, 0),
         ("occlusion.features.levels=[10%, 50%, 90%]", 0, 1 + 2 + 2 + 2 * 3),
-        ("seeds=[0, 1]", 6, 1 + 1 + 1 + 2 * (1 + 1 + 2 + 1) + 2 * FORECASTS),
+        ("seeds=[0, 1]", 4, 1 + 1 + 1 + 2 * (1 + 1 + 2 + 1) + 2 * FORECASTS),
     ],
 )
 def test_what_is_added_to_forecasts_runs_alone(
