@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.fill.gaps import Bools, Gap
-from bench.fill.trials import bucket_of, outcomes, trials_of
+from bench.fill.trials import BUCKETS_MS, bucket_of, outcomes, trials_of
 
 if TYPE_CHECKING:  # torch is imported when something is to be filled
     from bench.fill.methods import Methods
@@ -53,7 +53,8 @@ class Calibration:
         known = {end: scale for (name, end), scale in self.scale.items() if name == method}
         if not known:
             return 1.0
-        return known[min(known, key=lambda end: (abs(np.log(end / bucket)), -end))]
+        rank = BUCKETS_MS.index(bucket)
+        return known[min(known, key=lambda end: (abs(BUCKETS_MS.index(end) - rank), -end))]
 
 
 def calibrated(
