@@ -1,6 +1,7 @@
 """Where the samples of a C3D file lie, to read or replace them and nothing else.
 
-C3D file format user guide (Motion Lab Systems 2008): header words 2, 3, 7, 8 and 9, "3D point data".
+C3D file format user guide (Motion Lab Systems 2008): words 2, 3, 7, 8 and 9 of the header, and "3D
+point data".
 """
 
 import struct

@@ -53,21 +53,24 @@ def account(
     spread = {point: spread_of(positions, seen, point) for point in {gap.point for gap in used}}
     rows = []
     for gap, reason in zip(gaps, reasons, strict=True):
-        row: dict[str, object] = {
-            "point": names[gap.point],
-            "start": gap.start,
-            "frames": len(gap),
-            "ms": round(1000 * len(gap) / fps, 3),
-            "place": gap.place,
-            "status": reason or "filled",
-            "warnings": "",
-        }
+        row = outline(gap, names, fps) | {"status": reason or "filled", "warnings": ""}
         if gap in used:
             row |= _row(positions, sigma, seen, gap, spread[gap.point]) | {
                 "method": " + ".join(used[gap])
             }
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def outline(gap: Gap, names: Sequence[str], fps: float) -> dict[str, object]:
+    """Return where a gap is: ``point``, ``start``, ``frames``, ``ms`` and ``place``."""
+    return {
+        "point": names[gap.point],
+        "start": gap.start,
+        "frames": len(gap),
+        "ms": round(1000 * len(gap) / fps, 3),
+        "place": gap.place,
+    }
 
 
 def _row(

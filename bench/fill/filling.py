@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bench.core.errors import InputError, did_you_mean
-from bench.fill.account import account
+from bench.fill.account import account, outline
 from bench.fill.calibration import CANDIDATES, CHECK, calibrated, expected
 from bench.fill.gaps import Bools, Gap, Numbers, gaps_of
 from bench.fill.trials import outcomes, trials_of
@@ -95,6 +95,36 @@ def fill(
             used[gap] = completed.methods
     table = account(result.positions, result.sigma, seen, gaps, names, fps, used, reasons)
     return replace(result, gaps=table)
+
+
+def listed(
+    positions: ArrayLike,
+    fps: float,
+    names: Sequence[str] | None = None,
+    max_gap: float | None = None,
+    edges: bool = False,
+) -> pd.DataFrame:
+    """Return the gaps of a recording without filling any, and whether ``fill`` would.
+
+    Args:
+        positions: ``(frame, point, 3)``, mm, nan where missing.
+        fps: frames per second.
+        names: of the points; numbers if None.
+        max_gap: duration, ms, above which a gap is left.
+        edges: whether to fill before the first and after the last sample of a point too.
+
+    Returns:
+        Columns ``point``, ``start``, ``frames``, ``ms``, ``place``, and ``status``, which is
+        ``to fill`` or why the gap would be left.
+    """
+    given = _checked(positions, fps, METHODS[0], max_gap)
+    named = _names(names, given.shape[1])
+    seen = np.isfinite(given).all(axis=-1)
+    rows = [
+        outline(gap, named, fps) | {"status": _reason(gap, seen, fps, max_gap, edges) or "to fill"}
+        for gap in gaps_of(seen)
+    ]
+    return pd.DataFrame(rows, columns=["point", "start", "frames", "ms", "place", "status"])
 
 
 def validate(
