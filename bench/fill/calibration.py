@@ -19,6 +19,9 @@ SHORT_MS = 50
 """Durations that ``auto`` fills by a spline where too few trials can be cut."""
 FEWEST = 6
 """Trials of a duration from which a choice is made, and from which deviations are scaled."""
+MARGIN = 1.25
+"""How many times the error of a curve that of the marker process may be: so few trials say little
+else, and it has least error in most recordings."""
 CHOICE, CHECK = 0, 1
 """Seeds: trials that a choice is made on have no part in its check."""
 CHOOSING = 4
@@ -44,7 +47,7 @@ class Calibration:
         """Return the method of least error in trials as long as a gap."""
         bucket = bucket_of(len(gap), self.fps)
         if errors := self.error.get(bucket):
-            return min(errors, key=lambda name: errors[name])
+            return min(errors, key=lambda name: errors[name] / (MARGIN if name == "marker" else 1))
         return "spline" if bucket <= SHORT_MS else "marker"
 
     def scale_for(self, method: str, gap: Gap) -> float:
