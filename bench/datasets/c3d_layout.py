@@ -4,6 +4,7 @@ C3D file format user guide (Motion Lab Systems 2008): words 2, 3, 7, 8 and 9 of 
 point data".
 """
 
+import math
 import struct
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 BLOCK = 512
 """Bytes of a block, in which the header counts."""
+KEY = 80
+"""The second byte of every C3D file."""
 INTEL, DEC = 84, 85
 """Kinds of processors whose numbers are read."""
 FARTHEST = 2**15 - 1
@@ -109,3 +112,29 @@ def layout_of(content: bytes, frames: int) -> Layout | None:
 def _exchanged(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Return 32-bit words with their halves exchanged, as DEC stores floating point numbers."""
     return (words << np.uint32(16)) | (words >> np.uint32(16))
+
+
+def has_parameters(content: bytes) -> bool:
+    """Return whether the parameters of a C3D file follow each other, each within its record.
+
+    A library that trusts a damaged size may not come back. User guide, "Parameter section".
+    """
+    place = BLOCK * (content[0] - 1) + 4
+    while 0 < place < len(content) - 4:
+        length, group = struct.unpack_from("bb", content, place)
+        name_ends = place + 2 + abs(length)
+        if not length or not group:
+            return True
+        if name_ends + 4 > len(content):
+            return False
+        (step,) = struct.unpack_from("<H", content, name_ends)
+        following = name_ends + step if step else len(content)
+        if group > 0:
+            kind, count = struct.unpack_from("bB", content, name_ends + 2)
+            sizes = content[name_ends + 4 : name_ends + 4 + count]
+            if name_ends + 4 + count + abs(kind) * math.prod(sizes) > following:
+                return False
+        if not step:
+            return True
+        place = following
+    return False

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError, reason_of
 from bench.datasets.archive import File
 from bench.datasets.base import check_length
-from bench.datasets.c3d_layout import BLOCK, Layout, layout_of
+from bench.datasets.c3d_layout import BLOCK, KEY, Layout, has_parameters, layout_of
 
 MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 MODEL_OUTPUTS = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS")
@@ -110,6 +110,8 @@ def open_c3d(file: File) -> C3D:
     import ezc3d
 
     content = file.read()
+    if len(content) < BLOCK or content[1] != KEY or not has_parameters(content):
+        raise InputError(f"{file}: no C3D file, or its parameters are damaged; export it again")
     with tempfile.NamedTemporaryFile(suffix=".c3d") as copy:
         copy.write(content)
         copy.flush()
@@ -126,11 +128,11 @@ def open_c3d(file: File) -> C3D:
     fps = float(c3d["header"]["points"]["frame_rate"])
     if not fps > 0 or not positions.size:
         raise InputError(f"{file}: no frame rate, or no point in it; export it again")
-    names = [str(name).strip() for name in _values(group, "LABELS")][: positions.shape[1]]
+    names = [_text(name) for name in _values(group, "LABELS")][: positions.shape[1]]
     names += [""] * (positions.shape[1] - len(names))
-    models = {str(name).strip() for kind in MODEL_OUTPUTS for name in _values(group, kind)}
+    models = {_text(name) for kind in MODEL_OUTPUTS for name in _values(group, kind)}
     computed = np.array([not name or name in models for name in names])
-    units = next((str(unit).strip() for unit in _values(group, "UNITS")), "")
+    units = next((_text(unit) for unit in _values(group, "UNITS")), "")
     residual = data["meta_points"]["residuals"][0].T.astype(np.float64)
     layout = layout_of(content, len(positions))
     corrected = False
@@ -187,6 +189,11 @@ READERS: dict[str, Callable[[File], Points]] = {".c3d": read_c3d}
 def _values(group: dict[str, Any], name: str) -> Sequence[Any]:
     """Return the values of a parameter of a C3D file; none if it has no such parameter."""
     return group[name]["value"] if name in group else ()
+
+
+def _text(value: object) -> str:
+    """Return text of a C3D file; bytes that are none become question marks."""
+    return str(value).strip().encode(errors="replace").decode()
 
 
 def _check_whole(file: File, content: bytes, frames: int) -> None:
