@@ -76,18 +76,18 @@ class Layout:
 
     def decoded(self, words: Words) -> NDArray[np.float64]:
         """Return the floating point numbers of words."""
-        words = words.astype("<u4")
+        whole = words.astype(np.uint32)
         if self.dec:
-            return _exchanged(words).view("<f4").astype(np.float64) / 4
-        return words.view("<f4").astype(np.float64)
+            return _exchanged(whole).view(np.float32).astype(np.float64) / 4
+        return whole.view(np.float32).astype(np.float64)
 
     def encoded(self, values: NDArray[np.float64]) -> Words:
         """Return the words of coordinates; of integers the nearest."""
         if self.scale > 0:
             return np.rint(values / self.scale).clip(-FARTHEST, FARTHEST).astype("<i2")
         if self.dec:
-            return _exchanged((values * 4).astype("<f4").view("<u4"))
-        return values.astype("<f4").view("<u4")
+            return _exchanged((values * 4).astype(np.float32).view(np.uint32))
+        return values.astype(np.float32).view(np.uint32)
 
 
 def layout_of(content: bytes, frames: int) -> Layout | None:

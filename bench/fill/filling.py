@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from bench.core.errors import InputError, did_you_mean
 from bench.fill.account import account, outline
 from bench.fill.calibration import CANDIDATES, CHECK, calibrated, expected
-from bench.fill.gaps import Bools, Gap, Numbers, gaps_of
+from bench.fill.gaps import Bools, Gap, Numbers, gaps_of, seen_in
 from bench.fill.trials import outcomes, trials_of
 
 METHODS = ("auto", "linear", "pchip", "spline", "kalman", "rigid", "pca_gap", "marker")
@@ -66,7 +66,7 @@ def fill(
     """
     given = _checked(positions, fps, method, max_gap)
     names = _names(names, given.shape[1])
-    seen = np.isfinite(given).all(axis=-1)
+    seen = seen_in(given)
     gaps = gaps_of(seen)
     reasons = [_reason(gap, seen, fps, max_gap, edges) for gap in gaps]
     wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
@@ -119,7 +119,7 @@ def listed(
     """
     given = _checked(positions, fps, METHODS[0], max_gap)
     named = _names(names, given.shape[1])
-    seen = np.isfinite(given).all(axis=-1)
+    seen = seen_in(given)
     rows = [
         outline(gap, named, fps) | {"status": _reason(gap, seen, fps, max_gap, edges) or "to fill"}
         for gap in gaps_of(seen)
@@ -155,7 +155,7 @@ def validate(
         given = _checked(positions, fps, method, max_gap)
     from bench.fill.methods import Methods
 
-    seen = np.isfinite(given).all(axis=-1)
+    seen = seen_in(given)
     wanted = [gap for gap in gaps_of(seen) if not _reason(gap, seen, fps, max_gap, edges=False)]
     on = Methods(given, fps)
     choice = calibrated(on, seen, wanted, CANDIDATES) if "auto" in methods else None

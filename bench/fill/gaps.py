@@ -43,3 +43,9 @@ def gaps_of(seen: Bools) -> list[Gap]:
             place = "never" if whole else "edge" if edge else "inside"
             found.append(Gap(point, start, stop, place))
     return found
+
+
+def seen_in(positions: Numbers) -> Bools:
+    """Return bool ``(frame, point)``, where positions ``(frame, point, 3)`` are numbers."""
+    seen: Bools = np.isfinite(positions).all(axis=-1)
+    return seen

@@ -6,7 +6,7 @@ import numpy as np
 
 from bench.core.errors import InputError, did_you_mean
 from bench.fill.coded import Coded
-from bench.fill.gaps import Bools, Numbers
+from bench.fill.gaps import Bools, Numbers, seen_in
 
 RULES = ("auto", "nan", "zero", "residual", "held")
 """What may count as missing next to what is no number, and ``auto``, all of it."""
@@ -38,7 +38,7 @@ def missing_of(coded: Coded, rule: str = "auto") -> tuple[Bools, list[str]]:
         if count := int((found & ~missing).sum()):
             notes.append(f"{count} samples missing: {name}")
         missing |= found
-    if never := [name for name, lost in zip(coded.names, missing.all(axis=0), strict=True) if lost]:
+    if never := [coded.names[point] for point in np.flatnonzero(missing.all(axis=0))]:
         notes.append(f"never seen: {', '.join(never)}")
     if not (~missing).all(axis=1).any():
         notes.append("no frame is complete")
@@ -50,9 +50,9 @@ def _kinds(coded: Coded, rule: str) -> Iterator[tuple[str, Bools]]:
     values = coded.values
     if rule in ("auto", "residual") and coded.residual is not None:
         yield "negative residual", coded.residual < 0
-    yield "no number", ~np.isfinite(values).all(axis=-1)
+    yield "no number", ~seen_in(values)
     if rule in ("auto", "zero"):
-        zero = (values == 0).all(axis=-1)
+        zero: Bools = (values == 0).all(axis=-1)
         if rule == "auto":
             zero &= ~_passing(values * coded.scale, zero)
         yield "exactly at 0, 0, 0", zero

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.fill.gaps import Bools, Gap, Numbers
+from bench.fill.gaps import Bools, Gap, Numbers, seen_in
 
 LEAST = 3
 """Fewest other points from which a place in space follows."""
@@ -126,7 +126,7 @@ def reference_pose(positions: Numbers) -> Numbers:
     Args:
         positions: ``(frame, point, 3)``, mm, nan where missing.
     """
-    seen = np.isfinite(positions).all(axis=-1)
+    seen = seen_in(positions)
     first = int(seen.sum(axis=1).argmax())
     pose, known = positions[first].copy(), seen[first].copy()
     for point in np.flatnonzero(~known).tolist():

@@ -81,7 +81,7 @@ def test_every_real_file_is_read_or_refused_for_a_true_reason(markers: Path) -> 
     "name",
     [
         "c3dorg02_dec_int.c3d",
-        "bts_dynamic.c3d",
+        "vicon_freeform_53.c3d",
         "opencap_DJ5.trc",
         "nimble_weird_zero.trc",
     ],
