@@ -78,11 +78,12 @@ def calibrated(
     table = outcomes(methods, seen, trials, names)
     scale: dict[tuple[str, float], float] = {}
     error: dict[float, dict[str, float]] = {}
-    for (bucket, method), rows in table.groupby(["bucket", "method"]):
+    for _, rows in table.groupby(["bucket", "method"]):
+        bucket, method = float(rows["bucket"].iloc[0]), str(rows["method"].iloc[0])
         if len(rows) >= FEWEST:
             ratios = np.concatenate(rows["ratio"].tolist())
-            scale[str(method), float(bucket)] = float(np.sqrt(np.square(ratios).mean()))
-            error.setdefault(float(bucket), {})[str(method)] = float(rows["error"].mean())
+            scale[method, bucket] = float(np.sqrt(np.square(ratios).mean()))
+            error.setdefault(bucket, {})[method] = float(rows["error"].mean())
     return Calibration(scale, error, methods.fps)
 
 

@@ -47,5 +47,4 @@ def gaps_of(seen: Bools) -> list[Gap]:
 
 def seen_in(positions: Numbers) -> Bools:
     """Return bool ``(frame, point)``, where positions ``(frame, point, 3)`` are numbers."""
-    seen: Bools = np.isfinite(positions).all(axis=-1)
-    return seen
+    return np.asarray(np.isfinite(positions).all(axis=-1), dtype=np.bool_)

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.core.errors import InputError
 from bench.fill import METHODS, fill, validate
-from bench.fill.gaps import Gap, gaps_of
+from bench.fill.gaps import Gap, gaps_of, seen_in
 from bench.fill.support import spread_of, supports
 from bench.fill.trials import trials_of
 
@@ -144,7 +144,7 @@ def test_gaps_are_what_is_not_seen(rows: list[list[bool]]) -> None:
 
 def test_trials_hide_only_what_is_seen_in_the_pattern_of_the_gaps() -> None:
     _, given_ = gappy(never_whole=True)
-    seen = np.isfinite(given_).all(axis=-1)
+    seen = seen_in(given_)
     wanted = [gap for gap in gaps_of(seen) if gap.place == "inside" and len(gap) >= 10]
     trials = trials_of(seen, wanted, FPS, seed=0)
     assert {len(trial.gap) for trial in trials} == {10, 30, 80}
@@ -157,13 +157,13 @@ def test_trials_hide_only_what_is_seen_in_the_pattern_of_the_gaps() -> None:
 
 def test_support_is_seen_throughout_and_has_donors() -> None:
     positions, given_ = gappy(never_whole=True)
-    seen = np.isfinite(given_).all(axis=-1)
+    seen = seen_in(given_)
     gap = Gap(1, 120, 150, "inside")
     parts, rest = supports(seen, spread_of(positions, seen, 1), gap)
     assert sum(len(part.frames) for part in parts) + sum(map(len, rest)) == len(gap)
     for part in parts:
         assert seen[np.ix_(part.frames, part.others)].all()
-        assert seen[np.ix_(np.union1d(part.memory, part.near), [*part.others, 1])].all()
+        assert seen[np.ix_(np.union1d(part.memory, part.near), np.append(part.others, 1))].all()
 
 
 @pytest.mark.parametrize(
