@@ -77,7 +77,8 @@ def test_the_rigid_body_is_found_from_the_recording_itself(never_whole: bool) ->
     for method in ("marker", "rigid", "pca_gap", "auto"):
         error = np.linalg.norm(fill(given_, FPS, method=method).positions - truth, axis=-1)
         assert error[120:150, 1].mean() < 6, method
-    assert np.linalg.norm(fill(given_, FPS, method="pchip").positions - truth, axis=-1).max() > 30
+    curve = fill(given_, FPS, method="pchip").positions
+    assert np.nanmax(np.linalg.norm(curve - truth, axis=-1)) > 30
 
 
 def test_sigma_covers_the_errors() -> None:
