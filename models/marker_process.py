@@ -102,7 +102,7 @@ class MarkerProcess(Imputer):
         self.spread.copy_(rigid.spread)
         self.pose.copy_(rigid.pose)
         if trials := list(self._trials(train)):
-            self._choose(trials)
+            self.choose(trials)
         stored = self._frames(train, np.arange(len(train)))
         self.memory.zero_()[: len(stored)] = stored
         self.stored.fill_(len(stored))
@@ -115,19 +115,23 @@ class MarkerProcess(Imputer):
         reach, scale = float(self.reach), float(self.scale)
         for window, (values, hidden) in enumerate(zip(motion.double(), occluded, strict=True)):
             for gap in gaps(~hidden.any(dim=-1), self.settings.near):
-                mean, deviation = self._regress(memory, values, gap, reach, scale)
+                mean, deviation = self.regress(memory, values, gap, reach, scale)
                 completed[window, gap.frames, gap.joint] = mean.to(motion.dtype)
                 sigma[window, gap.frames, gap.joint] = (
                     (self.inflation * deviation).to(sigma.dtype)[:, None].expand(-1, 3)
                 )
         return Imputation(completed, sigma)
 
-    def _choose(self, trials: list[tuple[Tensor, Tensor, "Gap"]]) -> None:
-        """Choose the reach and scale of least mean absolute error, and what ``sigma`` lacks."""
+    def choose(self, trials: list[tuple[Tensor, Tensor, "Gap"]]) -> None:
+        """Choose the reach and scale of least mean absolute error, and what ``sigma`` lacks.
+
+        Args:
+            trials: gaps whose values are known, each as the first arguments of ``regress``.
+        """
         truth = torch.cat([motion[gap.frames, gap.joint] for _, motion, gap in trials])
         least = torch.inf
         for reach, scale in product(REACHES, SCALES):
-            found = [self._regress(*trial, reach, scale) for trial in trials]
+            found = [self.regress(*trial, reach, scale) for trial in trials]
             mean, sigma = (torch.cat(part) for part in zip(*found, strict=True))
             error = mean - truth
             if (size := float(error.abs().mean())) < least:
@@ -160,7 +164,7 @@ class MarkerProcess(Imputer):
         frames = windows.tensor(chosen).double().flatten(0, 1)
         return frames[spaced(len(frames), self.settings.memory)]
 
-    def _regress(
+    def regress(
         self, memory: Tensor, motion: Tensor, gap: "Gap", reach: float, scale: float
     ) -> tuple[Tensor, Tensor]:
         """Return a joint's positions ``(frame, 3)`` in its gap, mm, and deviations ``(frame,)``.
@@ -204,7 +208,7 @@ class MarkerProcess(Imputer):
             poses: ``(pose, joint, 3)``, all laid on the same one; the first ``train`` are of train.
             weight: ``(joint,)``.
             train: number of train poses.
-            scale: as in ``_regress``.
+            scale: as in ``regress``.
         """
         shares = (weight / weight.mean()).sqrt()[:, None]
         rows = ((poses - poses[:train].mean(dim=0)) * shares).flatten(1)

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from bench.cli import data, doctor, listing, results, run, show_mask, speed, view
+from bench.cli import data, doctor, fill, listing, results, run, show_mask, speed, view
 from bench.cli.app import App, Interrupted
 from bench.core.errors import InputError
 from bench.core.surroundings import settle
@@ -28,6 +28,7 @@ app.command("show-mask")(show_mask.show_mask)
 app.command("show")(results.show)
 app.command("view")(view.view)
 app.command("plot")(view.plot)
+app.command("fill")(fill.fill)
 app.command("claims")(results.claims)
 app.command("compare")(results.compare)
 app.command("merge")(results.merge)

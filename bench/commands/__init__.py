@@ -9,6 +9,7 @@ __all__ = [
     "describe",
     "doctor",
     "download",
+    "fill",
     "inventory",
     "merge",
     "notebook",

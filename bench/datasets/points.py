@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError, reason_of
 from bench.datasets.archive import File
 from bench.datasets.base import check_length
+from bench.datasets.c3d_layout import BLOCK, KEY, Layout, has_parameters, layout_of
 
 MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 MODEL_OUTPUTS = ("ANGLES", "FORCES", "MOMENTS", "POWERS", "SCALARS")
@@ -55,11 +56,53 @@ def read_points(file: File) -> Points:
     return reader(file)
 
 
-def read_c3d(file: File) -> Points:
-    """Read the points of a C3D file, without what a model computed from them.
+@dataclass(frozen=True)
+class C3D:
+    """The points of a C3D file as they lie in it.
 
-    A sample is missing if its residual is negative, or if it is not finite or exactly at the
-    origin.
+    Attributes:
+        content: the file.
+        positions: ``(frame, point, 3)`` float64, in ``units``, missing ones as they are coded.
+        residual: ``(frame, point)``, negative where the file says that a sample is missing.
+        fps: frames per second.
+        names: of the points, empty where one has none.
+        computed: bool ``(point,)``, whether a point has no name, or was computed by a model.
+        units: as stated, empty if not.
+        layout: where the samples lie; None where the file does not agree with its header.
+        corrected: whether samples were read by the header, against what parameters say.
+    """
+
+    content: bytes
+    positions: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    fps: float
+    names: tuple[str, ...]
+    computed: NDArray[np.bool_]
+    units: str
+    layout: Layout | None
+    corrected: bool
+
+    @property
+    def scale(self) -> float:
+        """Millimetres of a unit; 1 where it is not known."""
+        return MM.get(self.units, 1.0)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided, one sentence each."""
+        notes = []
+        if count := int(self.computed.sum()):
+            notes.append(f"{count} points without a name, or computed by a model, ignored")
+        if self.units not in MM:
+            stated = f"units '{self.units}'" if self.units else "no units,"
+            notes.append(f"{stated} taken to be mm")
+        if self.corrected:
+            notes.append("parameters and header disagree on analog channels, header taken")
+        return notes
+
+
+def open_c3d(file: File) -> C3D:
+    """Return the points of a C3D file as they lie in it.
 
     Raises:
         InputError: the file is damaged or of a kind that cannot be read.
@@ -67,6 +110,8 @@ def read_c3d(file: File) -> Points:
     import ezc3d
 
     content = file.read()
+    if len(content) < BLOCK or content[1] != KEY or not has_parameters(content):
+        raise InputError(f"{file}: no C3D file, or its parameters are damaged; export it again")
     with tempfile.NamedTemporaryFile(suffix=".c3d") as copy:
         copy.write(content)
         copy.flush()
@@ -83,23 +128,58 @@ def read_c3d(file: File) -> Points:
     fps = float(c3d["header"]["points"]["frame_rate"])
     if not fps > 0 or not positions.size:
         raise InputError(f"{file}: no frame rate, or no point in it; export it again")
-    names = [str(name).strip() for name in _values(group, "LABELS")][: positions.shape[1]]
-    computed = {str(name).strip() for kind in MODEL_OUTPUTS for name in _values(group, kind)}
-    kept = [number for number, name in enumerate(names) if name and name not in computed]
-    labels, notes = _plain([names[number] for number in kept])
-    if len(kept) < positions.shape[1]:
-        count = positions.shape[1] - len(kept)
-        notes.append(f"{count} points without a name, or computed by a model, ignored")
-    units = next((str(unit).strip() for unit in _values(group, "UNITS")), "")
-    if units not in MM:
-        notes.append(f"units '{units}' taken to be mm" if units else "no units, taken to be mm")
-    residual = data["meta_points"]["residuals"][0].T
-    bad = (residual < 0) | ~np.isfinite(positions).all(axis=-1)
-    origin = (positions == 0).all(axis=-1) & ~bad
+    names = [_text(name) for name in _values(group, "LABELS")][: positions.shape[1]]
+    names += [""] * (positions.shape[1] - len(names))
+    models = {_text(name) for kind in MODEL_OUTPUTS for name in _values(group, kind)}
+    computed = np.array([not name or name in models for name in names])
+    units = next((_text(unit) for unit in _values(group, "UNITS")), "")
+    residual = data["meta_points"]["residuals"][0].T.astype(np.float64)
+    layout = layout_of(content, len(positions))
+    corrected = False
+    if layout is not None and not _agree(layout, content, positions):
+        # What fills the file to its end by the header is not how the library read it.
+        corrected = positions.shape[1] == layout.points and _fits(layout, content)
+        if corrected:
+            positions, missing = layout.samples(content)
+            residual = np.where(missing, -1.0, 0.0)
+        else:
+            layout = None
+    return C3D(content, positions, residual, fps, tuple(names), computed, units, layout, corrected)
+
+
+def _agree(layout: Layout, content: bytes, positions: NDArray[np.float64]) -> bool:
+    """Return whether the samples of a layout are those that were read."""
+    found, _ = layout.samples(content)
+    known = np.isfinite(positions)
+    return found.shape == positions.shape and np.allclose(
+        found[known], positions[known], rtol=1e-5, atol=1e-6
+    )
+
+
+def _fits(layout: Layout, content: bytes) -> bool:
+    """Return whether a file ends where its data do, or in the block in which they do."""
+    return 0 <= len(content) - layout.start - layout.size < BLOCK
+
+
+def read_c3d(file: File) -> Points:
+    """Read the points of a C3D file, without what a model computed from them.
+
+    A sample is missing if its residual is negative, or if it is not finite or exactly at the
+    origin.
+
+    Raises:
+        InputError: the file is damaged or of a kind that cannot be read.
+    """
+    c3d = open_c3d(file)
+    kept = np.flatnonzero(~c3d.computed)
+    labels, notes = plain_labels([c3d.names[number] for number in kept])
+    notes += c3d.notes
+    bad = (c3d.residual < 0) | ~np.isfinite(c3d.positions).all(axis=-1)
+    origin = (c3d.positions == 0).all(axis=-1) & ~bad
     if origin.any():
         notes.append(f"{origin.sum()} samples exactly at the origin count as missing")
-    positions = np.where((bad | origin)[..., None], np.nan, positions) * MM.get(units, 1.0)
-    return Points(positions[:, kept], fps, labels, tuple(notes))
+    positions = np.where((bad | origin)[..., None], np.nan, c3d.positions) * c3d.scale
+    return Points(positions[:, kept], c3d.fps, labels, tuple(notes))
 
 
 READERS: dict[str, Callable[[File], Points]] = {".c3d": read_c3d}
@@ -111,6 +191,11 @@ def _values(group: dict[str, Any], name: str) -> Sequence[Any]:
     return group[name]["value"] if name in group else ()
 
 
+def _text(value: object) -> str:
+    """Return text of a C3D file; bytes that are none become question marks."""
+    return str(value).strip().encode(errors="replace").decode()
+
+
 def _check_whole(file: File, content: bytes, frames: int) -> None:
     """Raise InputError if a C3D file has fewer frames than its header states."""
     first, last = struct.unpack_from("<HH", content, 6)
@@ -119,7 +204,7 @@ def _check_whole(file: File, content: bytes, frames: int) -> None:
         raise InputError(f"{file}: {frames} frames of {stated}, so cut short; fetch it again")
 
 
-def _plain(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+def plain_labels(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Return unique names without that of the only subject, as in ``subject:LFHD``, and notes."""
     notes = []
     subjects = {name.rpartition(":")[0] for name in names if ":" in name}

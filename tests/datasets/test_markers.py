@@ -110,7 +110,10 @@ def test_real_files_have_what_an_independent_reader_counted(real_data: Path) -> 
         assert len(found.positions) == row["frames"]
         assert found.fps == pytest.approx(float(row["rate"]))
         missing = int(np.isnan(found.positions).all(axis=-1).sum())
-        if len(found.labels) == row["points"]:
+        if name == "bts_dynamic.c3d":
+            # Counted by a library that takes words of its analog channels for points.
+            assert any("header taken" in note for note in found.notes)
+        elif len(found.labels) == row["points"]:
             assert missing == row["missing_flagged"] + row["missing_as_zero"]
         else:
             assert "pig" in str(name)  # these hold what a model computed

@@ -1,0 +1,160 @@
+"""``bench fill``: the gaps of a user's own recordings, filled and accounted for."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.core.errors import InputError
+from bench.core.files import atomic_file
+from bench.fill import Filled, fill, validate
+from bench.fill.coded import Coded
+from bench.fill.gaps import Numbers
+from bench.fill.missing import missing_of
+from bench.fill.recording import opened
+
+REPORTS = (".csv", ".json")
+"""Formats of reports, by suffix."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be done with every recording.
+
+    Attributes:
+        method: one of ``bench.fill.METHODS``.
+        max_gap: duration, ms, above which a gap is left; None for no limit.
+        missing: one of ``bench.fill.missing.RULES``.
+        edges: whether to fill before the first and after the last sample of a point too.
+        fps: frames per second, in place of what the file says.
+    """
+
+    method: str = "auto"
+    max_gap: float | None = None
+    missing: str = "auto"
+    edges: bool = False
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording that was read.
+
+    Attributes:
+        path: of its file.
+        coded: as its file has it.
+        positions: ``(frame, point, 3)``, mm, nan where missing.
+        fps: frames per second.
+        notes: what was decided, one sentence each.
+    """
+
+    path: Path
+    coded: Coded
+    positions: Numbers
+    fps: float
+    notes: tuple[str, ...]
+
+
+def read(path: Path, wanted: Wanted) -> Recording:
+    """Read a recording, and decide what is missing in it.
+
+    Raises:
+        InputError: it cannot be read, or the rate is not known.
+    """
+    coded = opened(path)
+    missing, notes = missing_of(coded, wanted.missing)
+    fps = wanted.fps or coded.fps
+    if fps is None:
+        raise InputError(f"{path}: no column of times, so its rate is not known; give --fps")
+    positions = np.where(missing[..., None], np.nan, coded.values) * coded.scale
+    return Recording(path, coded, positions, fps, (*coded.notes, *notes))
+
+
+def filled(recording: Recording, wanted: Wanted) -> Filled:
+    """Fill the gaps of a recording.
+
+    Raises:
+        InputError: names the file, and what is wrong with it or with what is wanted.
+    """
+    try:
+        return fill(
+            recording.positions,
+            recording.fps,
+            recording.coded.names,
+            wanted.method,
+            wanted.max_gap,
+            wanted.edges,
+        )
+    except InputError as error:
+        raise InputError(f"{recording.path}: {error}") from None
+
+
+def gaps(recording: Recording, wanted: Wanted) -> pd.DataFrame:
+    """Return the gaps of a recording as ``fill`` accounts for them, without filling any."""
+    from bench.fill.filling import listed
+
+    return listed(
+        recording.positions, recording.fps, recording.coded.names, wanted.max_gap, wanted.edges
+    )
+
+
+def expected(recording: Recording, wanted: Wanted) -> pd.DataFrame:
+    """Return the error that the gaps of a recording are likely to have, by ``validate``.
+
+    Raises:
+        InputError: names the file, and why no gap can be cut into it.
+    """
+    try:
+        return validate(recording.positions, recording.fps, max_gap=wanted.max_gap)
+    except InputError as error:
+        raise InputError(f"{recording.path}: {error}") from None
+
+
+def places(inputs: Sequence[Path], to: Path) -> list[Path]:
+    """Return the file that each recording is written to.
+
+    Args:
+        inputs: the recordings.
+        to: the file of a single one, of the same format, or a folder.
+
+    Raises:
+        InputError: it is neither, or a recording would be overwritten.
+    """
+    folder = to.is_dir() or len(inputs) > 1 or not to.suffix
+    found = [to / path.name for path in inputs] if folder else [to]
+    if not folder and to.suffix.lower() != inputs[0].suffix.lower():
+        raise InputError(f"{to}: the format stays {inputs[0].suffix}; name it so")
+    if len(set(found)) < len(found):
+        raise InputError("two recordings have one name; fill them one by one")
+    if to.is_file() and folder:
+        raise InputError(f"{to}: it is a file; name a folder for {len(inputs)} recordings")
+    for path, place in zip(inputs, found, strict=True):
+        if place.resolve() == path.resolve():
+            raise InputError(f"{place}: it is the recording itself; name another file")
+    return found
+
+
+def write(recording: Recording, result: Filled, to: Path, report: Path) -> None:
+    """Write a filled recording in the format of its file, and what was done to each gap.
+
+    Args:
+        recording: as it was read.
+        result: of ``filled``.
+        to: the file to write.
+        report: the file for the account of gaps, ``.csv`` or ``.json``.
+
+    Raises:
+        InputError: the format cannot hold a filled sample, or a file cannot be written.
+    """
+    values = result.positions / recording.coded.scale
+    content = recording.coded.written(values, result.filled)
+    with atomic_file(to) as draft, atomic_file(report) as account:
+        draft.write_bytes(content)
+        if report.suffix.lower() == ".json":
+            rows = result.gaps.astype(object).where(result.gaps.notna(), None)
+            account.write_text(json.dumps(rows.to_dict("records"), indent=1) + "\n")
+        else:
+            result.gaps.to_csv(account, index=False, float_format="%.3f")

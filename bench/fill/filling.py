@@ -1,0 +1,215 @@
+"""Filling the gaps of a recording of points, and accounting for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from bench.core.errors import InputError, did_you_mean
+from bench.fill.account import account, outline
+from bench.fill.calibration import CANDIDATES, CHECK, calibrated, expected
+from bench.fill.gaps import Bools, Gap, Numbers, gaps_of, seen_in
+from bench.fill.trials import outcomes, trials_of
+
+METHODS = ("auto", "linear", "pchip", "spline", "kalman", "rigid", "pca_gap", "marker")
+"""What a gap can be filled by: see ``bench.fill.methods``."""
+FARTHEST_MM = 1e6
+"""Greatest coordinate that is taken for a position."""
+FEWEST_SEEN = 2
+"""Samples of a point from which its gaps are filled."""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A filled recording.
+
+    Attributes:
+        positions: ``(frame, point, 3)``, mm; what was seen bit for bit as given, nan where a gap
+            was left.
+        filled: bool ``(frame, point)``, what was filled.
+        sigma: ``(frame, point)``, mm, the predicted standard deviation of a coordinate; 0 where
+            seen, nan where a gap was left.
+        gaps: one row per gap, see ``bench.fill.account.account``.
+    """
+
+    positions: Numbers
+    filled: Bools
+    sigma: Numbers
+    gaps: pd.DataFrame
+
+
+def fill(
+    positions: ArrayLike,
+    fps: float,
+    names: Sequence[str] | None = None,
+    method: str = "auto",
+    max_gap: float | None = None,
+    edges: bool = False,
+) -> Filled:
+    """Fill the gaps of a recording of points.
+
+    Each deviation is scaled by gaps like the recording's own, cut where its samples are seen;
+    ``auto`` chooses by them, for each duration, between the marker process, a spline and PCHIP.
+
+    Args:
+        positions: ``(frame, point, 3)``, mm, nan where missing.
+        fps: frames per second.
+        names: of the points; numbers if None.
+        method: one of ``METHODS``.
+        max_gap: duration, ms, above which a gap is left; None for no limit.
+        edges: whether to fill before the first and after the last sample of a point too.
+
+    Raises:
+        InputError: the arguments are no recording, or there is no such method.
+    """
+    given = _checked(positions, fps, method, max_gap)
+    names = _names(names, given.shape[1])
+    seen = seen_in(given)
+    gaps = gaps_of(seen)
+    reasons = [_reason(gap, seen, fps, max_gap, edges) for gap in gaps]
+    wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
+    result = Filled(
+        np.where(seen[..., None], given, np.nan),
+        np.zeros_like(seen),
+        np.where(seen, 0.0, np.nan),
+        pd.DataFrame(),
+    )
+    used: dict[Gap, tuple[str, ...]] = {}
+    if wanted:
+        from bench.fill.methods import Methods
+
+        methods = Methods(given, fps)
+        known = calibrated(methods, seen, wanted, CANDIDATES if method == "auto" else (method,))
+        for gap in wanted:
+            name = known.method_for(gap) if method == "auto" else method
+            completed = methods.complete(name, gap, seen)
+            place = slice(gap.start, gap.stop), gap.point
+            if not np.isfinite(completed.positions).all():
+                reasons[gaps.index(gap)] = "no method could fill it"
+                continue
+            result.positions[place] = completed.positions
+            result.filled[place] = True
+            result.sigma[place] = completed.deviation * known.scale_for(name, gap)
+            used[gap] = completed.methods
+    table = account(result.positions, result.sigma, seen, gaps, names, fps, used, reasons)
+    return replace(result, gaps=table)
+
+
+def listed(
+    positions: ArrayLike,
+    fps: float,
+    names: Sequence[str] | None = None,
+    max_gap: float | None = None,
+    edges: bool = False,
+) -> pd.DataFrame:
+    """Return the gaps of a recording without filling any, and whether ``fill`` would.
+
+    Args:
+        positions: ``(frame, point, 3)``, mm, nan where missing.
+        fps: frames per second.
+        names: of the points; numbers if None.
+        max_gap: duration, ms, above which a gap is left.
+        edges: whether to fill before the first and after the last sample of a point too.
+
+    Returns:
+        Columns ``point``, ``start``, ``frames``, ``ms``, ``place``, and ``status``, which is
+        ``to fill`` or why the gap would be left.
+    """
+    given = _checked(positions, fps, METHODS[0], max_gap)
+    named = _names(names, given.shape[1])
+    seen = seen_in(given)
+    rows = [
+        outline(gap, named, fps) | {"status": _reason(gap, seen, fps, max_gap, edges) or "to fill"}
+        for gap in gaps_of(seen)
+    ]
+    return pd.DataFrame(rows, columns=["point", "start", "frames", "ms", "place", "status"])
+
+
+def validate(
+    positions: ArrayLike,
+    fps: float,
+    methods: Sequence[str] = ("auto", "linear", "pchip", "spline", "rigid", "pca_gap"),
+    max_gap: float | None = None,
+) -> pd.DataFrame:
+    """Return the error that the gaps of a recording are likely to have.
+
+    Gaps like its own are cut where its samples are seen, with whatever else is missing meanwhile,
+    then filled and compared with what was there. Those that ``auto`` chooses by are others.
+
+    Args:
+        positions: ``(frame, point, 3)``, mm, nan where missing.
+        fps: frames per second.
+        methods: of ``METHODS``.
+        max_gap: duration, ms, above which gaps are left.
+
+    Returns:
+        By duration and method: ``up_to_ms``, ``method``, ``gaps`` (how many were cut), and the
+        distance from the truth, mean over a gap: ``mean_mm``, ``median_mm``, ``p90_mm``.
+
+    Raises:
+        InputError: as ``fill``; or no gap can be cut.
+    """
+    for method in methods:
+        given = _checked(positions, fps, method, max_gap)
+    from bench.fill.methods import Methods
+
+    seen = seen_in(given)
+    wanted = [gap for gap in gaps_of(seen) if not _reason(gap, seen, fps, max_gap, edges=False)]
+    on = Methods(given, fps)
+    choice = calibrated(on, seen, wanted, CANDIDATES) if "auto" in methods else None
+    trials = trials_of(seen, wanted, fps, CHECK)
+    if not trials:
+        raise InputError("no point is seen for as long as the gaps last, so none can be cut")
+    plain = [name for name in methods if name != "auto"]
+    table = outcomes(on, seen, trials, plain)
+    if choice is not None:
+        chosen = [
+            outcomes(on, seen, [trial], [choice.method_for(trial.gap)]).assign(method="auto")
+            for trial in trials
+        ]
+        table = pd.concat([*chosen, table])
+    return expected(table)
+
+
+def _reason(gap: Gap, seen: Bools, fps: float, max_gap: float | None, edges: bool) -> str:
+    """Return why a gap is left; empty if it is to be filled."""
+    if gap.place == "never":
+        return "never seen"
+    if gap.place == "edge" and not edges:
+        return "before the first or after the last sample"
+    if max_gap is not None and 1000 * len(gap) / fps > max_gap:
+        return f"longer than {max_gap:g} ms"
+    if seen[:, gap.point].sum() < FEWEST_SEEN:
+        return "seen only once"
+    return ""
+
+
+def _checked(positions: ArrayLike, fps: float, method: str, max_gap: float | None) -> Numbers:
+    """Return positions as float64; raises InputError if the arguments are no recording."""
+    given = np.asarray(positions, dtype=np.float64)
+    if given.ndim != 3 or given.shape[2] != 3 or not given.size:
+        raise InputError(f"positions of shape {given.shape}; give (frame, point, 3)")
+    if not (np.isfinite(fps) and fps > 0):
+        raise InputError(f"{fps} frames per second; give a rate above 0")
+    if method not in METHODS:
+        raise InputError(f"no method '{method}'{did_you_mean(method, METHODS)}")
+    if max_gap is not None and not max_gap > 0:
+        raise InputError(f"longest gap {max_gap} ms; give a duration above 0")
+    far = np.argwhere(np.isfinite(given) & (np.abs(given) > FARTHEST_MM))
+    if len(far):
+        frame, point, axis = far[0]
+        raise InputError(
+            f"point {point} is at {given[frame, point, axis]:.3g} mm in frame {frame}, more than a "
+            "kilometre away; the file is damaged, or in other units"
+        )
+    return given
+
+
+def _names(names: Sequence[str] | None, points: int) -> list[str]:
+    if names is None:
+        return [str(number) for number in range(points)]
+    if len(names) != points:
+        raise InputError(f"{len(names)} names for {points} points; give one for each")
+    return list(names)

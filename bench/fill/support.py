@@ -1,0 +1,152 @@
+"""The points and frames that a gap is filled from, where no frame need be complete."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.fill.gaps import Bools, Gap, Numbers, seen_in
+
+LEAST = 3
+"""Fewest other points from which a place in space follows."""
+MOST = 16
+"""Most other points that a gap is filled from."""
+DONORS = 30
+"""Fewest frames in which the point and all others are seen."""
+KEPT = 0.5
+"""Least share of the frames of a point that a fourth or later one of the others must leave."""
+MEMORY = 200
+"""Most donors, evenly spaced over the recording."""
+NEAR = 60
+"""Most donors next to the gap."""
+SHORTEST = 4
+"""Frames up to which a gap is not halved."""
+MEASURED = 500
+"""Frames, evenly spaced, that distances are measured on at most."""
+SHARED = 20
+"""Fewest of them in which both points of a distance are seen."""
+
+Frames = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Support:
+    """Part of a gap, and what it is filled from.
+
+    Attributes:
+        point: the missing point.
+        frames: ``(frame,)`` the part of the gap.
+        others: ``(point,)`` points that are seen in all of ``frames``, steadiest distance first.
+        memory: ``(frame,)`` donors, evenly spaced: frames in which the point and all others are
+            seen.
+        near: ``(frame,)`` donors next to the gap, nearest first.
+    """
+
+    point: int
+    frames: Frames
+    others: Frames
+    memory: Frames
+    near: Frames
+
+
+def spread_of(positions: Numbers, seen: Bools, point: int) -> Numbers:
+    """Return ``(point,)`` standard deviations of distances to a point, mm; inf if rarely known.
+
+    Args:
+        positions: ``(frame, point, 3)``, mm.
+        seen: bool ``(frame, point)``; other values are not used.
+        point: number of the point.
+    """
+    frames = np.flatnonzero(seen[:, point])
+    frames = frames[spaced(len(frames), MEASURED)]
+    known = seen[frames]
+    distance = np.linalg.norm(positions[frames] - positions[frames, point, None], axis=-1)
+    count = known.sum(axis=0)
+    mean = np.where(known, distance, 0).sum(axis=0) / count.clip(1)
+    square = np.where(known, (distance - mean) ** 2, 0).sum(axis=0) / count.clip(1)
+    return np.where(count >= SHARED, np.sqrt(square), np.inf)
+
+
+def supports(seen: Bools, spread: Numbers, gap: Gap) -> tuple[list[Support], list[Gap]]:
+    """Return the parts of a gap that other points can fill, and the rest.
+
+    Where too few points are seen throughout, the gap is halved until enough are.
+
+    Args:
+        seen: bool ``(frame, point)``.
+        spread: ``(point,)``, as from ``spread_of`` for the gap's point.
+        gap: what to fill.
+    """
+    if support := _support(seen, spread, gap):
+        return [support], []
+    if len(gap) <= SHORTEST:
+        return [], [gap]
+    middle = (gap.start + gap.stop) // 2
+    found: list[Support] = []
+    rest: list[Gap] = []
+    for start, stop in ((gap.start, middle), (middle, gap.stop)):
+        inside, outside = supports(seen, spread, Gap(gap.point, start, stop, gap.place))
+        found += inside
+        rest += outside
+    return found, rest
+
+
+def _support(seen: Bools, spread: Numbers, gap: Gap) -> Support | None:
+    """Return what a gap is filled from: the points of steadiest distance that leave donors."""
+    usable = seen[gap.start : gap.stop].all(axis=0) & np.isfinite(spread)
+    usable[gap.point] = False
+    donors = seen[:, gap.point]
+    least = KEPT * donors.sum()
+    others: list[int] = []
+    for other in np.argsort(spread, kind="stable").tolist():
+        if len(others) == MOST:
+            break
+        if not usable[other]:
+            continue
+        left = donors & seen[:, other]
+        if left.sum() >= max(DONORS, 0 if len(others) < LEAST else least):
+            others.append(other)
+            donors = left
+    if len(others) < LEAST:
+        return None
+    frames = np.flatnonzero(donors)
+    away = np.maximum(gap.start - frames, frames - gap.stop + 1)
+    near = frames[np.argsort(away, kind="stable")[:NEAR]]
+    memory = frames[spaced(len(frames), MEMORY)]
+    inside = np.arange(gap.start, gap.stop)
+    return Support(gap.point, inside, np.array(others), memory, near)
+
+
+def reference_pose(positions: Numbers) -> Numbers:
+    """Return a ``(point, 3)`` pose of all points, mm, though no frame need have them all.
+
+    It is the frame with most points; one that it lacks is laid into it by the rigid transform from
+    the frame that shares most points with it (Kabsch 1976). It gives poses an orientation alone.
+
+    Args:
+        positions: ``(frame, point, 3)``, mm, nan where missing.
+    """
+    seen = seen_in(positions)
+    first = int(seen.sum(axis=1).argmax())
+    pose, known = positions[first].copy(), seen[first].copy()
+    for point in np.flatnonzero(~known).tolist():
+        shared = np.where(seen[:, point], (seen & known).sum(axis=1), -1)
+        frame = int(shared.argmax())
+        common = seen[frame] & known
+        pose[point] = _carried(positions[frame], pose, point, common)
+    return np.nan_to_num(pose)
+
+
+def _carried(source: Numbers, onto: Numbers, point: int, common: Bools) -> Numbers:
+    """Return a point of one pose where the rigid transform of common ones lays it in another."""
+    if common.sum() < LEAST:
+        return source[point]
+    before, after = source[common].mean(axis=0), onto[common].mean(axis=0)
+    left, _, right = np.linalg.svd((source[common] - before).T @ (onto[common] - after))
+    left[:, 2] *= np.linalg.det(left @ right)
+    return (source[point] - before) @ left @ right + after
+
+
+def spaced(count: int, most: int) -> Frames:
+    """Return at most ``most`` of the numbers below ``count``, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
