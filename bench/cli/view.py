@@ -73,6 +73,10 @@ def plot(
             help="Ending with .pdf, .png or .svg, or without an ending for all three.",
         ),
     ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A style of matplotlib, or a .mplstyle file."),
+    ] = None,
     plugin: Plugins = None,
 ) -> None:
     """Draw one figure of a run for print, as wide as a column or a page, with fonts embedded.
@@ -83,7 +87,7 @@ def plot(
     from bench.report.figures import find
 
     place = to or Path(find(figure))
-    for path in command.plot(run, figure, width, place):
+    for path in command.plot(run, figure, width, place, style):
         console.print(f"written: {path}", soft_wrap=True, markup=False)
 
 

@@ -17,7 +17,7 @@ from bench.datasets.base import Dataset
 from bench.protocol import resolving
 from bench.report import exhibition, figures, page, run_folder
 from bench.report.charts import SUFFIXES, Sheet
-from bench.report.looks import COLUMN, PAGE, Looks
+from bench.report.looks import COLUMN, PAGE, STYLE, Looks, styled
 from bench.sweep import job_table
 
 WIDTHS = {"column": COLUMN, "page": PAGE}
@@ -81,7 +81,7 @@ def recordings(paths: Sequence[Path], to: Path) -> None:
     page.write_viewer(motion, ", ".join(names), [note], to)
 
 
-def plot(folder: Path, name: str, width: str, to: Path) -> list[Path]:
+def plot(folder: Path, name: str, width: str, to: Path, style: str | None = None) -> list[Path]:
     """Draw one figure of a run at a width; return the files.
 
     Args:
@@ -89,9 +89,11 @@ def plot(folder: Path, name: str, width: str, to: Path) -> list[Path]:
         name: of the figure, or its number in the paper, as 6.
         width: ``column``, ``page``, or inches.
         to: the file, whose suffix is the format; without one, all formats are written.
+        style: of matplotlib, or a file of one; it is set over that of all figures.
 
     Raises:
-        InputError: there is no such run, figure, width or format, or the run lacks its numbers.
+        InputError: there is no such run, figure, width, format or style, or the run lacks its
+            numbers.
     """
     inches = _inches(width)
     known = figures.find(name)
@@ -99,12 +101,12 @@ def plot(folder: Path, name: str, width: str, to: Path) -> list[Path]:
     if suffix and suffix not in SUFFIXES:
         raise InputError(f"{to}: no format of figures; end it with .{', .'.join(SUFFIXES)}")
     shown = show.read(folder)
-    sheet = Sheet(Looks.of(shown.found.protocol), inches)
+    sheet = Sheet(Looks.of(shown.found.protocol), inches, styled(style) if style else STYLE)
     figure = figures.draw(known, shown.found, _standing(folder, shown), sheet)
     if figure is None:
         raise InputError(f"{folder}: has not the numbers for the figure {known}")
     chosen = [suffix] if suffix else list(SUFFIXES)
-    figures.save(figure, to.parent, to.stem if suffix else to.name, chosen)
+    figures.save(figure, to.parent, to.stem if suffix else to.name, chosen, sheet.style)
     return [to.with_suffix(f".{one}") if suffix else Path(f"{to}.{one}") for one in chosen]
 
 

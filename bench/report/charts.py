@@ -8,7 +8,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,12 @@ class Sheet:
     Attributes:
         looks: of the models.
         width: of the figures, inches.
+        style: settings of matplotlib.
     """
 
     looks: Looks
     width: float = PAGE
+    style: Any = field(default_factory=lambda: STYLE)
 
     def panels(
         self, count: int, sharex: bool = False, sharey: bool = False
@@ -201,10 +203,16 @@ def plain_ticks(axis: Axes, which: str = "x") -> None:
     side.set_minor_formatter(NullFormatter())
 
 
-def save(figure: Figure, folder: Path, name: str, suffixes: Iterable[str] = SUFFIXES) -> Path:
+def save(
+    figure: Figure,
+    folder: Path,
+    name: str,
+    suffixes: Iterable[str] = SUFFIXES,
+    style: Any = STYLE,
+) -> Path:
     """Write a figure as PDF, PNG and SVG, or some of them; return the PNG's path."""
     for suffix in suffixes:
-        with matplotlib.rc_context(STYLE), atomic_file(folder / f"{name}.{suffix}") as draft:
+        with matplotlib.rc_context(style), atomic_file(folder / f"{name}.{suffix}") as draft:
             # Without a date, the same figure is the same file.
             more: Any = {} if suffix == "png" else {"metadata": {DATES[suffix]: None}}
             figure.savefig(draft, dpi=200, **more)

@@ -28,7 +28,7 @@ from bench.motion.mechanisms.base import Level
 from bench.report import leaderboard
 from bench.report.charts import SUFFIXES, Sheet, line, plain, plain_ticks, room, save, tips
 from bench.report.critical_difference import rank_diagram
-from bench.report.looks import LINES, PAGE, STYLE, Looks, name_of
+from bench.report.looks import LINES, PAGE, Looks, name_of
 from bench.sweep.forecasts import AVERAGE
 from bench.sweep.jobs import DEGRADED
 
@@ -59,7 +59,7 @@ def write(
 
 def draw(name: str, found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
     """Draw one of ``FIGURES``; None if the run has not the numbers for it."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(sheet.style):
         figure = FIGURES[name](found.with_values, standing, sheet)
         if figure is not None:
             figure.supxlabel(plain(found.basis), fontsize=6, color="0.4")

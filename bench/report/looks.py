@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
+from matplotlib import rc_params_from_file, style
+
 from bench.analysis.comparable import DEGRADED
+from bench.core.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:  # it loads torch, which figures of records do without
     from bench.protocol.schema import Protocol
@@ -54,6 +57,27 @@ STYLE: Any = {
     "ytick.major.size": 2,
 }
 """Settings of matplotlib for every figure of a run, in points."""
+
+
+def styled(name: str) -> Any:
+    """Return ``STYLE`` with the settings of one of matplotlib's styles over it.
+
+    Args:
+        name: as in ``matplotlib.style.available``, or a file that ends with .mplstyle.
+
+    Raises:
+        InputError: there is no such style, or its file cannot be read.
+    """
+    if not name.endswith(".mplstyle"):
+        if name not in style.library:
+            raise InputError(f"--style {name}: no such style{did_you_mean(name, style.available)}")
+        return STYLE | style.library[name]
+    try:
+        return STYLE | rc_params_from_file(name, fail_on_error=True, use_default_template=False)
+    except OSError as error:
+        raise InputError(f"--style {name}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"--style {name}: {' '.join(str(error).split())}") from None
 
 
 @dataclass(frozen=True)

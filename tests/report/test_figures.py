@@ -115,6 +115,15 @@ def test_a_figure_for_print_is_as_wide_as_it_should_be(
     assert b"/Type3" not in content
 
 
+def test_a_style_of_ones_own_is_over_that_of_all_figures(bench: Bench, tmp_path: Path) -> None:
+    style, to = tmp_path / "mine.mplstyle", tmp_path / "fig6.svg"
+    style.write_text("axes.facecolor: 123456\n")
+    run = REFERENCE / "occlusion"
+    ended = bench("plot", run, "--figure", "6", "--style", style, "--to", to)
+    assert ended.code == 0, ended.err
+    assert "#123456" in to.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -122,6 +131,8 @@ def test_a_figure_for_print_is_as_wide_as_it_should_be(
         (("--figure", "skil"), "skill"),
         (("--figure", "6", "--width", "huge"), "--width huge"),
         (("--figure", "6", "--to", "a.gif"), ".svg"),
+        (("--figure", "6", "--style", "dark_backgroun"), "dark_background"),
+        (("--figure", "6", "--style", "none.mplstyle"), "none.mplstyle: No such file"),
         (("--figure", "fig4_posterior"), "has not the numbers"),
     ],
 )
