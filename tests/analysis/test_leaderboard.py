@@ -364,7 +364,7 @@ def test_figures_show_what_there_is() -> None:
     assert [label.get_text() for label in axis.get_yticklabels()] == ["mean", "linear", "zero"]
     assert [bar.get_width() for bar in axis.patches] == list(bench.leaderboard(table)["skill"])
     heat = bench.plot(table, "mechanisms").axes[0]
-    image = np.ma.filled(heat.images[0].get_array(), np.nan)
+    image = np.ma.filled(heat.collections[0].get_array(), np.nan)
     assert np.isnan(image).sum() == 1
     assert image.shape == (3, 2)
     with pytest.raises(InputError, match="no times"):

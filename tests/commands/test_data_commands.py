@@ -135,7 +135,7 @@ def test_list_reads_no_recording(bench: Bench, real_data: Path, monkeypatch: Any
 
 
 def test_every_real_data_set_has_its_place_of_publication() -> None:
-    own = {"arrays", "bvh"}  # formats of the user's own files
+    own = {"arrays", "bvh", "markers"}  # formats of the user's own files
     for cls in DATASETS.all().values():
         if cls.__module__.startswith("bench.") and not cls.synthetic and cls.name not in own:
             assert cls.home, cls

@@ -157,7 +157,12 @@ def test_points_of_figures_have_their_numbers(small: Seen, reports: dict[str, Pa
         assert any(text.startswith(f"linear: {value:.4g} ") for text in texts)
     point = page.locator("#figure-fig6_mse_change [data-tip^='linear:']").first
     point.scroll_into_view_if_needed()
-    point.hover(force=True)
+    for _ in range(20):
+        # While the page still scrolls, the pointer may miss the point.
+        point.hover(force=True)
+        if page.locator("#tip").inner_text():
+            break
+        page.wait_for_timeout(100)
     assert page.locator("#tip").inner_text().split(":")[0] in ("linear", "vae (map)", "zero",
                                                                "window_gaussian")  # fmt: skip
 

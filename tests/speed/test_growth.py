@@ -28,7 +28,7 @@ def test_exponents_are_recovered(points: pd.DataFrame) -> None:
 
 def test_the_figure_is_written(points: pd.DataFrame, tmp_path: Path) -> None:
     assert draw(points, tmp_path) == tmp_path / "growth.png"
-    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf", ".svg"}
 
 
 def test_operations_of_a_train_step_are_proportional_to_the_batch() -> None:
