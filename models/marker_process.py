@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.settings import Settings
+from bench.core.spacing import spaced
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 from models.base import Imputation, Imputer
@@ -235,11 +236,6 @@ class Gap:
     frames: Tensor
     others: Tensor
     donors: Tensor
-
-
-def spaced(count: int, most: int) -> NDArray[np.int64]:
-    """Return at most ``most`` of the numbers below ``count``, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def gaps(seen: Tensor, near: int) -> Iterator[Gap]:

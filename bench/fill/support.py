@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.spacing import spaced
 from bench.fill.gaps import Bools, Gap, Numbers, seen_in
 
 LEAST = 3
@@ -145,8 +146,3 @@ def _carried(source: Numbers, onto: Numbers, point: int, common: Bools) -> Numbe
     left, _, right = np.linalg.svd((source[common] - before).T @ (onto[common] - after))
     left[:, 2] *= np.linalg.det(left @ right)
     return (source[point] - before) @ left @ right + after
-
-
-def spaced(count: int, most: int) -> Frames:
-    """Return at most ``most`` of the numbers below ``count``, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)

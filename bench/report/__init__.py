@@ -4,10 +4,11 @@ Drawing, templates, printing, and the one function that writes a run's folder. N
 a number that is not already in a table.
 """
 
+import importlib
 import os
 
 try:
-    import matplotlib  # noqa: F401
+    importlib.import_module("matplotlib")
 except ValueError:
     # MPLBACKEND names a backend that is not installed, as in what a notebook starts. Figures are
     # drawn to files without it.

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.core.spacing import spaced
 from bench.protocol.schema import Protocol
 from bench.sweep.jobs import DEGRADED, Cell
 from models.base import Imputation
@@ -94,9 +95,10 @@ def rows_of(windows: str, count: int) -> NDArray[np.int64]:
     """Return the numbers of the windows that ``Cell.windows`` means, of ``count`` test windows."""
     if not windows:
         return np.empty(0, np.int64)
-    spaced, *named = map(int, windows.split("+"))
-    even = np.linspace(0, count - 1, min(spaced, count)).round().astype(np.int64)
-    return np.unique([*even, *(row for row in named if row < count)]).astype(np.int64)
+    most, *named = map(int, windows.split("+"))
+    return np.unique([*spaced(count, most), *(row for row in named if row < count)]).astype(
+        np.int64
+    )
 
 
 def _quantised(values: Tensor) -> NDArray[np.int16]:
