@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.settings import Settings
+from bench.fitting.moments import covariance
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 from models.base import Imputation, Imputer
@@ -46,12 +47,10 @@ class FrameGaussian(Imputer):
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
         """Fit mean and covariance to all frames of the train windows."""
         super().fit(train, valid, context)
-        frames = train.tensor().double().flatten(0, 1).flatten(1)
-        centred = frames - frames.mean(dim=0)
-        covariance = centred.T @ centred / len(frames)
-        ridge = self.settings.shrinkage * covariance.diagonal().mean()
-        self.centre.copy_(frames.mean(dim=0))
-        self.covariance.copy_(covariance + ridge * torch.eye(self.spec.nodes))
+        mean, spread = covariance(train, lambda motion: motion.flatten(0, 1).flatten(1))
+        ridge = self.settings.shrinkage * spread.diagonal().mean()
+        self.centre.copy_(mean)
+        self.covariance.copy_(spread + ridge * torch.eye(self.spec.nodes))
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
         """Complete every frame by itself; ``sigma`` is the conditional standard deviation."""

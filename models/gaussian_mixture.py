@@ -7,11 +7,12 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.settings import Settings
+from bench.fitting.moments import covariance
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 from models.base import Imputation, Imputer
 from models.conditioning import Gaussian, by_mask, shrunk
-from models.principal import Principal
+from models.principal import SAMPLE, Principal
 
 SCORES = 20
 """Principal components that windows are clustered by."""
@@ -61,21 +62,22 @@ class GaussianMixture(Imputer):
 
         super().fit(train, valid, context)
         self._gaussians = []
-        values = train.tensor().double().flatten(1)
         principal = Principal(self.spec.features, SCORES)
-        principal.fit(values.float())
-        count = min(self.settings.components, len(values))
-        scores = principal.project(values.float()).numpy()
-        labels = torch.from_numpy(KMeans(count, n_init=4, random_state=0).fit_predict(scores))
-        parts = [values[labels == number] for number in range(count)]
-        spreads = [_scatter(part) for part in parts]
-        within = torch.stack(spreads).sum(dim=0) / len(values)
-        self.weights.zero_()
-        for number, (part, spread) in enumerate(zip(parts, spreads, strict=True)):
-            mixed = torch.lerp(spread / len(part), within, self.settings.common)
-            self.centres[number] = part.mean(dim=0)
+        principal.fit(train.thin(SAMPLE).tensor().flatten(1))
+        count = min(self.settings.components, len(train))
+        parts = (part.tensor().flatten(1) for part in train.parts())
+        scores = torch.cat([principal.project(part) for part in parts]).numpy()
+        labels = KMeans(count, n_init=4, random_state=0).fit_predict(scores)
+        clusters = [train.take(labels == number) for number in range(count)]
+        weights = torch.tensor([len(one) / len(train) for one in clusters], dtype=torch.float64)
+        found = [covariance(cluster, lambda motion: motion.flatten(1)) for cluster in clusters]
+        spreads = torch.stack([spread for _, spread in found])
+        within = torch.einsum("c,cij->ij", weights, spreads)
+        self.weights.zero_()[:count] = weights
+        for number, (mean, spread) in enumerate(found):
+            mixed = torch.lerp(spread, within, self.settings.common)
+            self.centres[number] = mean
             self.covariances[number] = shrunk(mixed, self.settings.shrinkage).float()
-            self.weights[number] = len(part) / len(values)
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
         """Complete windows, those with one mask together."""
@@ -109,9 +111,3 @@ class GaussianMixture(Imputer):
                 Gaussian(self.centres[number], self.covariances[number].double()) for number in used
             ]
         return self._gaussians
-
-
-def _scatter(values: Tensor) -> Tensor:
-    """Return the sum over windows of the outer products of their deviations from the mean."""
-    centred = values - values.mean(dim=0)
-    return centred.T @ centred

@@ -22,6 +22,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from bench.fitting.moments import summed
 from bench.fitting.precision import float32_matmul
 from bench.fitting.training import FitContext, VariationalSettings, train
 from bench.motion import MotionSpec, Windows, dct_matrix, from_nodes, to_nodes
@@ -154,8 +155,12 @@ class HGVAE(GenerativeImputer):
         """Compute the train set's mean and the scale of each frequency."""
         super().fit(train_windows, valid)
         if self.settings.normalise == "frequency":
-            coefficients = self._coefficients(train_windows.tensor())
-            self.scale.copy_(coefficients.square().mean(dim=(0, 1)).sqrt().clamp(min=1e-3))
+            squares = summed(train_windows, self._squares)
+            self.scale.copy_((squares / len(train_windows)).sqrt().clamp(min=1e-3))
+
+    def _squares(self, motion: Tensor) -> Tensor:
+        """Return each frequency's mean square over nodes, summed over windows."""
+        return self._coefficients(motion.float()).double().square().mean(dim=0).sum(dim=0)
 
     def losses(
         self, motion: Tensor, kl_weight: float, condition: Tensor | None = None

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.fitting.moments import covariance
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows, to_nodes
 from models.base import Imputation, Imputer
@@ -66,10 +67,8 @@ class Kalman(Imputer):
         on the train windows by their covariance over time alone, so no filter has to run.
         """
         super().fit(train, valid, context)
-        motion = train.tensor().double()
-        deviation = to_nodes(motion - motion.mean(dim=0))
-        covariance = deviation.mT @ deviation / len(train)
-        for name, value in zip(BOUNDS, _fit(covariance, self.spec.fps), strict=True):
+        _, spread = covariance(train, to_nodes)
+        for name, value in zip(BOUNDS, _fit(spread, self.spec.fps), strict=True):
             getattr(self, name).copy_(value)
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:

@@ -15,6 +15,9 @@ from models.base import Detector
 SMALLEST_VARIANCE = 1e-10
 """A component's variance, as a share of the first one's, at or below which it counts as zero."""
 
+SAMPLE = 10_000
+"""Most train windows that components are computed of, evenly spaced."""
+
 
 class Principal(nn.Module):
     """The leading principal components of vectors.
@@ -92,9 +95,9 @@ class PrincipalDetector(Detector):
         self.principal = Principal(spec.features, self.settings.components)
 
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
-        """Compute the components of the train windows."""
+        """Compute the components of the train windows, or of ``SAMPLE`` of them."""
         super().fit(train, valid)
-        self.principal.fit(train.tensor().flatten(1))
+        self.principal.fit(train.thin(SAMPLE).tensor().flatten(1))
         self.eval()
 
     @torch.no_grad()

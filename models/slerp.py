@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.fitting.moments import summed
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 from models.linear import Linear
@@ -36,13 +37,20 @@ class Slerp(Linear):
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
         """Compute the mean bones and their lengths."""
         super().fit(train, valid, context)
-        motion = train.tensor().double()
+        total = summed(train, lambda motion: self._bones(motion).sum(dim=0)) / len(train)
+        lengths = summed(
+            train, lambda motion: self._bones(motion).norm(dim=-1).mean(dim=1).sum(dim=0)
+        ) / len(train)
         for joint, parent in enumerate(self.spec.skeleton.parents):
-            bones = motion[:, :, joint] - _start(motion, parent)
-            mean = bones.mean(dim=0)
+            mean = total[:, joint]
             if parent >= 0:
-                mean *= bones.norm(dim=-1).mean() / mean.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+                mean = mean * lengths[joint] / _norm(mean)
             self.bones[:, joint] = mean
+
+    def _bones(self, motion: Tensor) -> Tensor:
+        """Return the vector to each joint from where its bone starts, the shape of motion."""
+        starts = [_start(motion, parent) for parent in self.spec.skeleton.parents]
+        return motion - torch.stack(starts, dim=2)
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor:
         """Complete joint by joint, each after its parent, in float64."""

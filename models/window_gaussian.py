@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.core.settings import Settings
+from bench.fitting.moments import covariance
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows, derive_seed
 from bench.motion.mechanisms.sampler import USUAL, MaskSampler, family_of, usual_masks
@@ -69,10 +70,9 @@ class WindowGaussian(Imputer):
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
         """Fit mean and covariance to the train windows; choose shrinkage on the valid ones."""
         super().fit(train, valid, context)
-        values = train.tensor().double().flatten(1)
-        self.centre.copy_(values.mean(dim=0))
-        centred = values - self.centre
-        self.covariance.copy_((centred.T @ centred / len(values)).float())
+        mean, spread = covariance(train, lambda motion: motion.flatten(1))
+        self.centre.copy_(mean)
+        self.covariance.copy_(spread.float())
         self._gaussians.clear()
         context = context or FitContext()
         trials = self._trials(valid, context.masks or usual_masks(self.spec), context.seed)

@@ -1,8 +1,9 @@
 """Cached recordings to windows on disk, and back as memory-mapped arrays.
 
-A folder of windows contains ``<split>.npy`` and ``<split>_future.npy`` (float32),
-``<split>.parquet`` (the window index), ``dataset.json`` (settings and what was left out),
-``recordings.parquet`` and, where the data set has masks of its test windows, ``masks_<level>.npy``.
+A folder of windows contains ``<split>.npy``, float32 ``(frame, joint, 3)``, every frame of every
+recording of the split once, in the order of ``recordings.parquet``; ``<split>.parquet``, which has
+the recording and first frame of each window; ``dataset.json`` (settings and what was left out) and,
+where the data set has masks of its test windows, ``masks_<level>.npy``.
 Its fingerprint covers the code of this module, but not that of ``build``, which only schedules the
 reading.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError
 from bench.core.files import atomic_folder, readable
 from bench.datasets.base import SPLITS, Dataset, Source
-from bench.motion import Windows
+from bench.motion import Clips, Recordings, Windows
 
 FACTS = "dataset.json"
 RECORDINGS = "recordings.parquet"
@@ -87,7 +88,7 @@ def cut(
             continue
         if one.notices.exists():
             facts["notices"][one.source.name] = json.loads(one.notices.read_bytes())
-        motion = np.load(one.motion, allow_pickle=False)
+        motion = np.load(one.motion, mmap_mode="r", allow_pickle=False)
         first = np.arange(0, len(motion) - dataset.frames + 1, dataset.stride)
         if not len(first):
             facts["short"].append(one.source.name)
@@ -124,8 +125,8 @@ def _complete(
     motion: NDArray[np.float32], first: NDArray[np.int64], frames: int
 ) -> NDArray[np.bool_]:
     """Return which windows, given by their first frames, have no missing value."""
-    missing = np.append(0, np.cumsum(~np.isfinite(motion).all(axis=(1, 2))))
-    return missing[first + frames] == missing[first]
+    recording = Recordings(motion, np.array([0, len(motion)]))
+    return recording.covers(np.zeros_like(first), first, frames)
 
 
 def _no_windows(dataset: Dataset, split: str, facts: dict[str, Any]) -> str:
@@ -144,23 +145,12 @@ def _write_split(
     draft: Path,
     split: str,
 ) -> None:
-    """Write windows one after the other, so that only one recording is in memory at a time."""
+    """Write the frames of one recording after the other, and the index of the windows."""
     counts = [len(first) for _, first in starts]
-    joints = len(dataset.skeleton)
-    with (
-        (draft / f"{split}.npy").open("wb") as motion,
-        (draft / f"{split}_future.npy").open("wb") as future,
-    ):
-        for file, length in ((motion, dataset.frames), (future, dataset.future)):
-            _write_header(file, (sum(counts), length, joints, 3))
-        for one, first in starts:
-            recording = np.load(one.motion, allow_pickle=False)
-            padding = np.full((dataset.future, joints, 3), np.nan, dtype=np.float32)
-            padded = np.concatenate([recording, padding])
-            for start in first.tolist():
-                end = start + dataset.frames
-                motion.write(padded[start:end].data)
-                future.write(padded[end : end + dataset.future].data)
+    with (draft / f"{split}.npy").open("wb") as file:
+        _write_header(file, (sum(_length(one) for one, _ in starts), len(dataset.skeleton), 3))
+        for one, _ in starts:
+            file.write(np.load(one.motion, allow_pickle=False).data)
     index = {
         "source": _repeated([one.source.name for one, _ in starts], counts),
         "start": np.concatenate([first for _, first in starts]),
@@ -168,6 +158,10 @@ def _write_split(
         "subject": _repeated([one.source.subject for one, _ in starts], counts),
     }
     pd.DataFrame(index).to_parquet(draft / f"{split}.parquet")
+
+
+def _length(one: CachedRecording) -> int:
+    return len(np.load(one.motion, mmap_mode="r", allow_pickle=False))
 
 
 def _repeated(words: Sequence[str], counts: Sequence[int]) -> NDArray[np.object_]:
@@ -186,16 +180,19 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def open_windows(folder: Path, split: str, dataset: Dataset) -> Windows:
-    """Return one split of a built folder as read-only memory-mapped windows."""
+    """Return one split of a built folder, its frames as a read-only memory map."""
     with readable(folder):
-        motion, future = (
-            np.lib.format.open_memmap(folder / f"{split}{part}.npy", mode="r")
-            for part in ("", "_future")
-        )
+        frames = np.lib.format.open_memmap(folder / f"{split}.npy", mode="r")
         index = pd.read_parquet(folder / f"{split}.parquet")
+        read = pd.read_parquet(folder / RECORDINGS).query("split == @split")
         masks = {
             int(path.stem.removeprefix(MASKS)): np.load(path, mmap_mode="r", allow_pickle=False)
             for path in sorted(folder.glob(f"{MASKS}*.npy"))
             if split == "test"
         }
+    recordings = Recordings(frames, np.append(0, read["frames"].cumsum()))
+    number = pd.Index(read["source"]).get_indexer(index["source"]).astype(np.int64)
+    first = recordings.bounds[number] + index["start"].to_numpy()
+    motion = Clips(recordings, number, first, dataset.frames)
+    future = motion.following(dataset.future)
     return Windows(motion, index, dataset.fps, dataset.skeleton, future, masks)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.settings import Settings
+from bench.fitting.loading import VariationSettings
+from bench.fitting.moments import summed
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 
@@ -56,6 +58,8 @@ class Learner(nn.Module, ABC):
         super().__init__()
         self.spec = spec
         self.settings = self.Settings() if settings is None else settings
+        if isinstance(self.settings, VariationSettings):
+            self.settings.check(spec)
         self.register_buffer("mean", torch.zeros(spec.frames, len(spec.skeleton), 3))
         self.register_buffer("deviation", torch.ones(spec.frames, len(spec.skeleton), 3))
 
@@ -67,9 +71,10 @@ class Learner(nn.Module, ABC):
             valid: windows that choose among epochs, where there are any.
             context: seed, device, checkpoint folder and masks; the defaults if None.
         """
-        motion = train.tensor().double()
-        deviation = motion.std(dim=0, correction=0)
-        self.mean.copy_(motion.mean(dim=0))
+        mean = summed(train, lambda motion: motion.sum(dim=0)) / len(train)
+        squares = summed(train, lambda motion: (motion - mean).square().sum(dim=0))
+        deviation = (squares / len(train)).sqrt()
+        self.mean.copy_(mean)
         self.deviation.copy_(torch.where(deviation > 1e-3, deviation, 1.0))
 
     def loss_inputs(self, windows: Windows) -> dict[str, Tensor]:

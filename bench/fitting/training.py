@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from pydantic import Field
 from safetensors import safe_open
@@ -17,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bench.core.files import atomic_file, readable
-from bench.core.settings import Settings
 from bench.fitting.adam import Adam
+from bench.fitting.loading import Batch, Loader, Variation, VariationSettings
 from bench.fitting.matrix_products import CACHED_WINDOWS
 from bench.fitting.microbatches import OrderedTurns, map_parallel, micro_batch_count
 from bench.fitting.precision import Precision, matmul_precision
@@ -35,7 +36,7 @@ class TrainingError(RuntimeError):
     """A fit that cannot continue, for instance because its loss is not finite."""
 
 
-class TrainSettings(Settings):
+class TrainSettings(VariationSettings):
     """How to fit by gradient descent."""
 
     epochs: int = Field(500, ge=1, le=1_000_000)
@@ -146,10 +147,6 @@ class Trainable(Protocol):
         """
 
 
-Batch = dict[str, Tensor]
-"""Inputs of a loss for some windows, by name, each ``(window, ...)``; ``motion`` comes first."""
-
-
 def train(
     module: nn.Module,
     train_windows: Windows,
@@ -170,8 +167,8 @@ def train(
     module.to(context.device).train()
     state = _State(module, settings, context)
     state.resume()
-    data = _inputs(module, train_windows, context)
-    valid = _inputs(module, valid_windows, context)
+    data = Loader(train_windows, module, context.device)
+    valid = Loader(valid_windows, module, context.device)
     begun, first_epoch, saved = time.monotonic(), state.epoch, time.monotonic()
     try:
         while state.epoch < settings.epochs:
@@ -199,27 +196,20 @@ def train(
     module.eval()
 
 
-def _inputs(module: Any, windows: Windows, context: FitContext) -> Batch:
-    """Return all inputs of a module's loss for windows, on the fit's device."""
-    further = module.loss_inputs(windows) if hasattr(module, "loss_inputs") else {}
-    inputs = {"motion": windows.tensor(), **further}
-    return {name: values.to(context.device) for name, values in inputs.items()}
-
-
 def _epoch(
-    module: Any, data: Batch, settings: TrainSettings, context: FitContext, state: "_State"
+    module: Any, data: Loader, settings: TrainSettings, context: FitContext, state: "_State"
 ) -> dict[str, float]:
     """Run one epoch; return its number, terms and the mean of each loss over windows."""
     epoch = state.epoch
     _seed_draws(context, "epoch", epoch)
     terms = settings.terms(epoch)
     state.optimizer.rate = settings.rate(epoch)
-    motion = data["motion"]
-    order = torch.randperm(len(motion), device=motion.device)
+    varied = _variation(data, settings, context, epoch)
+    order = torch.randperm(len(data), device=data.device)
     totals: dict[str, Tensor] = {}
     for number, rows in enumerate(_batches(order, settings.batch_size)):
         state.optimizer.clear()
-        batch = {name: values[rows] for name, values in data.items()}
+        batch = data.batch(rows, varied)
         losses = accumulate(module, batch, settings, **terms)
         norm = nn.utils.clip_grad_norm_(module.parameters(), settings.gradient_clip)
         if not torch.isfinite(norm) or not torch.isfinite(losses["loss"]):
@@ -233,8 +223,18 @@ def _epoch(
             state.step()
         for name, value in losses.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value * len(rows)
-    means = {name: float(total) / len(motion) for name, total in totals.items()}
+    means = {name: float(total) / len(data) for name, total in totals.items()}
     return {"epoch": epoch + 1, **terms, **means}
+
+
+def _variation(
+    data: Loader, settings: TrainSettings, context: FitContext, epoch: int
+) -> Variation | None:
+    """Return how an epoch varies the train windows; None if the settings have it vary nothing."""
+    if not settings.varied:
+        return None
+    seed = derive_seed("train", context.seed, "variation", epoch)
+    return Variation.drawn(data.clips, settings, np.random.default_rng(seed))
 
 
 def accumulate(
@@ -301,18 +301,18 @@ def _batches(rows: Tensor, size: int) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def _validate(
-    module: Any, valid: Batch, settings: TrainSettings, context: FitContext
+    module: Any, valid: Loader, settings: TrainSettings, context: FitContext
 ) -> dict[str, float]:
     """Return the mean of each loss over the validation windows, with the same draws every time."""
     training = module.training
     module.eval()
     _seed_draws(context, "valid")
     totals: dict[str, float] = {}
-    count = len(valid["motion"])
-    for start in range(0, count, VALIDATION_BATCH):
-        batch = {name: values[start : start + VALIDATION_BATCH] for name, values in valid.items()}
+    count = len(valid)
+    for rows in torch.arange(count).split(VALIDATION_BATCH):
+        batch = valid.batch(rows)
         for name, value in module.losses(**batch, **settings.terms(None)).items():
-            totals[name] = totals.get(name, 0.0) + float(value) * len(batch["motion"])
+            totals[name] = totals.get(name, 0.0) + float(value) * len(rows)
     module.train(training)
     return {f"valid_{name}": total / count for name, total in totals.items()}
 

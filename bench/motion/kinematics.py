@@ -199,3 +199,17 @@ def facing(
     turn = np.full(body.shape, np.nan)
     turn[known] = orient(body[known], orientation) @ body[known].swapaxes(1, 2)
     return positions @ turn.swapaxes(1, 2)
+
+
+def mirrored(motion: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:
+    """Return motion with left and right exchanged: reflected, joints renamed by the pairs.
+
+    Args:
+        motion: ``(..., joint, 3)``, mm, relative to the root, x to the left of the body or, where
+            its rotation is kept, horizontal.
+        skeleton: its ``pairs`` say which joints exchange.
+    """
+    partner = np.arange(len(skeleton))
+    for left, right in (skeleton.index(pair) for pair in skeleton.pairs):
+        partner[[left, right]] = right, left
+    return motion[..., partner, :] * np.array([-1, 1, 1], dtype=motion.dtype)

@@ -1,6 +1,6 @@
 """Windows of motion, and the conversion to the node layout of graph networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,7 +8,11 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from bench.motion.clips import Clips
 from bench.motion.skeleton import Skeleton
+
+PART = 1024
+"""Windows that are read at a time where something is computed from all of them."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +49,24 @@ class Windows:
     """Windows of one split of a data set.
 
     Attributes:
-        motion: float32 ``(window, frame, joint, 3)``, mm, root-centred, root rotation removed;
-            usually a read-only memory map.
+        motion: float32 ``(window, frame, joint, 3)``, mm, root-centred, root rotation removed: an
+            array, or clips of recordings, which read like one and are gathered when they are.
         index: one row per window: ``source`` (the recording), ``start`` (its first frame there),
             ``action`` and ``subject``.
         fps: frames per second.
         skeleton: the joints of axis 2.
         future: float32 ``(window, future frame, joint, 3)``, mm, the frames that follow each
-            window in its recording; nan after the recording ends. None if not requested.
+            window in its recording; nan after the recording ends. An array or clips, like
+            ``motion``; None if not requested.
         masks: bool ``(mask, frame, joint, 3)`` by level, True where hidden: masks that the data set
             brings along, each for any window. Empty for most.
     """
 
-    motion: NDArray[np.float32]
+    motion: NDArray[np.float32] | Clips
     index: pd.DataFrame
     fps: float
     skeleton: Skeleton
-    future: NDArray[np.float32] | None = None
+    future: NDArray[np.float32] | Clips | None = None
     masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,9 +95,23 @@ class Windows:
         return [f"{source}@{start}" for source, start in pairs]
 
     def tensor(self, rows: slice | NDArray[np.int64] | None = None) -> torch.Tensor:
-        """Return a float32 copy of some windows (all by default), safe to write to."""
-        chosen = self.motion if rows is None else self.motion[rows]
-        return torch.from_numpy(np.array(chosen, dtype=np.float32))
+        """Return a float32 copy of some windows (all by default), safe to write to.
+
+        A train split may be larger than memory: go through it by ``parts``.
+        """
+        chosen = self.motion[slice(None) if rows is None else rows]
+        copied = isinstance(self.motion, Clips)
+        return torch.from_numpy(np.array(chosen, dtype=np.float32, copy=None if copied else True))
+
+    def parts(self, size: int = PART) -> Iterator["Windows"]:
+        """Yield all windows in order, at most ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(slice(start, start + size))
+
+    @property
+    def clips(self) -> Clips:
+        """The motion as clips; of a plain array, each window is a recording of its own."""
+        return self.motion if isinstance(self.motion, Clips) else Clips.of(self.motion)
 
     def labels(self, actions: Sequence[str]) -> torch.Tensor:
         """Return ``(window,)`` the index of each window's action in ``actions``; -1 if absent."""
@@ -106,16 +125,18 @@ class Windows:
         return self.take(np.linspace(0, len(self) - 1, count).round().astype(np.int64))
 
     def take(self, rows: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Windows":
-        """Return the windows of some rows; for a slice, motion stays a memory map."""
+        """Return the windows of some rows; clips stay unread, of an array a slice is a view."""
         index = self.index.iloc[rows].reset_index(drop=True)
-        future = None if self.future is None else self.future[rows]
-        return replace(self, motion=self.motion[rows], index=index, future=future)
+        future = None if self.future is None else _taken(self.future, rows)
+        return replace(self, motion=_taken(self.motion, rows), index=index, future=future)
 
     @property
     def continued(self) -> NDArray[np.bool_]:
         """bool ``(window,)``, whether the recording covers the window's whole future."""
         if self.future is None:
             return np.zeros(len(self), dtype=np.bool_)
+        if isinstance(self.future, Clips):
+            return self.future.complete
         # A sum is finite only if all its terms are, and needs no temporary as large as the future.
         return np.isfinite(self.future.sum(axis=(1, 2, 3)))
 
@@ -128,8 +149,17 @@ class Windows:
         chosen = self.take(self.continued)
         if chosen.future is None or not len(chosen):
             raise ValueError("no recording is long enough for a window and the future after it")
+        more = chosen.index, self.fps, self.skeleton
+        if isinstance(chosen.motion, Clips) and isinstance(chosen.future, Clips):
+            return Windows(chosen.motion.prolonged(chosen.future.length), *more)
         motion = np.concatenate([chosen.motion, chosen.future], axis=1)
-        return Windows(motion, chosen.index, self.fps, self.skeleton)
+        return Windows(motion, *more)
+
+
+def _taken(
+    motion: NDArray[np.float32] | Clips, rows: slice | NDArray[np.int64] | NDArray[np.bool_]
+) -> NDArray[np.float32] | Clips:
+    return motion.take(rows) if isinstance(motion, Clips) else motion[rows]
 
 
 def to_nodes(motion: torch.Tensor) -> torch.Tensor:

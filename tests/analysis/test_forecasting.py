@@ -623,7 +623,7 @@ def test_eq_4_counts_what_was_completed_wrongly_too() -> None:
     wrong = windows.motion[occluded] + 10
     evaluator = Evaluator(resolve(TINY), windows, windows, {}, "cpu")
     table = evaluator.forecast(forecast_cell("50%"), seer(windows), wrong).table
-    past = windows.motion.astype(np.float64) + 10 * occluded
+    past = np.asarray(windows.motion).astype(np.float64) + 10 * occluded
     predicted = seer(windows).predict(torch.from_numpy(past.astype(np.float32))).double().numpy()
     assert windows.future is not None
     for row, value in enumerate(table["eq4"]):

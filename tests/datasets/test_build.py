@@ -24,7 +24,7 @@ from bench.datasets.archive import File
 from bench.datasets.base import Data, Dataset, Source
 from bench.datasets.build import load
 from bench.datasets.synthetic import SKELETON, Synthetic
-from bench.motion import Skeleton
+from bench.motion import Clips, Skeleton
 from tests.conftest import PROJECT
 
 
@@ -113,7 +113,8 @@ def test_windows_are_slices_of_recordings_and_futures_follow_them(tmp_path: Path
                 expected.append(motion[start : start + 50])
                 futures.append(future)
                 index.append([source.name, start, "act", source.subject])
-        assert isinstance(windows.motion, np.memmap)
+        assert isinstance(windows.motion, Clips)
+        assert isinstance(windows.motion.recordings.frames, np.memmap)
         assert windows.motion.dtype == np.float32
         assert windows.future is not None
         np.testing.assert_array_equal(windows.motion, np.array(expected))

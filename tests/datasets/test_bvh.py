@@ -358,7 +358,9 @@ def test_the_mapping_changes_the_fingerprint(tmp_path: Path) -> None:
     second = load(dataset, tmp_path, tmp_path / "cache")
     assert first.fingerprint != second.fingerprint
     np.testing.assert_allclose(
-        second.splits["test"].motion, 1.2 * first.splits["test"].motion, atol=1e-2
+        np.asarray(second.splits["test"].motion),
+        1.2 * np.asarray(first.splits["test"].motion),
+        atol=1e-2,
     )
 
 

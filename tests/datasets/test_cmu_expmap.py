@@ -145,7 +145,7 @@ def test_rebuilt_files_fill_gaps_on_request(real_data: Path) -> None:
 def test_windows_are_built_once_and_mapped(real_data: Path, tmp_path: Path) -> None:
     source = _some_files(real_data, tmp_path / "data")
     first = load(CMUExpmap(), source, tmp_path / "cache")
-    assert isinstance(first.splits["train"].motion, np.memmap)
+    assert isinstance(first.splits["train"].clips.recordings.frames, np.memmap)
     built = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.npy")}
     again = load(CMUExpmap(), source, tmp_path / "cache")
     assert again.fingerprint == first.fingerprint

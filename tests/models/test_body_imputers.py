@@ -134,7 +134,7 @@ def test_low_rank_ends_at_a_fixed_point_of_soft_impute() -> None:
 def test_low_rank_recovers_a_matrix_of_low_rank() -> None:
     rng = np.random.default_rng(0)
     factors = rng.normal(size=(4, 50, 2)) @ rng.normal(size=(4, 2, 54)) * 100
-    motion = TRAIN.motion.mean(axis=0) + factors.reshape(TEST.motion.shape)
+    motion = np.asarray(TRAIN.motion).mean(axis=0) + factors.reshape(TEST.motion.shape)
     truth, occluded = torch.from_numpy(motion.astype(np.float32)), random_mask(4, 0.3)
     found = fitted("low_rank", penalty=1e-4, iterations=500).impute(truth, occluded).motion
     assert (found - truth)[occluded].abs().mean() < 2
@@ -232,7 +232,7 @@ def test_pca_gap_is_the_papers_reconstruction(frames: slice) -> None:
     found = model.impute(TEST.tensor(), joints((frames, 7))).motion[:, frames, 7]
     gap = np.zeros(50, dtype=np.bool_)
     gap[frames] = True
-    for window, completed in zip(TEST.motion.astype(np.float64), found, strict=True):
+    for window, completed in zip(np.asarray(TEST.motion).astype(np.float64), found, strict=True):
         expected = reference(window, gap, 7, model)[gap]
         np.testing.assert_allclose(completed, expected, atol=0.05)
 
@@ -287,7 +287,7 @@ def test_the_ensemble_weighs_by_the_likelihood_of_neighbour_distances() -> None:
         fitted(name).impute(TEST.tensor(), occluded).motion.double().numpy()
         for name in ("linear", "rigid", "pca_gap")
     ]
-    frames = TRAIN.motion.astype(np.float64).reshape(-1, JOINTS, 3)
+    frames = np.asarray(TRAIN.motion).astype(np.float64).reshape(-1, JOINTS, 3)
     found = model.impute(TEST.tensor(), occluded).motion
     for joint, frame in ((7, 22), (3, 25), (7, 16)):
         train = np.linalg.norm(frames - frames[:, [joint]], axis=-1)

@@ -185,7 +185,7 @@ def test_stated_masks_choose_the_shrinkage_and_others_take_what_is_best_for_them
     model.fit(train, valid, FitContext(masks=joints))
     assert len(set(model.chosen.tolist())) == 1
     rng = np.random.default_rng(derive_seed("shrinkage", "mine", 0))
-    hidden = torch.from_numpy(joints.draw(train.spec, rng, valid.motion)).flatten(1)
+    hidden = torch.from_numpy(joints.draw(train.spec, rng, np.asarray(valid.motion))).flatten(1)
     values = valid.tensor().double().flatten(1)
     errors = {choice: float(model._error(choice, values, hidden)) for choice in model.choices}
     assert model.chosen[0] == min(errors, key=lambda choice: errors[choice])
@@ -203,11 +203,13 @@ def test_every_usual_mask_is_of_its_family() -> None:
 def test_a_sampler_draws_every_family_and_leaves_out_what_cannot_be() -> None:
     windows = walk(60)
     sampler = usual_masks(windows.spec)
-    drawn = sampler.draw(windows.spec, np.random.default_rng(0), windows.motion)
+    drawn = sampler.draw(windows.spec, np.random.default_rng(0), np.asarray(windows.motion))
     assert {family_of(hidden) for hidden in drawn} == set(sampler.families)
-    again = sampler.draw(windows.spec, np.random.default_rng(0), windows.motion)
+    again = sampler.draw(windows.spec, np.random.default_rng(0), np.asarray(windows.motion))
     np.testing.assert_array_equal(drawn, again)
-    only = sampler.draw(windows.spec, np.random.default_rng(1), windows.motion, "joints")
+    only = sampler.draw(
+        windows.spec, np.random.default_rng(1), np.asarray(windows.motion), "joints"
+    )
     assert {family_of(hidden) for hidden in only} == {"joints"}
     short = walk(1, 6).spec
     few = usual_masks(short)
@@ -254,7 +256,7 @@ def test_a_mixture_of_one_is_its_gaussian_and_clusters_are_told_apart() -> None:
     sigma = found.sigma[0].flatten().numpy()[mask]
     np.testing.assert_allclose(sigma, np.sqrt(spread.diagonal()), rtol=1e-3)
     # Two groups of windows a metre apart: what is seen says which one a window is of.
-    shifted = train.motion.copy()
+    shifted = np.asarray(train.motion).copy()
     shifted[30:] += 1000
     both = replace(train, motion=shifted)
     pair = GaussianMixture(train.spec, GaussianMixture.Settings(components=2))

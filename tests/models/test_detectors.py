@@ -45,7 +45,7 @@ def moves(count: int, seed: int = 0) -> Windows:
 
 
 def flat(windows: Windows) -> NDArray[np.float64]:
-    return windows.motion.reshape(len(windows), -1).astype(np.float64)
+    return np.asarray(windows.motion).reshape(len(windows), -1).astype(np.float64)
 
 
 def fitted(cls: type[PrincipalDetector], train: Windows, **values: Any) -> Detector:

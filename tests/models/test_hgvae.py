@@ -114,7 +114,7 @@ def test_loss_is_the_negative_elbo(windows: Windows) -> None:
 def test_deviations_stay_above_the_floor(windows: Windows, share: float) -> None:
     """The floor is in mm, or a share of the frequency's root mean square where that is less."""
     model = small(windows, sigma_floor=7.0, sigma_floor_share=share)
-    around = windows.motion - windows.motion.mean(axis=0)
+    around = np.asarray(windows.motion) - np.asarray(windows.motion).mean(axis=0)
     coefficients = scipy.fft.dct(around.astype(np.float64), norm="ortho", axis=1)
     usual = np.sqrt(np.square(coefficients).mean(axis=(0, 2, 3)))
     floor = np.minimum(7.0, share * usual)
@@ -145,7 +145,7 @@ def test_the_floor_is_in_mm_where_coefficients_are_not_scaled(windows: Windows) 
 
 
 def test_scale_is_the_root_mean_square_of_a_frequency(windows: Windows) -> None:
-    around = windows.motion - windows.motion.mean(axis=0)
+    around = np.asarray(windows.motion) - np.asarray(windows.motion).mean(axis=0)
     coefficients = scipy.fft.dct(around.astype(np.float64), norm="ortho", axis=1)
     expected = np.sqrt(np.square(coefficients).mean(axis=(0, 2, 3)))
     np.testing.assert_allclose(small(windows).scale, expected, rtol=1e-3)
@@ -218,7 +218,7 @@ def test_the_scrambled_layout_is_the_published_reshape(
 ) -> None:
     model = small(windows, layout="scrambled", dct=dct, normalise=normalise)
     seen = model._coefficients(windows.tensor())
-    motion = windows.motion.astype(np.float64)
+    motion = np.asarray(windows.motion).astype(np.float64)
     around = motion - motion.mean(axis=0) if normalise == "frequency" else motion
     transform = scipy.fft.dct if dct == "forward" else scipy.fft.idct
     expected = transform(around.reshape(6, 54, 50), norm="ortho", axis=2)
@@ -230,7 +230,7 @@ def test_the_scrambled_layout_is_the_published_reshape(
 
 def test_the_inverse_dct_runs_along_frames(windows: Windows) -> None:
     model = small(windows, dct="inverse", normalise="none")
-    motion = windows.motion.astype(np.float64)
+    motion = np.asarray(windows.motion).astype(np.float64)
     expected = scipy.fft.idct(motion, norm="ortho", axis=1).reshape(6, 50, 54)
     seen = model._coefficients(windows.tensor()).numpy()
     np.testing.assert_allclose(seen.transpose(1, 2, 0), expected, atol=1e-2)

@@ -117,7 +117,7 @@ def test_sigma_grows_into_a_gap_and_is_that_of_train_values_where_nothing_is_see
 
 def test_coordinates_that_never_move_are_fitted() -> None:
     train = drawn(10)
-    train.motion[:, :, 4] = 123
+    np.asarray(train.motion)[:, :, 4] = 123
     model = Kalman(train.spec)
     model.fit(train, train)
     occluded = torch.zeros(10, 40, 18, 3, dtype=torch.bool)

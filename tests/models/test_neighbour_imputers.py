@@ -66,9 +66,9 @@ def test_knn_is_that_of_scikit_learn(
 ) -> None:
     occluded = mask(seed, share)
     completed = impute(knn(neighbours=neighbours, weighted=weighted), occluded).motion
-    values = np.where(flat(occluded) > 0, np.nan, flat(TEST.motion))
+    values = np.where(flat(occluded) > 0, np.nan, flat(np.asarray(TEST.motion)))
     peer = KNNImputer(n_neighbors=neighbours, weights="distance" if weighted else "uniform")
-    expected = peer.fit(flat(TRAIN.motion)).transform(values)
+    expected = peer.fit(flat(np.asarray(TRAIN.motion))).transform(values)
     np.testing.assert_allclose(flat(completed), expected, atol=1e-2)
 
 
@@ -77,10 +77,12 @@ def test_one_donor_is_copied_and_is_the_nearest() -> None:
     found = impute(knn(neighbours=1), occluded)
     assert found.samples is None
     seen = ~occluded[0].flatten().numpy()
-    for completed, truth in zip(flat(found.motion), flat(TEST.motion), strict=True):
-        errors = np.abs(flat(TRAIN.motion)[:, seen] - truth[seen])
+    for completed, truth in zip(flat(found.motion), flat(np.asarray(TEST.motion)), strict=True):
+        errors = np.abs(flat(np.asarray(TRAIN.motion))[:, seen] - truth[seen])
         nearest = np.square(errors).sum(axis=1).argmin()
-        np.testing.assert_array_equal(completed[~seen], flat(TRAIN.motion)[nearest, ~seen])
+        np.testing.assert_array_equal(
+            completed[~seen], flat(np.asarray(TRAIN.motion))[nearest, ~seen]
+        )
 
 
 def test_samples_are_train_windows_and_their_mean_is_the_completion() -> None:
@@ -90,7 +92,7 @@ def test_samples_are_train_windows_and_their_mean_is_the_completion() -> None:
     assert found.samples.shape == (4, *TEST.motion.shape)
     hidden = occluded[0].flatten().numpy()
     for sample in flat(found.samples.flatten(0, 1)):
-        assert (flat(TRAIN.motion)[:, hidden] == sample[hidden]).all(axis=1).any()
+        assert (flat(np.asarray(TRAIN.motion))[:, hidden] == sample[hidden]).all(axis=1).any()
     torch.testing.assert_close(found.samples.mean(dim=0), found.motion)
 
 
@@ -120,8 +122,8 @@ def test_with_nothing_seen_donors_are_not_the_first_windows() -> None:
 def test_kernel_is_ridge_regression_with_the_best_ridge(share: float, rbf: float) -> None:
     occluded = mask(4, share)
     hidden = occluded[0].flatten().numpy()
-    mean = flat(TRAIN.motion).mean(axis=0)
-    train, valid, test = (flat(part.motion) - mean for part in (TRAIN, VALID, TEST))
+    mean = flat(np.asarray(TRAIN.motion)).mean(axis=0)
+    train, valid, test = (flat(np.asarray(part.motion)) - mean for part in (TRAIN, VALID, TEST))
     scale = np.square(train[:, ~hidden]).sum(axis=1).mean()
     length = 1.3 * np.sqrt(2 * scale)
     functions = (1 - rbf) / scale * DotProduct(0, "fixed") ** 1
@@ -147,24 +149,24 @@ def test_kernel_is_ridge_regression_with_the_best_ridge(share: float, rbf: float
 def test_the_linear_kernel_is_the_conditional_mean_of_a_gaussian() -> None:
     occluded = mask(5, 0.4)
     h = occluded[0].flatten().numpy()
-    mean = flat(TRAIN.motion).mean(axis=0)
-    centred = flat(TRAIN.motion) - mean
+    mean = flat(np.asarray(TRAIN.motion)).mean(axis=0)
+    centred = flat(np.asarray(TRAIN.motion)) - mean
     scale = np.square(centred[:, ~h]).sum(axis=1).mean()
     candidates = []
     for ridge in RIDGES:
         covariance = centred.T @ centred + ridge * scale * np.eye(centred.shape[1])
         weights = np.linalg.solve(covariance[np.ix_(~h, ~h)], covariance[np.ix_(~h, h)])
-        candidates.append((flat(TEST.motion) - mean)[:, ~h] @ weights + mean[h])
+        candidates.append((flat(np.asarray(TEST.motion)) - mean)[:, ~h] @ weights + mean[h])
     filled = flat(impute(kernel(rbf=0.0), occluded).motion)[:, h]
     assert min(np.abs(filled - one).max() for one in candidates) < 0.1
 
 
 def test_kernel_gives_the_mean_where_nothing_is_seen() -> None:
     found = impute(kernel(), torch.ones(TEST.motion.shape, dtype=torch.bool))
-    expected = np.tile(TRAIN.motion.astype(np.float64).mean(axis=0), (5, 1, 1, 1))
+    expected = np.tile(np.asarray(TRAIN.motion).astype(np.float64).mean(axis=0), (5, 1, 1, 1))
     np.testing.assert_allclose(found.motion, expected, atol=1e-3)
     assert found.sigma is not None
-    deviation = TRAIN.motion.astype(np.float64).std(axis=0)
+    deviation = np.asarray(TRAIN.motion).astype(np.float64).std(axis=0)
     np.testing.assert_allclose(found.sigma[0], deviation, rtol=1e-3)
 
 

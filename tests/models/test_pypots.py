@@ -168,7 +168,7 @@ def test_our_masks_are_those_of_the_protocol_and_the_loss_is_over_what_they_hide
     found = float(model.losses(motion)["loss"].detach())
     torch.manual_seed(3)
     generator = np.random.default_rng(int(torch.randint(2**62, ())))
-    hidden = torch.from_numpy(JOINTS.draw(TEST.spec, generator, TEST.motion))
+    hidden = torch.from_numpy(JOINTS.draw(TEST.spec, generator, np.asarray(TEST.motion)))
     error = (model.impute(motion, hidden).motion - motion) / model.deviation
     assert found == pytest.approx(float(error[hidden].square().mean()), rel=1e-3)
 

@@ -42,8 +42,8 @@ def test_every_corruption_is_tested_here() -> None:
 
 @each
 def test_the_given_motion_is_not_modified(corruption: Corruption, windows: Windows) -> None:
-    before = windows.motion.copy()
-    windows.motion.setflags(write=False)
+    before = np.asarray(windows.motion).copy()
+    np.asarray(windows.motion).setflags(write=False)
     corrupted = corruption.apply(windows)
     assert corrupted.dtype == np.float32
     assert corrupted.flags.writeable

@@ -419,7 +419,7 @@ def test_a_fit_uses_only_windows_with_a_whole_future() -> None:
     train, valid = windows_with_future(9, 12, 10, seed=1), windows_with_future(5, 12, 10, seed=2)
     for windows in (train, valid):
         assert windows.future is not None
-        windows.future[::2, -3:] = np.nan
+        np.asarray(windows.future)[::2, -3:] = np.nan
     predictor = make_drift(train, epochs=2)
     context = FitContext()
     predictor.fit(train, valid, context)
@@ -427,7 +427,7 @@ def test_a_fit_uses_only_windows_with_a_whole_future() -> None:
     assert seen == {4, 2}
     assert all(np.isfinite(row["loss"] + row["valid_loss"]) for row in context.history)
     # Mean and deviation are still those of all windows.
-    np.testing.assert_allclose(predictor.mean, train.motion.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(predictor.mean, np.asarray(train.motion).mean(axis=0), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", [*TRAINED, "drift"])
@@ -436,7 +436,7 @@ def test_a_fit_without_any_future_is_an_error(name: str, which: str) -> None:
     train, valid = windows_with_future(6, 20, 6, seed=1), windows_with_future(6, 20, 6, seed=2)
     ended = {"train": train, "valid": valid}[which]
     assert ended.future is not None
-    ended.future[:, -1] = np.nan
+    np.asarray(ended.future)[:, -1] = np.nan
     cls = Drift if name == "drift" else PREDICTORS.get(name)
     predictor = cls(train.spec, cls.Settings(**settings_for(name, 20, 6)))
     with pytest.raises(ValueError, match="no recording is long enough"):

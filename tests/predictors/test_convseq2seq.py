@@ -72,7 +72,7 @@ def test_an_encoder_is_three_convolutions_and_a_linear_map(frames: int, nodes: i
 
 def body(predictor: ConvSeq2Seq) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and deviation of every coordinate over all frames of all windows."""
-    motion = windows_with_future(6, 20, 5).motion.astype(np.float64).reshape(-1, 54)
+    motion = np.asarray(windows_with_future(6, 20, 5).motion).astype(np.float64).reshape(-1, 54)
     return motion.mean(axis=0), motion.std(axis=0)
 
 
@@ -83,7 +83,7 @@ def test_each_frame_is_decoded_from_those_before_it(past: int) -> None:
     recent = min(6, past)
     weights = {name: value.double().numpy() for name, value in predictor.state_dict().items()}
     mean, deviation = body(predictor)
-    frames = (windows.motion.astype(np.float64).reshape(6, 20, 54) - mean) / deviation
+    frames = (np.asarray(windows.motion).astype(np.float64).reshape(6, 20, 54) - mean) / deviation
 
     def encoded(net: torch.nn.Module, x: NDArray[np.float64]) -> NDArray[np.float64]:
         with torch.no_grad():

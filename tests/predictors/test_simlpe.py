@@ -36,7 +36,9 @@ def test_it_is_linear_layers_on_the_dct_with_layer_normalisation(past: int, step
     with torch.no_grad():
         predicted = predictor.extrapolate(windows.tensor())
     assert predicted.shape == (3, step, 18, 3)
-    for number, window in enumerate(windows.motion.astype(np.float64).reshape(3, 20, 54)):
+    for number, window in enumerate(
+        np.asarray(windows.motion).astype(np.float64).reshape(3, 20, 54)
+    ):
         expected = in_layers(predictor, window)
         np.testing.assert_allclose(
             predicted[number].reshape(step, 54), expected, rtol=1e-4, atol=0.1

@@ -98,12 +98,12 @@ class Mechanism(Settings, ABC):
     def observed(self, windows: Windows) -> NDArray[np.float32]:
         """Return ``windows.motion`` as it is observed, with whatever noise the mechanism adds."""
         if type(self).disturb is Mechanism.disturb:
-            return windows.motion
+            return np.asarray(windows.motion)
         spec = windows.spec
         return np.stack(
             [
                 self.disturb(spec, self._generator("noise", window), motion)
-                for window, motion in zip(windows.names, windows.motion, strict=True)
+                for window, motion in zip(windows.names, np.asarray(windows.motion), strict=True)
             ]
         )
 
