@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.records import CONDITION, IMPUTER, UNFINISHED
+from bench.analysis.records import CONDITION, IMPUTER, UNFINISHED, of_units
 from bench.core.errors import InputError, did_you_mean
 
 METRICS = (
@@ -103,7 +103,7 @@ class Comparable:
         same = np.isclose(found["mean"], found["value"], rtol=SAME, atol=0)
         if not (same & (found["count"] == found["n"])).all():
             raise InputError("windows: not those of the records; give windows of the same runs")
-        recording, names = pd.factorize(chosen["source"], sort=True)
+        recording, names = pd.factorize(of_units(chosen)["source"], sort=True)
         condition, imputer, seed = _places(self.conditions, self.imputers, self.seeds, chosen)
         shape = (len(self.conditions), len(self.seeds), len(names), len(self.imputers))
         sums, counts = np.zeros(shape), np.zeros(shape)
