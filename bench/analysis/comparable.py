@@ -14,7 +14,18 @@ from bench.analysis.records import CONDITION, IMPUTER, UNFINISHED, of_units
 from bench.core.errors import InputError, did_you_mean
 
 METRICS = (
-    *("mse", "mpjpe", "mae", "bone_error", "acceleration_error", "border_jump", "npss", "l2p"),
+    *(
+        "mse",
+        "mse_slow",
+        "mse_fast",
+        "mpjpe",
+        "mae",
+        "bone_error",
+        "acceleration_error",
+        "border_jump",
+        "npss",
+        "l2p",
+    ),
     *("crps", "energy_score", "best_of_10"),
 )
 """What imputers may be compared by: 0 is perfect, and less is better."""

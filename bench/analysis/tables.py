@@ -12,13 +12,17 @@ import pandas as pd
 from bench.analysis import latex, records
 from bench.analysis.records import UNFINISHED
 from bench.core.files import atomic_file
+from bench.metrics import FAST
 from bench.metrics.probabilistic import BINS, COVERAGES, WIDTH
 from bench.protocol.schema import Protocol
 from models.base import GenerativeImputer, Imputer
 
 COMPARISON = ["comparison", "model", "inference", "against"]
 """Columns that identify a comparison of a protocol."""
-PRINTED = ("mse", "mpjpe", "bone_error", "acceleration_error", "crps", "coverage90")
+PRINTED = (
+    *("mse", "mse_slow", "mse_fast", "mpjpe", "bone_error", "acceleration_error", "crps"),
+    "coverage90",
+)
 """Metrics of completed motion that are printed; the others are in the CSV file alone."""
 ERRORS = (
     *PRINTED,
@@ -27,10 +31,12 @@ ERRORS = (
     *(f"pit_{number}" for number in range(BINS)),
 )
 """Metrics of completed motion: errors, and scores of its distribution."""
-LED = ("mse", "mpjpe", "bone_error", "acceleration_error", "crps")
+LED = ("mse", "mse_slow", "mse_fast", "mpjpe", "bone_error", "acceleration_error", "crps")
 """Printed metrics of which less is better: tables mark the best and the second."""
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
+    "mse_slow": f"MSE over hidden features of joints slower than {FAST:.0f} mm/s, mm²",
+    "mse_fast": f"MSE over hidden features of joints of {FAST:.0f} mm/s or more, mm²",
     "mpjpe": "Mean per joint position error over joints with a hidden coordinate, mm",
     "bone_error": "Mean error of bone length over bones with a hidden coordinate, mm",
     "acceleration_error": "Mean error of accelerations that involve a hidden coordinate, m/s²",
