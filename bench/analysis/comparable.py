@@ -10,11 +10,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analysis.records import CONDITION, IMPUTER, UNFINISHED
+from bench.analysis.records import CONDITION, IMPUTER, UNFINISHED, of_units
 from bench.core.errors import InputError, did_you_mean
 
 METRICS = (
-    *("mse", "mpjpe", "mae", "bone_error", "acceleration_error", "border_jump", "npss", "l2p"),
+    *(
+        "mse",
+        "mse_slow",
+        "mse_fast",
+        "mpjpe",
+        "mae",
+        "bone_error",
+        "acceleration_error",
+        "border_jump",
+        "npss",
+        "l2p",
+    ),
     *("crps", "energy_score", "best_of_10"),
 )
 """What imputers may be compared by: 0 is perfect, and less is better."""
@@ -103,7 +114,7 @@ class Comparable:
         same = np.isclose(found["mean"], found["value"], rtol=SAME, atol=0)
         if not (same & (found["count"] == found["n"])).all():
             raise InputError("windows: not those of the records; give windows of the same runs")
-        recording, names = pd.factorize(chosen["source"], sort=True)
+        recording, names = pd.factorize(of_units(chosen)["source"], sort=True)
         condition, imputer, seed = _places(self.conditions, self.imputers, self.seeds, chosen)
         shape = (len(self.conditions), len(self.seeds), len(names), len(self.imputers))
         sums, counts = np.zeros(shape), np.zeros(shape)

@@ -41,13 +41,18 @@ WINDOW_COLUMNS = [
     "seed",
     "window",
     "source",
+    "subject",
     "action",
+    "fold",
     "horizon_ms",
     "metric",
     "value",
 ]
+LABELS = ["window", "source", "subject", "action"]
+"""What a cell's table says of a window, besides its share and its metrics."""
 SUMMARY = ["share", "value", "low", "high", "n", "recordings", "seeds"]
 """Share hidden, mean or change, its 95 % interval, number of windows, recordings and seeds."""
+RECORDINGS, SUBJECTS = "recordings", "subjects"
 CONDITION = ["mechanism", "level"]
 IMPUTER = ["model", "inference"]
 SHARES = ("hidden_joints", "hidden_frames")
@@ -56,27 +61,29 @@ UNFINISHED = ("failed", "skipped")
 """The ``status`` of rows without a value."""
 
 
-def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
+def windows(plan: Plan, store: Store, dataset: str, fold: str = "") -> pd.DataFrame:
     """Return every finished cell's values, one row per window and metric.
 
     Args:
         plan: the run's cells.
         store: holds the results of those that are finished.
         dataset: the label in the column ``dataset``.
+        fold: the number in the column ``fold``; empty if subjects are not dealt into folds.
 
     Returns:
         ``WINDOW_COLUMNS``.
     """
     finished = (cell for cell in plan.cells if store.has_cell(cell.key))
-    return long(((cell, store.load_cell(cell.key)) for cell in finished), dataset)
+    return long(((cell, store.load_cell(cell.key)) for cell in finished), dataset, fold)
 
 
-def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFrame:
+def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str, fold: str = "") -> pd.DataFrame:
     """Convert cells' tables from wide to long format.
 
     Args:
         found: each cell with its table: one row per window, one column per metric.
         dataset: the label in the column ``dataset``.
+        fold: that in the column ``fold``.
 
     Returns:
         ``WINDOW_COLUMNS``, one row per cell, window and metric that the window has.
@@ -96,7 +103,7 @@ def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFra
     named = pd.DataFrame([labels(cell) for cell in cells], columns=CELL[1:])
     repeated = named.take(cell_of[kept]).reset_index(drop=True)
     table = pd.concat([repeated, table[kept].reset_index(drop=True)], axis=1).assign(
-        dataset=dataset
+        dataset=dataset, fold=fold
     )
     codes, metrics = pd.factorize(table["metric"])
     parts = [str(metric).partition("@") for metric in metrics]
@@ -110,7 +117,7 @@ def _melted(tables: list[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
     """Return tables of the same columns in long format, each table's number as ``cell``."""
     wide = pd.concat([table for _, table in tables], ignore_index=True)
     wide["cell"] = np.repeat([number for number, _ in tables], [len(one) for _, one in tables])
-    return wide.melt(id_vars=["cell", "window", "source", "action", "share"], var_name="metric")
+    return wide.melt(id_vars=["cell", *LABELS, "share"], var_name="metric")
 
 
 def records(
@@ -134,13 +141,39 @@ def records(
         window for them), ``failed`` or ``skipped``.
     """
     # The shares of joints and frames are per window; ``share`` is a column of its own.
-    values = values[~values["metric"].isin(SHARES)]
+    values = of_units(values[~values["metric"].isin(SHARES)])
     done = summarise(values, [*CELL, "horizon_ms"], references).assign(status="done")
     unfinished = pd.DataFrame(_without_values(plan, statuses, values, dataset))
     table = pd.concat([done, unfinished], ignore_index=True).reindex(columns=COLUMNS)
     for column in ("share", "horizon_ms", "value", "low", "high"):
         table[column] = table[column].astype(np.float64)
     return table.astype({"n": np.int64, "seed": np.int64})
+
+
+def of_units(values: pd.DataFrame) -> pd.DataFrame:
+    """Return per-window values with what statistics resample in the column ``source``.
+
+    That is the recording. In joined folds it is the subject, if it is known of all test windows:
+    each fold's imputers are fitted on other subjects, and each subject is tested once.
+    """
+    return values.assign(source=_units(values)) if unit(values) == SUBJECTS else values
+
+
+def unit(values: pd.DataFrame) -> str:
+    """Return the name of what statistics resample: ``RECORDINGS`` or ``SUBJECTS``."""
+    if "fold" not in values or values["fold"].nunique() < 2:
+        return RECORDINGS
+    known = values.loc[tested(values), "subject"] != ""
+    return SUBJECTS if known.all() else RECORDINGS
+
+
+def tested(values: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows are of recorded test windows: not of drawn ones, or of a whole set."""
+    return (values["split"] == "test") & (values["source"] != values["window"])
+
+
+def _units(values: pd.DataFrame) -> pd.Series[str]:
+    return values["subject"].where(values["subject"] != "", values["source"])
 
 
 def summarise(

@@ -28,7 +28,9 @@ from bench.protocol.schema import Protocol
 VALUES = "windows.parquet"
 PROTOCOL = "protocol.yaml"
 PROVENANCE = "provenance.json"
-NEEDED = set(records.WINDOW_COLUMNS) - {"action"}
+LATER = ("action", "subject", "fold")
+"""Columns of text that the per-window values of older versions lack."""
+NEEDED = set(records.WINDOW_COLUMNS) - set(LATER)
 """Columns that the per-window values of a run must have, whatever version wrote it."""
 TABLES = (
     *("imputation", "published", "ranks", "quality", "detection", "levels", "comparisons"),
@@ -48,7 +50,9 @@ class Results:
         protocol: what ran.
         label: the data set as named in tables and figures, with what must be said of it (synthetic,
             smoke run).
-        values: per-window values (``records.windows``).
+        values: per-window values (``records.windows``), with what statistics resample as their
+            ``source`` (``records.of_units``). Where that is the subject, tables have a column
+            ``subjects`` in the place of ``recordings``.
         imputation: ``tables.imputation``.
         published: ``published.table``.
         ranks: ``ranks.table``.
@@ -83,10 +87,10 @@ class Results:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of test windows ``n``, of recordings and of seeds."""
+        """Number of test windows ``n``, of recordings (or subjects) and of seeds."""
         foreign = self.values["mechanism"].isin(list(self.protocol.foreign))
         tests = self.values[(self.values["split"] == "test") & ~foreign]
-        named = {"n": "window", "recordings": "source", "seeds": "seed"}
+        named = {"n": "window", records.unit(self.values): "source", "seeds": "seed"}
         return {name: tests[column].nunique() for name, column in named.items()}
 
     @property
@@ -117,26 +121,29 @@ def build(
     """
     missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
+    counted, values = records.unit(values), records.of_units(values)
     imputed, forecasts = (values[(values["predictor"] == "") == no] for no in (True, False))
     detection = ood.detection(imputed)
     marked = marking.detection(detection, missing, protocol)
     predicted = prediction.table(forecasts, protocol, fits, absent)
     completed = marking.imputation(tables.imputation(imputed, protocol), missing, protocol)
-    return Results(
-        protocol=protocol,
-        label=label,
-        values=values,
-        imputation=completed,
-        published=published.table(completed, protocol),
-        ranks=marking.ranks(ranks.table(imputed, protocol), missing, protocol),
-        quality=marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
-        detection=marked,
-        levels=marking.levels(ood.detection_levels(detection), marked),
-        comparisons=marking.comparisons(tables.comparisons(imputed, protocol), missing, protocol),
-        forecasting=marking.forecasts(forecasting.table(forecasts, protocol), missing, protocol),
-        prediction=marking.predictions(predicted, missing, protocol),
-        generation=marking.generation(generation.table(imputed, protocol), missing, protocol),
-    )
+    found = {
+        "imputation": completed,
+        "published": published.table(completed, protocol),
+        "ranks": marking.ranks(ranks.table(imputed, protocol), missing, protocol),
+        "quality": marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
+        "detection": marked,
+        "levels": marking.levels(ood.detection_levels(detection), marked),
+        "comparisons": marking.comparisons(
+            tables.comparisons(imputed, protocol), missing, protocol
+        ),
+        "forecasting": marking.forecasts(forecasting.table(forecasts, protocol), missing, protocol),
+        "prediction": marking.predictions(predicted, missing, protocol),
+        "generation": marking.generation(generation.table(imputed, protocol), missing, protocol),
+    }
+    renamed = {records.RECORDINGS: counted}
+    found = {name: table.rename(columns=renamed) for name, table in found.items()}
+    return Results(protocol=protocol, label=label, values=values, **found)
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,7 @@ def open_run(folder: Path) -> Run:
         # What every reader relies on.
         if lacking := NEEDED - set(values):
             raise ValueError(f"{VALUES} has no column {min(lacking)}")
+        values = values.assign(**{name: "" for name in LATER if name not in values})
         facts["fits"].values(), facts["data"]["label"], facts["data"]["absent_files"]
         facts["data"].get("foreign", {}).items(), facts.get("plugins", {}).items()
         return Run(resolve(raw), values, facts)

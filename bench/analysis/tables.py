@@ -12,13 +12,17 @@ import pandas as pd
 from bench.analysis import latex, records
 from bench.analysis.records import UNFINISHED
 from bench.core.files import atomic_file
+from bench.metrics import FAST
 from bench.metrics.probabilistic import BINS, COVERAGES, WIDTH
 from bench.protocol.schema import Protocol
 from models.base import GenerativeImputer, Imputer
 
 COMPARISON = ["comparison", "model", "inference", "against"]
 """Columns that identify a comparison of a protocol."""
-PRINTED = ("mse", "mpjpe", "bone_error", "acceleration_error", "crps", "coverage90")
+PRINTED = (
+    *("mse", "mse_slow", "mse_fast", "mpjpe", "bone_error", "acceleration_error", "crps"),
+    "coverage90",
+)
 """Metrics of completed motion that are printed; the others are in the CSV file alone."""
 ERRORS = (
     *PRINTED,
@@ -27,10 +31,12 @@ ERRORS = (
     *(f"pit_{number}" for number in range(BINS)),
 )
 """Metrics of completed motion: errors, and scores of its distribution."""
-LED = ("mse", "mpjpe", "bone_error", "acceleration_error", "crps")
+LED = ("mse", "mse_slow", "mse_fast", "mpjpe", "bone_error", "acceleration_error", "crps")
 """Printed metrics of which less is better: tables mark the best and the second."""
 CAPTIONS = {
     "mse": "Mean squared error over hidden features, mm²",
+    "mse_slow": f"MSE over hidden features of joints slower than {FAST:.0f} mm/s, mm²",
+    "mse_fast": f"MSE over hidden features of joints of {FAST:.0f} mm/s or more, mm²",
     "mpjpe": "Mean per joint position error over joints with a hidden coordinate, mm",
     "bone_error": "Mean error of bone length over bones with a hidden coordinate, mm",
     "acceleration_error": "Mean error of accelerations that involve a hidden coordinate, m/s²",
@@ -214,11 +220,12 @@ def imputation_sections(table: pd.DataFrame) -> list[Section]:
             for p, best in zip(tested["p_holm"], tested["best_baseline"], strict=True)
         ]
         text = pivot(rows, conditions(tested), p_values)
-        recordings = tested["recordings"].max()
-        least = 2.0 ** (1 - recordings)
+        counted = unit_of(tested)
+        units = tested[counted].max()
+        least = 2.0 ** (1 - units)
         note = (
             "Paired test of MSE against the best baseline, p after Holm's correction for "
-            f"{len(tested)} tests; with {recordings:.0f} recordings the least possible p is "
+            f"{len(tested)} tests; with {units:.0f} {counted} the least possible p is "
             f"{least:.2g} before correction"
         )
         sections.append(Section("p_holm", note, text))
@@ -296,7 +303,7 @@ def note(table: pd.DataFrame, label: str) -> str:
     """Return the note of a table: its data, what intervals are over, where failures are listed."""
     spread = ""
     if "low" in table:
-        over = "recordings and seeds" if table["seeds"].max() > 1 else "recordings"
+        over = f"{unit_of(table)} and seeds" if table["seeds"].max() > 1 else unit_of(table)
         spread = f"; in brackets the 95 % interval over {over}"
     whole = table.empty or (table["status"] == "done").all()
     why = "" if whole else f"; {REASONS} says why cells failed or were skipped"
@@ -307,13 +314,19 @@ def basis(table: pd.DataFrame, label: str) -> str:
     """Return the data set and how many windows, recordings and seeds a table is based on."""
     if table.empty or ("n" in table and not table["n"].any()):
         return f"{label}; no cell was finished"
-    windows, recordings, seeds = (
+    counted = unit_of(table)
+    windows, units, seeds = (
         _count(table, column, what)
-        for column, what in {"n": "window", "recordings": "recording", "seeds": "seed"}.items()
+        for column, what in {"n": "window", counted: counted[:-1], "seeds": "seed"}.items()
     )
     # Tables of older versions do not have all of them.
-    windows = " of ".join(filter(None, (windows, recordings)))
+    windows = " of ".join(filter(None, (windows, units)))
     return f"{label}; {', '.join(filter(None, (windows, seeds)))}"
+
+
+def unit_of(table: pd.DataFrame) -> str:
+    """Return the name of what a table's intervals resample: recordings, or subjects."""
+    return records.SUBJECTS if records.SUBJECTS in table else records.RECORDINGS
 
 
 def _count(table: pd.DataFrame, column: str, what: str) -> str:

@@ -154,8 +154,8 @@ def merge(
     """Merge runs made on several machines into one, as if one machine had run all of it.
 
     The runs must have the same data and settings, except for the models, seeds, levels and other
-    lists of each. Cells that no run has are reported and marked as skipped; the exit code is then
-    1.
+    lists of each, and the subject folds that they test (dataset.fold). Cells that no run has are
+    reported and marked as skipped; the exit code is then 1.
 
     Example: bench merge a/results/cmu/latest b/results/cmu/latest
     """

@@ -2,7 +2,8 @@
 
 Only the folders of the runs are needed. Runs must have the same data, settings that can be combined
 (``protocol.combining``), and the same commit and versions; cells that several of them have must be
-identical bit for bit.
+identical bit for bit. Runs of several subject folds (``datasets.folds``) are joined fold by fold
+first, then the folds (``commands.folds``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import pandas as pd
 
 from bench.analysis import records
 from bench.analysis.results import Run
+from bench.commands import folds
 from bench.core import provenance
 from bench.core.errors import InputError
 from bench.protocol import combining
@@ -80,21 +82,36 @@ def merge(
         InputError: a folder is not that of a run, or the runs cannot be joined.
     """
     parts = [Part(folder, read(folder)) for folder in _distinct(folders)]
-    protocol = _protocol(parts, whole)
-    foreign = _same_data(parts)
-    made = plan.make(protocol, str(parts[0].run.facts["data"].get("fingerprint")), foreign)
-    made, statuses = _jobs(made, parts)
-    values, conflicts = _values(made, parts)
-    differences = [*_circumstances(parts), *conflicts]
+    groups: dict[tuple[int, ...], list[Part]] = {}
+    for part in parts:
+        groups.setdefault(part.run.protocol.dataset.folds, []).append(part)
+    protocol = _protocol(parts, whole, folds.joint({str(p.folder): p.run.protocol for p in parts}))
+    found = {
+        numbers: _joined(group, folds.of_fold(protocol, numbers))
+        for numbers, group in sorted(groups.items())
+    }
+    differences = [*_circumstances(parts), *(text for _, said in found.values() for text in said)]
     if differences and not allow_differences:
         raise InputError(
             f"{differences[0]}; run them with the same, or give --allow-differences, which keeps "
             "the first run's values and records the differences in the provenance"
         )
+    made = folds.join({numbers: one for numbers, (one, _) in found.items()}, protocol)
+    facts = made.run.facts | _sources(parts) | {"differences": differences}
+    made = replace(made, run=replace(made.run, facts=facts))
+    return Merged(parts, made, differences)
+
+
+def _joined(parts: Sequence[Part], protocol: Protocol) -> tuple[Contents, list[str]]:
+    """Return runs of one fold, or without folds, as one, and messages about cells that differ."""
+    foreign = _same_data(parts)
+    made = plan.make(protocol, str(parts[0].run.facts["data"].get("fingerprint")), foreign)
+    made, statuses = _jobs(made, parts)
+    values, conflicts = _values(made, parts)
     label = str(parts[0].run.facts["data"]["label"])
     values = values.assign(dataset=protocol.labelled(label))[records.WINDOW_COLUMNS]
-    facts = _provenance(protocol, made, statuses, parts, foreign) | {"differences": differences}
-    return Merged(parts, Contents(Run(protocol, values, facts), made, statuses), differences)
+    facts = _provenance(protocol, made, statuses, parts, foreign)
+    return Contents(Run(protocol, values, facts), made, statuses), conflicts
 
 
 def _distinct(folders: Sequence[Path]) -> Sequence[Path]:
@@ -107,12 +124,15 @@ def _distinct(folders: Sequence[Path]) -> Sequence[Path]:
     return folders
 
 
-def _protocol(parts: Sequence[Part], whole: Protocol | None) -> Protocol:
-    """Return the protocol of the joined run."""
+def _protocol(parts: Sequence[Part], whole: Protocol | None, fold: folds.Fold | None) -> Protocol:
+    """Return the protocol of the joined run, which is of ``fold``."""
+    protocols = {str(part.folder): folds.with_fold(part.run.protocol, fold) for part in parts}
     if whole is None:
-        return combining.combined({str(part.folder): part.run.protocol for part in parts})
-    for part in parts:
-        if setting := combining.first_mismatch(whole, part.run.protocol):
+        return combining.combined(protocols)
+    if whole.dataset.fold is None:
+        whole = folds.with_fold(whole, fold)
+    for part, protocol in zip(parts, protocols.values(), strict=True):
+        if setting := combining.first_mismatch(whole, protocol):
             raise InputError(
                 f"{part.folder}: {setting} differs from --protocol, so the run is no part of it"
             )
@@ -218,8 +238,6 @@ def _provenance(
     for part in reversed(parts):
         fits |= part.run.facts["fits"]
     return provenance.collect() | {
-        **{name: _common(parts, name) for name in ("commit", "versions", "hardware", "executor")},
-        "plugins": {k: v for part in parts for k, v in part.run.facts.get("plugins", {}).items()},
         "data": parts[0].run.facts["data"]
         | {
             "foreign": foreign,
@@ -229,6 +247,14 @@ def _provenance(
         "smoke_run": protocol.limit is not None,
         "fits": {fit.name: fits[fit.name] for fit in made.fits if fit.name in fits},
         "failures": [vars(outcome) for outcome in outcomes(statuses)],
+    }
+
+
+def _sources(parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the entries of the provenance about all parts of a joined run."""
+    return {
+        **{name: _common(parts, name) for name in ("commit", "versions", "hardware", "executor")},
+        "plugins": {k: v for part in parts for k, v in part.run.facts.get("plugins", {}).items()},
         "merged": [
             {"folder": str(part.folder.resolve()), **part.run.facts}
             | {"resources": part.run.protocol.resources.model_dump(mode="json")}

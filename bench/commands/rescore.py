@@ -64,6 +64,8 @@ def rescore(run: Path, results: Path) -> Rescored:
     """
     contents = run_folder.read(run)
     protocol, facts = contents.run.protocol, contents.run.facts
+    if protocol.dataset.folds[1:]:
+        raise InputError(f"{run}: a run of joined folds; rescore the run of each fold, then merge")
     store = Store(results / ".store")
     data = str(facts["data"].get("fingerprint"))
     if not data.isalnum() or not (store.windows / data).is_dir():

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -269,7 +270,8 @@ def _contents(work: _Work, overhead: times.Overhead | None) -> run_folder.Conten
     """Return the contents of the run's folder, read from the store."""
     label = work.protocol.labelled(work.data.label)
     statuses = executions.statuses_of(work.plan.jobs, work.store)
-    values = records.windows(work.plan, work.store, label)
+    fold = ",".join(map(str, work.protocol.dataset.folds))
+    values = records.windows(work.plan, work.store, label, fold)
     facts = _provenance(work, run_folder.outcomes(statuses))
     facts["overhead"] = asdict(overhead) if overhead else None
     return run_folder.Contents(Run(work.protocol, values, facts), work.plan, statuses)
@@ -294,6 +296,7 @@ def _provenance(work: _Work, outcomes: list[Status]) -> dict[str, Any]:
             "label": data.label,
             "synthetic": data.synthetic,
             "fingerprint": data.fingerprint,
+            "recordings": _digest(data.recordings),
             "foreign": work.foreign,
             "foreign_left_out": [
                 label for label in work.protocol.foreign if label not in work.foreign
@@ -318,6 +321,12 @@ def _provenance(work: _Work, outcomes: list[Status]) -> dict[str, Any]:
         },
         "failures": [vars(outcome) for outcome in outcomes],
     }
+
+
+def _digest(recordings: pd.DataFrame) -> str:
+    """Return a hash of which recordings were read, whatever split they are in."""
+    rows = recordings.drop(columns="split").sort_values("source").to_csv(index=False)
+    return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
 
 def _print_plan(

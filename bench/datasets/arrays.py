@@ -31,7 +31,14 @@ from bench.core.settings import Settings
 from bench.datasets.archive import LARGEST, File, tree
 from bench.datasets.base import Dataset, Source, check_length
 from bench.datasets.npy import array_of
-from bench.datasets.own_files import files_in, folder_of, place_of, read_description, splits_of
+from bench.datasets.own_files import (
+    files_in,
+    folder_of,
+    kind_of,
+    place_of,
+    read_description,
+    splits_of,
+)
 from bench.datasets.plausible import is_mark, seen
 from bench.datasets.rates import agreed
 from bench.datasets.synthetic import SKELETON
@@ -195,6 +202,18 @@ class Arrays(Dataset):
             for path, file in found.items()
         ]
 
+    def together(self, source: Source) -> str:
+        """Return the pattern of ``splits`` that the file is listed by, else its kind.
+
+        A pattern such as ``subject1/*`` counts as ``subject1``.
+        """
+        assert source.file is not None
+        path = PurePosixPath(source.name)
+        splits = read_description(Layout, self._layout(source.file)).splits or {}
+        patterns = (one for listed in splits.values() for one in listed)
+        found = next((one for one in patterns if _matches(path, one)), None)
+        return kind_of(path) if found is None else found.rstrip("/*")
+
     def files(self, root: Path | None) -> list[Path]:
         """Return the arrays, and the ``motion.yaml`` files that describe them."""
         found = super().files(root)
@@ -268,16 +287,20 @@ class Arrays(Dataset):
 
 def _split(path: PurePosixPath, where: Path, splits: dict[Split, tuple[str, ...]]) -> str:
     """Return the split of which a pattern matches a file's path, with or without its suffix."""
-    names = (path.as_posix(), path.with_suffix("").as_posix())
     found = [
         split
         for split, patterns in splits.items()
-        if any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+        if any(_matches(path, pattern) for pattern in patterns)
     ]
     if len(found) != 1:
         many = f"{len(found)} splits" if found else "no split"
         raise InputError(f"{where}: splits: {path} is in {many}; it must be in one")
     return found[0]
+
+
+def _matches(path: PurePosixPath, pattern: str) -> bool:
+    names = (path.as_posix(), path.with_suffix("").as_posix())
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def _points(layout: Layout) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.core.errors import InputError, legible
 from bench.core.notices import Notices
@@ -76,6 +76,28 @@ class Dataset(Settings, ABC):
     orientation: Literal["removed", "facing_removed", "kept"] = Field(
         "removed", description="the root's rotation: none, all but its turn about the vertical, all"
     )
+    fold: tuple[int | tuple[int, ...], int] | None = Field(
+        None,
+        description="[k, of]: subjects dealt into `of` groups, group k being test and the next one "
+        "valid, see [runs.md](runs.md#subject-folds); null: the data set's own split",
+    )
+
+    @field_validator("fold")
+    @classmethod
+    def _is_a_fold(
+        cls, fold: tuple[int | tuple[int, ...], int] | None
+    ) -> tuple[int | tuple[int, ...], int] | None:
+        if fold is None:
+            return None
+        held, of = fold
+        if of < len(SPLITS):
+            raise ValueError(f"fold [k, of] needs at least {len(SPLITS)} groups")
+        numbers = (held,) if isinstance(held, int) else held
+        if not numbers or sorted(set(numbers)) != list(numbers):
+            raise ValueError("fold [k, of] of joined runs lists each k once, in order")
+        if not 0 <= numbers[0] <= numbers[-1] < of:
+            raise ValueError(f"fold [k, of] has k from 0 to {of - 1}")
+        return fold
 
     @property
     @abstractmethod
@@ -101,6 +123,18 @@ class Dataset(Settings, ABC):
     def files(self, root: Path | None) -> list[Path]:
         """Return all files that the recordings depend on; an archive counts as one file."""
         return sorted({source.file.path for source in self.sources(root) if source.file})
+
+    def together(self, source: Source) -> str:
+        """Return what folds keep together: the subject, or the recording where it is unknown."""
+        return source.subject or source.name
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The numbers of the folds that a run is of, several for joined ones; empty without."""
+        if self.fold is None:
+            return ()
+        held, _ = self.fold
+        return (held,) if isinstance(held, int) else held
 
     def recognise(self, file: File) -> Source | None:
         """Return a file at any path as a recording of this data set, or None if it is not one.

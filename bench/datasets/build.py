@@ -38,6 +38,7 @@ from bench.core.code_versions import code_version
 from bench.core.errors import InputError
 from bench.core.files import atomic_file, readable
 from bench.datasets import cut as cutting
+from bench.datasets import folds
 from bench.datasets.archive import dangling
 from bench.datasets.base import SPLITS, Data, Dataset, Source
 from bench.datasets.cut import FACTS, RECORDINGS, CachedRecording, cut, open_windows
@@ -81,7 +82,7 @@ def load(
         # A worker process must not wait for the lock, which its parent holds.
         sys.exit()
     with notices.collected() as noticed:
-        sources = dataset.sources(root)
+        sources = folds.sources(dataset, root)
     cache.mkdir(parents=True, exist_ok=True)
     fingerprints = _Fingerprints.computed(dataset, sources, root, cache, console)
     key = fingerprints.whole

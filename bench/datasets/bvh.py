@@ -28,6 +28,7 @@ from bench.datasets.bvh_rigs import COLLARS, HOW_TO_MAP, RIGS, Axis, Rig, rig_of
 from bench.datasets.own_files import (
     files_in,
     folder_of,
+    kind_of,
     place_of,
     read_description,
     splits_of,
@@ -45,7 +46,9 @@ CHAINS = tuple(
     for side in ("left", "right")
 )
 """Joints from a foot to the head, ``""`` the root."""
-_BANDAI_NAMCO = re.compile(r"dataset-\d+_([^_]+_[^_]+)_\d+")
+_BANDAI_NAMCO = re.compile(r"dataset-\d+_(?P<action>[^_]+_(?P<style>[^_]+))_\d+")
+STYLES = ("normal", "active", "exhausted", "elderly", "feminine", "masculine", "youthful")
+"""The styles of Bandai-Namco's second data set; folds deal them by their places here."""
 
 
 class BVH(Dataset):
@@ -87,11 +90,17 @@ class BVH(Dataset):
         if self.folder is not None:
             place = within(place, self.folder)
         found = files_in(self.name, place, ".bvh")
-        splits = splits_of(self.name, list(found))
+        splits = splits_of(self.name, list(found), _kind)
         return [
             Source(path.with_suffix("").as_posix(), splits[path], _action(path), file=file)
             for path, file in found.items()
         ]
+
+    def together(self, source: Source) -> str:
+        """Return the kind of recording, which the default split does not divide either."""
+        assert source.file is not None
+        kind = _kind(source.file.inner)
+        return str(STYLES.index(kind)) if kind in STYLES else kind
 
     def files(self, root: Path | None) -> list[Path]:
         """Return the files, and the mapping if one is given."""
@@ -172,7 +181,17 @@ class BVH(Dataset):
 def _action(path: PurePosixPath) -> str:
     """Return the action: content and style of a Bandai-Namco file, else the folder's name."""
     named = _BANDAI_NAMCO.fullmatch(path.stem)
-    return named[1] if named else folder_of(path)
+    return named["action"] if named else folder_of(path)
+
+
+def _kind(path: PurePosixPath) -> str:
+    """Return the style of a Bandai-Namco file, else its name up to the number at its end.
+
+    Its actors are not stated, and all of a data set's files have bones of the same lengths. Files
+    of one style in two splits would test on what is known: each content exists in every style.
+    """
+    named = _BANDAI_NAMCO.fullmatch(path.stem)
+    return named["style"] if named else kind_of(path)
 
 
 @dataclass(frozen=True)

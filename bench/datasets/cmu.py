@@ -33,7 +33,7 @@ SHOWN = 20
 """Recordings that a notice names."""
 
 SHARED_TAKES = {19: 18, 21: 20, 23: 22, 34: 33, 61: 60}
-"""Subjects recorded together with another one; both belong to the split of the latter."""
+"""Subjects recorded together with another one; both belong to the split and fold of the latter."""
 
 ACTIONS = (
     ("basketball", "basketball"),
@@ -86,6 +86,10 @@ class CMU(AcclaimBody):
             for stem, file, match in ((file.inner.stem, file, match) for file, match in found)
         ]
 
+    def together(self, source: Source) -> str:
+        """Return the subject; of subjects recorded together, the lower number."""
+        return str(_leader(source.subject))
+
     def recognise(self, file: File) -> Source | None:
         """Recognise any AMC file but HDM05's; its ASF file is named by the part before ``_``."""
         if file.inner.suffix.lower() != ".amc" or file.inner.name.startswith("HDM_"):
@@ -101,8 +105,13 @@ class CMU(AcclaimBody):
 
 def split_of(subject: str) -> str:
     """Return the split of a subject, given its number as text."""
+    return {0: "test", 1: "valid"}.get(_leader(subject) % 7, "train")
+
+
+def _leader(subject: str) -> int:
+    """Return the number of a subject, or that of the one it was recorded together with."""
     number = int(subject)
-    return {0: "test", 1: "valid"}.get(SHARED_TAKES.get(number, number) % 7, "train")
+    return SHARED_TAKES.get(number, number)
 
 
 def action_of(description: str) -> str:

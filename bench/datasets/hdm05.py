@@ -16,6 +16,8 @@ from bench.datasets.base import Source
 
 SPLITS = {"dg": "valid", "mm": "test"}
 """Splits of actors; the others are train."""
+ACTORS = ("bd", "bk", "dg", "mm", "tr")
+"""All actors of the corpus; folds deal them by their places here, one to each of five groups."""
 _NAME = re.compile(r"HDM_([^_]+)_([^_]+)_([0-9]+)_([1-9][0-9]{0,3})\.amc", re.IGNORECASE)
 
 
@@ -34,6 +36,11 @@ class HDM05(AcclaimBody):
             Source(file.inner.stem, SPLITS.get(match[1], "train"), match[2], match[1], file)
             for file, match in self.recordings(root)
         ]
+
+    def together(self, source: Source) -> str:
+        """Return the actor, by number if it is one of ``ACTORS``."""
+        actor = source.subject
+        return str(ACTORS.index(actor)) if actor in ACTORS else actor
 
     def skeleton_file(self, source: Source) -> File:
         """Return the ASF file of a clip's actor."""

@@ -18,7 +18,7 @@ from bench.core.settings import Settings
 from bench.datasets.archive import File, tree
 from bench.datasets.base import SPLITS, Dataset, Source, check_length
 from bench.datasets.npy import array_of
-from bench.datasets.own_files import files_in, folder_of, place_of, splits_of
+from bench.datasets.own_files import files_in, folder_of, kind_of, place_of, splits_of
 from bench.datasets.points import READERS, read_points
 from bench.motion import Skeleton
 from bench.motion.kinematics import resample_positions
@@ -123,6 +123,11 @@ class Markers(Dataset):
             for split in SPLITS
             for part in self._parts(split)
         ]
+
+    def together(self, source: Source) -> str:
+        """Return the kind of recording, which a split by folders or names does not divide."""
+        assert source.file is not None
+        return kind_of(source.file.inner)
 
     def files(self, root: Path | None) -> list[Path]:
         """Return the recordings, and the file of masks if there is one."""

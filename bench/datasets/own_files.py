@@ -7,7 +7,7 @@ one) are test, the next 15 % (at least one) valid, the others train.
 """
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -74,8 +74,26 @@ def _below(place: Path, path: Path) -> PurePosixPath:
     return PurePosixPath(path.relative_to(place).as_posix())
 
 
-def splits_of(name: str, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
+def kind_of(path: PurePosixPath) -> str:
+    """Return a file's name up to its trailing number: ``walk`` of ``a/walk_003.bvh``."""
+    # A regular expression would take quadratic time on a long run of spaces or digits.
+    before = path.stem.rstrip(string.digits)
+    if before == path.stem:
+        return before
+    return before.rstrip(f"{string.whitespace}_.-") or path.stem
+
+
+def splits_of(
+    name: str,
+    paths: Sequence[PurePosixPath],
+    kind_of: Callable[[PurePosixPath], str] = kind_of,
+) -> dict[PurePosixPath, str]:
     """Return the split of each file of data set ``name``, by the rule at the top of this module.
+
+    Args:
+        name: of the data set.
+        paths: its files, relative to the place where they lie.
+        kind_of: returns what must not be divided between splits.
 
     Raises:
         InputError: some files lie in split folders and others do not, or there are fewer than
@@ -100,15 +118,6 @@ def splits_of(name: str, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, 
     split |= dict.fromkeys(kinds[:held], "test")
     split |= dict.fromkeys(kinds[held : 2 * held], "valid")
     return {path: split[kind_of(path)] for path in paths}
-
-
-def kind_of(path: PurePosixPath) -> str:
-    """Return a file's name up to its trailing number: ``walk`` of ``a/walk_003.bvh``."""
-    # A regular expression would take quadratic time on a long run of spaces or digits.
-    before = path.stem.rstrip(string.digits)
-    if before == path.stem:
-        return before
-    return before.rstrip(f"{string.whitespace}_.-") or path.stem
 
 
 def folder_of(path: PurePosixPath) -> str:

@@ -8,6 +8,7 @@ name it in ``completion_errors`` there, re-export it here, and give it a caption
 """
 
 from bench.metrics.completion import (
+    FAST,
     Bones,
     acceleration_error,
     bone_error,
@@ -19,6 +20,7 @@ from bench.metrics.completion import (
     mpjpe,
     mse,
     npss,
+    speeds,
 )
 from bench.metrics.forecast import eq4, forecast_error
 from bench.metrics.latents import NEIGHBOURS, action_correct
@@ -32,6 +34,7 @@ from bench.metrics.samples import CONTACT, bones_in_range, foot_skate
 
 __all__ = [
     "CONTACT",
+    "FAST",
     "NEIGHBOURS",
     "Bones",
     "acceleration_error",
@@ -54,4 +57,5 @@ __all__ = [
     "mse",
     "npss",
     "probabilistic_scores",
+    "speeds",
 ]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 Bones = Sequence[tuple[int, int]]
+FAST = 500.0
+"""Millimetres per second, relative to the root, from which a joint counts as fast."""
 
 
 def completion_errors(
@@ -27,8 +29,11 @@ def completion_errors(
     """
     windows = completed, truth, judged
     gaps = completed, truth, hidden
+    fast = (speeds(truth, fps) >= FAST).unsqueeze(-1)
     return {
         "mse": mse(*windows),
+        "mse_slow": mse(completed, truth, judged & ~fast),
+        "mse_fast": mse(completed, truth, judged & fast),
         "mpjpe": mpjpe(*windows),
         "mae": mae(*windows),
         "bone_error": bone_error(*windows, bones),
@@ -52,6 +57,21 @@ def mse(completed: Tensor, truth: Tensor, occluded: Tensor) -> Tensor:
     """
     squared = (completed - truth).double().square()
     return mean_where(squared.flatten(1), occluded.flatten(1))
+
+
+def speeds(motion: Tensor, fps: float) -> Tensor:
+    """Return the speed of each joint in each frame, of central differences in time.
+
+    Args:
+        motion: ``(window, frame, joint, 3)``, mm; two frames or more.
+        fps: frames per second.
+
+    Returns:
+        ``(window, frame, joint)`` mm per second, float64; of the first and the last frame, that of
+        the step to their neighbour.
+    """
+    (velocity,) = torch.gradient(motion.double(), spacing=1 / fps, dim=1)
+    return torch.linalg.vector_norm(velocity, dim=-1)
 
 
 def mpjpe(completed: Tensor, truth: Tensor, occluded: Tensor) -> Tensor:

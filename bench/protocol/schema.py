@@ -295,8 +295,21 @@ class Protocol:
         return f"{self.name}-limit-{self.limit}" if self.limit else self.name
 
     def labelled(self, data: str) -> str:
-        """Return the data's name for tables and figures; it marks a quick look as such."""
+        """Return the data's name for tables and figures, with its folds; it marks a quick look."""
+        data = f"{data}{self._folds}"
         return f"{data} (smoke run, limit {self.limit}: not a result)" if self.limit else data
+
+    @property
+    def _folds(self) -> str:
+        if self.dataset.fold is None:
+            return ""
+        folds, (_, of) = self.dataset.folds, self.dataset.fold
+        numbers = ", ".join(map(str, folds))
+        return (
+            f", {len(folds)} of {of} folds ({numbers})"
+            if folds[1:]
+            else f", fold {numbers} of {of}"
+        )
 
     @property
     def spec(self) -> MotionSpec:

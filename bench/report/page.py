@@ -124,7 +124,6 @@ def write(
     return to
 
 
-COUNTED = {"test windows": "n", "recordings": "recordings"}
 BESIDE = (".csv", ".md", ".tex", ".pdf", ".svg", ".parquet", ".yaml", ".json", ".txt")
 """Suffixes of the files of a run that the page links to."""
 
@@ -177,7 +176,8 @@ def _counts(run: Run, found: Results) -> list[tuple[str, str]]:
     rows = found.imputation
     counts = {}
     if len(rows):
-        counts = {name: int(rows[column].max()) for name, column in COUNTED.items()}
+        counted = tables.unit_of(rows)
+        counts = {"test windows": int(rows["n"].max()), counted: int(rows[counted].max())}
         counts["imputers"] = len(rows.drop_duplicates(IMPUTER))
         counts["conditions"] = len(rows.drop_duplicates(CONDITION))
     counts["seeds"] = len(run.protocol.seeds)

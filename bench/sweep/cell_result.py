@@ -31,9 +31,8 @@ class CellResult:
 
 def window_table(windows: Windows, share: Any = 0.0, **values: Any) -> pd.DataFrame:
     """Return a cell's table: columns of ``windows.index``, ``share``, and ``(window,)`` values."""
-    index = windows.index
-    named = {"window": windows.names, "source": index["source"], "action": index["action"]}
-    return pd.DataFrame({**named, "share": share, **values})
+    named = {name: windows.index[name] for name in ("source", "subject", "action")}
+    return pd.DataFrame({"window": windows.names, **named, "share": share, **values})
 
 
 def check_shape(motion: torch.Tensor, shape: tuple[int, ...]) -> None:

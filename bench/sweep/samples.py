@@ -103,7 +103,7 @@ class Samples:
     def _bones(self, drawn: torch.Tensor, actions: list[str]) -> pd.DataFrame:
         """Compare the bone lengths of drawn windows with those of real ones, if there are bones."""
         names = [f"sample@{number}" for number in range(len(drawn))]
-        labels = {"window": names, "source": names, "action": actions, "share": 0.0}
+        labels = {"window": names, "source": names, "subject": "", "action": actions, "share": 0.0}
         bones = self.protocol.spec.skeleton.bones
         if not bones:
             return pd.DataFrame(labels)
@@ -124,8 +124,10 @@ class Samples:
             feet = names.index("left_foot"), names.index("right_foot")
             skate = metrics.foot_skate(motion, feet, self.protocol.spec.fps)
             judged["foot_skate"] = skate.cpu().numpy()
-        labels = {"window": judging.SET, "source": judging.SET, "action": "", "share": 0.0}
-        whole = pd.DataFrame([labels | judging.set_metrics(windows, self._judged_real(judge))])
+        named = {"window": judging.SET, "source": judging.SET, "subject": "", "action": ""}
+        whole = pd.DataFrame(
+            [named | {"share": 0.0} | judging.set_metrics(windows, self._judged_real(judge))]
+        )
         return pd.concat([judged, whole], ignore_index=True)
 
     def _judged_real(self, judge: Classifier) -> judging.Judged:

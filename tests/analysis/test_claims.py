@@ -64,7 +64,7 @@ def cell(model: str, metric: str, values: ArrayLike, **labels: Any) -> pd.DataFr
         "metric": metric,
         "value": np.broadcast_to(np.asarray(values, dtype=np.float64), 6),
     }
-    return pd.DataFrame(table | labels)[records.WINDOW_COLUMNS]
+    return pd.DataFrame(table | labels).reindex(columns=records.WINDOW_COLUMNS, fill_value="")
 
 
 def hidden(

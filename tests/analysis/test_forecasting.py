@@ -660,7 +660,7 @@ def errors(predictor: str, model: str, values: Sequence[float], **labels: Any) -
         "metric": AVERAGE,
         "value": [float(value) for value in values],
     }
-    return pd.DataFrame(table | labels)[records.WINDOW_COLUMNS]
+    return pd.DataFrame(table | labels).reindex(columns=records.WINDOW_COLUMNS, fill_value="")
 
 
 def drawn(seed: int) -> pd.DataFrame:

@@ -60,7 +60,7 @@ def errors(predictor: str, by_action: Mapping[str, Sequence[float]], **labels: A
         "metric": "mpjpe",
         "value": [float(value) for _, value in labelled],
     }
-    near = pd.DataFrame(table | labels)[records.WINDOW_COLUMNS]
+    near = pd.DataFrame(table | labels).reindex(columns=records.WINDOW_COLUMNS, fill_value="")
     return pd.concat([near, near.assign(horizon_ms=400.0, value=10 * near["value"])])
 
 

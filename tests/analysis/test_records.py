@@ -37,7 +37,7 @@ def errors(
         "metric": "mse",
         "value": [float(value) for value in values],
     }
-    return pd.DataFrame(table | labels)[records.WINDOW_COLUMNS]
+    return pd.DataFrame(table | labels).reindex(columns=records.WINDOW_COLUMNS, fill_value="")
 
 
 def joined(*parts: pd.DataFrame) -> pd.DataFrame:

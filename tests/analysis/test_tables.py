@@ -36,7 +36,7 @@ def values(model: str, metric: str, numbers: Sequence[float], **labels: Any) -> 
         "metric": metric,
         "value": [float(number) for number in numbers],
     }
-    return pd.DataFrame(table | labels)[records.WINDOW_COLUMNS]
+    return pd.DataFrame(table | labels).reindex(columns=records.WINDOW_COLUMNS, fill_value="")
 
 
 def quality(*parts: pd.DataFrame, fits: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:

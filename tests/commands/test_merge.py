@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from bench.analysis.leaderboard import leaderboard
+from bench.analysis.loading import load
+from bench.core.errors import InputError
 from tests.conftest import Bench, run_of
 
 PROTOCOL: dict[str, Any] = {
@@ -251,3 +255,140 @@ def test_different_settings_are_named(
     assert says in ended.err
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+FOLDS: dict[str, Any] = PROTOCOL | {
+    "name": "folds",
+    "dataset": {"name": "synthetic", "subjects": 7, "seconds": 3.5, "stride": 10},
+    "models": {"mean": {}, "linear": {}, "pca_error": {"components": 4}},
+    "predictors": {},
+    "inference": {},
+    "occlusion": {"features": {"levels": ["10%"]}, "gaps": {"levels": ["400 ms"]}},
+    "foreign": {"others": {"name": "synthetic", "seed": 7, "subjects": 4, "seconds": 2.5}},
+    "actions": [],
+    "show": [],
+    "scale": {"train": 24, "valid": 8, "test": 12},
+}
+
+
+@pytest.fixture
+def fold(folder: Path, bench: Bench) -> Runs:
+    def make(number: int, of: int = 3, *options: str, name: str = "") -> Path:
+        results = folder / f"fold {number} of {of} {name}"
+        latest = results / "folds" / "latest"
+        if not latest.exists():
+            stated = f"dataset.fold=[{number}, {of}]"
+            ended = bench(*run_of(FOLDS, folder, results), "--set", stated, *options)
+            assert ended.code == 0, ended.err
+        return latest
+
+    return make
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_folds_are_joined_and_resample_subjects(folder: Path, fold: Runs, bench: Bench) -> None:
+    parts = [fold(number) for number in (2, 0, 1)]
+    ended = bench("merge", *parts, "--results", folder / "all folds")
+    assert ended.code == 0, ended.err + ended.out
+    run = folder / "all folds" / "folds" / "latest"
+    singles = [pd.read_parquet(part / "windows.parquet") for part in parts]
+    windows = pd.read_parquet(run / "windows.parquet")
+    assert len(windows) == sum(map(len, singles))
+    errors = windows[(windows["metric"] == "mse") & (windows["model"] == "linear")]
+    assert errors["window"].nunique() == 36
+    # Every subject is tested in one fold, that of its number.
+    tested = errors.groupby("subject")["fold"].unique().map(list).to_dict()
+    assert tested == {f"synthetic_{n:02d}": [str(n % 3)] for n in range(7)}
+    records = pd.read_parquet(run / "records.parquet")
+    assert set(records["dataset"]) == {"synthetic (synthetic motion), 3 of 3 folds (0, 1, 2)"}
+    row = records[
+        (records["metric"] == "mse") & (records["model"] == "linear") & (records["seed"] == 0)
+    ].iloc[0]
+    mine = errors[(errors["mechanism"] == row["mechanism"]) & (errors["seed"] == 0)]
+    assert row["value"] == pytest.approx(mine["value"].mean())
+    # An interval over subjects, computed independently of the harness's sums.
+    rng = np.random.default_rng(1)
+    sums = mine.groupby("subject")["value"].agg(["sum", "size"]).to_numpy()
+    drawn = sums[rng.integers(0, len(sums), (4000, len(sums)))].sum(axis=1)
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    assert (row["low"], row["high"]) == (pytest.approx(low, rel=0.1), pytest.approx(high, rel=0.1))
+    table = pd.read_csv(run / "imputation.csv")
+    assert set(table["subjects"]) == {7.0}
+    assert "recordings" not in table
+    for name in ("imputation.md", "ood.md", "report.html"):
+        assert "7 subjects" in (run / name).read_text(), name
+    assert "interval over subjects and seeds" in (run / "imputation.md").read_text()
+    # Foreign windows, which every fold has, count once per fold.
+    assert windows.loc[windows["mechanism"] == "others", "window"].nunique() == 36
+    compared = leaderboard(load(run), windows=windows)
+    assert compared["skill_low"].notna().all()
+    with pytest.raises(InputError, match=r"dataset is .*fold 0 of 3 and .*fold 1 of 3"):
+        leaderboard(load(*parts))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_parts_of_folds_and_folds_one_after_the_other_give_the_same(
+    folder: Path, fold: Runs, bench: Bench
+) -> None:
+    whole = [fold(number) for number in (0, 1, 2)]
+    halves = [
+        fold(1, 3, "--only", "mean,linear", name="simple"),
+        fold(1, 3, "--only", "pca_error", name="other"),
+    ]
+    for name, runs_ in {
+        "one go": whole,
+        "two": whole[:2],
+        "in parts": (whole[0], *halves, whole[2]),
+    }.items():
+        assert bench("merge", *runs_, "--results", folder / name).code == 0, name
+    two, joined = folder / "two" / "folds" / "latest", folder / "one go" / "folds" / "latest"
+    assert bench("merge", two, whole[2], "--results", folder / "later").code == 0
+    for name in ("in parts", "later"):
+        same_files(joined, folder / name / "folds" / "latest")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_cell_that_a_fold_lacks_has_no_value(folder: Path, fold: Runs, bench: Bench) -> None:
+    simple = fold(1, 3, "--only", "mean,linear", name="simple")
+    ended = bench("merge", fold(0), simple, fold(2), "--results", folder / "lacking")
+    assert ended.code == 1
+    records = pd.read_parquet(folder / "lacking" / "folds" / "latest" / "records.parquet")
+    mine = records[records["model"] == "pca_error"]
+    assert set(mine["status"]) == {"skipped"}
+    assert mine["value"].isna().all()
+    assert (folder / "lacking" / "folds" / "latest" / "jobs.csv").read_text().count("fold 1: none")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_folds_that_do_not_fit_are_refused(folder: Path, fold: Runs, bench: Bench) -> None:
+    first, second = fold(0), fold(1)
+    both = folder / "both" / "folds" / "latest"
+    assert bench("merge", first, second, "--results", folder / "both").code == 0
+    others = fold(1, 3, "--set", "dataset.seed=1", name="others")
+    unfolded = folder / "unfolded"
+    assert bench(*run_of(FOLDS, folder, unfolded), "--only", "mean,linear").code == 0
+    for runs_, message in (
+        ((first, fold(1, 4)), "different numbers of groups overlap"),
+        ((both, second), "are in part in"),
+        ((first, others), "dataset.seed is 1, but 0 in"),
+        ((first, unfolded / "folds" / "latest"), "dataset.fold is null, but [0, 3] in"),
+    ):
+        ended = bench("merge", *runs_, "--results", folder / "refused")
+        assert ended.code == 2, ended.out
+        assert message in ended.err
+    assert bench("rescore", both).code == 2
+    # Windows of a subject that another fold tested too, whatever the protocols say.
+    copy = copied(second, folder / "overlapping")
+    windows = pd.read_parquet(copy / "windows.parquet")
+    windows["subject"] = windows["subject"].replace("synthetic_01", "synthetic_00")
+    windows.to_parquet(copy / "windows.parquet")
+    ended = bench("merge", first, copy, "--results", folder / "refused")
+    assert ended.code == 2
+    assert "subject synthetic_00 is tested in folds 0 and 1" in ended.err
+    # Other files.
+    facts = json.loads((copy / "provenance.json").read_text())
+    facts["data"]["recordings"] = "others"
+    (copy / "provenance.json").write_text(json.dumps(facts))
+    ended = bench("merge", first, copy, "--results", folder / "refused")
+    assert "other recordings" in ended.err
+    assert not (folder / "refused").exists()

@@ -349,3 +349,49 @@ def test_feet_that_stand_do_not_skate_and_feet_never_level_are_not_judged() -> N
     assert float(metrics.foot_skate(still, (0, 1), 25.0)) == 0
     still[:, :, 0, 1] = 300
     assert torch.isnan(metrics.foot_skate(still, (0, 1), 25.0)).all()
+
+
+def speed_of(truth: NDArray[np.float64], window: int, frame: int, joint: int, fps: float) -> float:
+    """Return a joint's speed between its neighbouring frames, or to the only one."""
+    frames = truth.shape[1]
+    before, after = max(frame - 1, 0), min(frame + 1, frames - 1)
+    step = truth[window, after, joint] - truth[window, before, joint]
+    return float(np.linalg.norm(step)) * fps / (after - before)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_errors_by_speed_are_those_of_a_loop(seed: int) -> None:
+    """With speeds around the threshold, so that each window has both."""
+    fps = 1.5
+    completed, truth, hidden = drawn(seed)
+    found = metrics.completion_errors(
+        *tensors((completed, truth, hidden)), torch.from_numpy(hidden), BONES, fps
+    )
+    expected: dict[str, list[list[float]]] = {
+        "mse_slow": [[] for _ in truth],
+        "mse_fast": [[] for _ in truth],
+    }
+    for window, frame, joint, axis in np.argwhere(hidden):
+        kind = "fast" if speed_of(truth, window, frame, joint, fps) >= metrics.FAST else "slow"
+        error = completed[window, frame, joint, axis] - truth[window, frame, joint, axis]
+        expected[f"mse_{kind}"][window].append(error**2)
+    for name, windows in expected.items():
+        assert all(windows), name
+        assert found[name].tolist() == pytest.approx([mean_of(one) for one in windows], rel=1e-5)
+    counts = [[len(one) for one in expected[f"mse_{kind}"]] for kind in ("slow", "fast")]
+    both = (found["mse_slow"].numpy(), found["mse_fast"].numpy())
+    whole = sum(n * e for n, e in zip(map(np.array, counts), both, strict=True)) / np.sum(counts, 0)
+    assert found["mse"].tolist() == pytest.approx(whole.tolist())
+
+
+def test_what_is_fast_is_said_by_the_truth_alone() -> None:
+    """A joint that stands still is slow, whatever an imputer makes of it."""
+    truth = torch.zeros(1, 6, JOINTS, 3)
+    hidden = torch.zeros(1, 6, JOINTS, 3, dtype=torch.bool)
+    hidden[:, 2:4, 1] = True
+    completed = torch.where(hidden, 9e3 * torch.rand(truth.shape), truth)
+    errors = metrics.completion_errors(completed, truth, hidden, hidden, BONES, 25)
+    assert errors["mse_slow"].tolist() == errors["mse"].tolist()
+    assert errors["mse_fast"].isnan().all()
+    moving = truth + torch.arange(6)[:, None, None] * torch.tensor([metrics.FAST / 25, 0, 0])
+    assert metrics.speeds(moving, 25).flatten().tolist() == pytest.approx([metrics.FAST] * 24)
