@@ -70,7 +70,7 @@ class WindowGaussian(Imputer):
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
         """Fit mean and covariance to the train windows; choose shrinkage on the valid ones."""
         super().fit(train, valid, context)
-        mean, spread = covariance(train, lambda motion: motion.flatten(1))
+        mean, spread = self.moments(train)
         self.centre.copy_(mean)
         self.covariance.copy_(spread.float())
         self._gaussians.clear()
@@ -92,6 +92,10 @@ class WindowGaussian(Imputer):
     def common(self) -> bool:
         """Whether one choice must serve all families of masks."""
         return bool(self.settings.shrinkage == "one")
+
+    def moments(self, train: Windows) -> tuple[Tensor, Tensor]:
+        """Return the mean and covariance of the train windows, float64."""
+        return covariance(train, lambda motion: motion.flatten(1))
 
     def regularised(self, covariance: Tensor, choice: float) -> Tensor:
         """Return a covariance of the train windows, regularised by one of the ``choices``."""
