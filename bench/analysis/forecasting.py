@@ -1,9 +1,14 @@
-"""The forecasting table: errors of predictors, by what completed their past."""
+"""The forecasting table: errors of predictors, by what completed their past.
+
+What completion does for a predictor can only be seen in one that knows something of the future. A
+fitted predictor that is no better than standing still is named, and what it makes of completed
+pasts stands in no table for readers and in no figure.
+"""
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis import records
+from bench.analysis import records, statistics
 from bench.analysis.tables import Section, conditions, named, wide
 from bench.protocol.schema import Protocol
 from bench.sweep.forecasts import AVERAGE
@@ -11,6 +16,14 @@ from bench.sweep.forecasts import AVERAGE
 KEYS = ["predictor", *records.IMPUTER, *records.CONDITION]
 CHANGE = "change_vs_mean"
 """The metric that is the per-cent change against the mean-imputed past."""
+STILL = "zero_velocity"
+"""The predictor that stands still; the others' errors are stated against it."""
+GAIN = "change_vs_zero_velocity"
+"""The metric that is the per-cent change against standing still, from the true past."""
+COST = "cost"
+"""The metric that is the error over that from the true past, mm."""
+IDLE = "predicts no better than standing still: its rows say nothing about imputers"
+"""What is said of a predictor whose interval of ``GAIN`` over the whole future reaches 0."""
 TRUE_PAST = "true past"
 """The label of rows whose past was not completed."""
 
@@ -26,30 +39,83 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         predictor, model and inference (of the imputer that completed the past; empty for the true
         past), mechanism, level, horizon_ms, metric and ``records.SUMMARY``. Metrics are ``mpjpe``
         at each horizon and ``mpjpe_average`` over all frames of the future, mm; ``eq4`` (of the
-        HG-VAE paper), mm squared; and ``change_vs_mean``, the per-cent change of ``mpjpe_average``
-        against the same past completed with the mean, paired by window. The last is computed only
-        if the protocol has a model ``mean``.
+        HG-VAE paper), mm squared; and, paired by window: ``change_vs_mean``, the per-cent change of
+        ``mpjpe_average`` against the same past completed with the mean, if the protocol has a model
+        ``mean``; ``cost``, mm over the same predictor's error from the true past, at each horizon
+        and, without a horizon, over all frames; ``change_vs_zero_velocity``, the per-cent change of
+        the error from the true past against standing still, at the same horizons, if the protocol
+        has such a predictor.
     """
-    table = records.summarise(values, [*KEYS, "horizon_ms"])
-    if "mean" not in protocol.models:
-        return table
-    changes = records.changes(values[values["metric"] == AVERAGE], KEYS, "mean")
-    return pd.concat([table, changes.assign(metric=CHANGE, horizon_ms=np.nan)], ignore_index=True)
+    parts = [records.summarise(values, [*KEYS, "horizon_ms"])]
+    if "mean" in protocol.models:
+        changes = records.changes(values[values["metric"] == AVERAGE], KEYS, "mean")
+        parts.append(changes.assign(metric=CHANGE, horizon_ms=np.nan))
+    errors = values[values["metric"].isin(["mpjpe", AVERAGE])]
+    errors = records.by_window(errors, [*KEYS, "horizon_ms"])
+    parts += [_gains(errors).assign(metric=GAIN), _costs(errors).assign(metric=COST)]
+    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
+
+
+def _gains(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return the change of errors from the true past against standing still, per cent."""
+    clean = errors[errors["mechanism"] == ""]
+    still = clean["predictor"] == STILL
+    keys, common = [*KEYS, "horizon_ms"], ["metric", "horizon_ms"]
+    return records.against(clean[~still], clean[still], keys, common, statistics.change)
+
+
+def _costs(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return what a completed past costs in mm over the true one."""
+    clean = errors["mechanism"] == ""
+    common = ["predictor", "metric", "horizon_ms"]
+    pairs = records.paired(errors[~clean], errors[clean], common)
+    more = pairs.assign(value=pairs["value"] - pairs["base"]).drop(columns="base")
+    return records.against(
+        more, more.assign(value=1.0), [*KEYS, "horizon_ms"], [*KEYS, *common[1:]], statistics.mean
+    )
+
+
+def idle(table: pd.DataFrame) -> list[str]:
+    """Return the predictors that are not better than standing still over the whole future.
+
+    That is: the 95 % interval of their change of error against it is not below 0. Standing still
+    itself is not among them; without it in the run, no predictor is.
+    """
+    rows = table[(table["metric"] == GAIN) & table["horizon_ms"].isna()]
+    better = rows["high"] < 0
+    return list(dict.fromkeys(rows.loc[~better, "predictor"]))
+
+
+def telling(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of predictors that say something about imputers."""
+    gains = (table["metric"] == GAIN).any()
+    silent = [*idle(table), *([STILL] if gains else [])]
+    return table[~table["predictor"].isin(silent)]
 
 
 def sections(table: pd.DataFrame) -> list[Section]:
-    """Return a section on the true past, and up to two per predictor on completed pasts."""
+    """Return sections on the true past, and up to three per predictor on completed pasts."""
     if table.empty:
         return []
     clean = table["mechanism"] == ""
     found = [_horizons(table[clean & table["metric"].isin(["mpjpe", AVERAGE])])]
-    for predictor, rows in table.groupby("predictor", sort=False):
+    gains = table[table["metric"] == GAIN]
+    if not gains.empty:
+        found.append(_against_still(gains, idle(table)))
+    for predictor, rows in telling(table).groupby("predictor", sort=False):
         completed = rows[rows["mechanism"] != ""]
         if completed.empty:
             continue
         average = _with_true_past(rows[rows["metric"] == AVERAGE])
         caption = f"{predictor}: MPJPE over the whole future, mm, by imputer of the past"
         found.append(Section(f"{predictor}_{AVERAGE}", caption, _by_condition(average)))
+        costs = completed[(completed["metric"] == COST) & completed["horizon_ms"].isna()]
+        if not costs.empty:
+            caption = (
+                f"{predictor}: what completion costs, MPJPE over the whole future above that from "
+                "the true past, mm"
+            )
+            found.append(Section(f"{predictor}_{COST}", caption, _by_condition(costs)))
         changes = completed[(completed["metric"] == CHANGE) & (completed["model"] != "mean")]
         if not changes.empty:
             caption = (
@@ -60,10 +126,20 @@ def sections(table: pd.DataFrame) -> list[Section]:
     return found
 
 
+def _against_still(gains: pd.DataFrame, idle: list[str]) -> Section:
+    caption = "Change of MPJPE against standing still, from the true past, per cent"
+    notes = [f"{predictor} {IDLE}" for predictor in idle]
+    return Section(GAIN, "; ".join([caption, *notes]), _by_horizon(gains))
+
+
 def _horizons(table: pd.DataFrame) -> Section:
+    caption = "MPJPE of predictions from the true past, mm"
+    return Section("true_past", caption, _by_horizon(table))
+
+
+def _by_horizon(table: pd.DataFrame) -> pd.DataFrame:
     columns = ["average" if np.isnan(ms) else f"{ms:.0f} ms" for ms in table["horizon_ms"]]
-    text = wide(table, table["predictor"], columns)
-    return Section("true_past", "MPJPE of predictions from the true past, mm", text)
+    return wide(table, table["predictor"], columns)
 
 
 def _with_true_past(average: pd.DataFrame) -> pd.DataFrame:

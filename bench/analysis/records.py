@@ -243,7 +243,29 @@ def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFra
     table = by_window(values, keys)
     condition = table.groupby(others, sort=False, dropna=False).ngroup().to_numpy()
     table = table.iloc[np.argsort(condition, kind="stable")]
-    return _by_group(paired(table, _of(table, reference, ""), others), keys, statistics.change)
+    return against(table, _of(table, reference, ""), keys, others, statistics.change)
+
+
+def against(
+    table: pd.DataFrame,
+    base: pd.DataFrame,
+    keys: list[str],
+    common: Sequence[str],
+    statistic: statistics.Statistic,
+) -> pd.DataFrame:
+    """Return a statistic of values and of another's, paired by window and seed.
+
+    Args:
+        table: one row per window, seed and ``keys``.
+        base: the same of what it is compared with.
+        keys: the columns that identify a row of the result.
+        common: further columns that must agree.
+        statistic: of sums of values and of the other's values.
+
+    Returns:
+        ``keys`` and ``SUMMARY``.
+    """
+    return _by_group(paired(table, base, common), keys, statistic)
 
 
 def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
@@ -259,7 +281,7 @@ def compare(values: pd.DataFrame, comparison: Comparison) -> pd.DataFrame:
     errors = by_window(values[values["metric"] == "mse"], [*IMPUTER, *CONDITION])
     one = _of(errors, comparison.model, comparison.inference)
     other = _of(errors, comparison.against, "")
-    return _by_group(paired(one, other, CONDITION), CONDITION, statistics.change)
+    return against(one, other, CONDITION, CONDITION, statistics.change)
 
 
 def _of(table: pd.DataFrame, model: str, inference: str) -> pd.DataFrame:

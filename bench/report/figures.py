@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, SymmetricalLogLocator
 
 from bench.analysis import tables
-from bench.analysis.forecasting import CHANGE
+from bench.analysis.forecasting import CHANGE, GAIN, idle, telling
 from bench.analysis.records import IMPUTER
 from bench.analysis.results import Results
 from bench.analysis.standing import Standing, milliseconds
@@ -36,6 +36,8 @@ WORST_CHANGE = 150.0
 """Per cent of change above which figures do not show how much worse a value is."""
 SKILLS = (-999.0, -99.0, -9.0, -1.0, 0.0, 0.5, 0.9, 0.99, 0.999)
 """Ticks of skill; their ends are the farthest ends of its axis."""
+SHORT = 160.0
+"""Horizon in ms that Fig. 7 shows beside the whole future, or the nearest one there is."""
 SHARE = "features hidden, %"
 
 
@@ -251,37 +253,76 @@ def calibration(found: Results, standing: Standing | None, sheet: Sheet) -> Figu
     return sheet.finish(figure, f"Calibration on {found.label}; mean over levels")
 
 
-def forecasts(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
-    """Fig. 7: error of each predictor by the imputer that completed its past.
-
-    Without intervals: errors differ far more between recordings than between imputers, and in the
-    same way for all imputers. ``forecast_changes`` shows intervals of the differences.
+def predictors(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
+    """Change of each predictor's error against standing still by horizon, from the true past.
 
     Args:
         table: as ``forecasting.table`` returns it.
         label: the data set.
         sheet: what all figures have in common.
     """
-    panels = _forecast_panels(table, AVERAGE)
+    gains = table[table["metric"] == GAIN]
+    gains = gains[gains["horizon_ms"].notna()]
+    if gains.empty:
+        return None
+    figure, axis = sheet.single()
+    silent = idle(table)
+    looks = Looks.named(list(gains["predictor"].unique()))
+    for which, rows in gains.groupby("predictor", sort=False):
+        predictor = str(which)
+        name = f"{predictor} (no better)" if predictor in silent else predictor
+        limits = (-100.0, WORST_CHANGE)
+        line(axis, rows["horizon_ms"], rows, name, looks.style(predictor), limits, unit="%")
+    axis.axhline(0, color="0.25", linewidth=0.8, label="standing still")
+    axis.set(xlabel="horizon, ms", ylabel="change of MPJPE, %")
+    return sheet.finish(figure, f"Prediction from the true past against standing still on {label}")
+
+
+def forecasts(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
+    """Fig. 7: error of each predictor by the imputer that completed its past.
+
+    At a short horizon and over the whole future, of predictors that are better than standing still
+    alone. Without intervals: errors differ far more between recordings than between imputers, and
+    in the same way for all imputers. ``forecast_changes`` shows intervals of the differences.
+
+    Args:
+        table: as ``forecasting.table`` returns it.
+        label: the data set.
+        sheet: what all figures have in common.
+    """
+    silent = idle(table)
+    kept = telling(table)
+    wholes = kept["metric"] == AVERAGE
+    horizons = kept.loc[kept["metric"] == "mpjpe", "horizon_ms"].unique()
+    panels = _forecast_panels(kept[wholes], AVERAGE)
     if not panels:
         return None
-    figure, axes = sheet.panels(len(panels))
-    average = table[table["metric"] == AVERAGE]
-    for axis, (names, here) in zip(axes, panels, strict=True):
-        predictor, mechanism = names
-        clean = average[(average["predictor"] == predictor) & (average["mechanism"] == "")]
+    chosen = [("whole future", wholes)]
+    if len(horizons):
+        short = min(horizons, key=lambda horizon: abs(horizon - SHORT))
+        at = (kept["metric"] == "mpjpe") & (kept["horizon_ms"] == short)
+        chosen.insert(0, (f"at {short:.0f} ms", at))
+    shown = [
+        (when, names, kept[rows & (kept["predictor"] == names[0])])
+        for names, _ in panels
+        for when, rows in chosen
+    ]
+    figure, axes = sheet.panels(len(shown))
+    for axis, (when, (predictor, mechanism), rows) in zip(axes, shown, strict=True):
+        here, clean = rows[rows["mechanism"] == mechanism], rows[rows["mechanism"] == ""]
         # A control far above all others would leave no room to distinguish those.
         usual = here.loc[here["model"] == "mean", "value"]
         top = min(1.5 * usual.max() if len(usual) else np.inf, 1.05 * here["value"].max())
         lowest = 0.95 * min([here["value"].min(), *clean["value"]])
-        for _ in _by_imputer([axis], [(names, here)], sheet, (lowest, top), "mm", band=False):
+        for _ in _by_imputer([axis], [(when, here)], sheet, (lowest, top), "mm", band=False):
             for value in clean["value"]:
                 axis.axhline(value, color="0.25", linewidth=0.8, label="true past")
         axis.set_ylim(lowest, top + 0.03 * (top - lowest))
-        _by_share(axis, title=plain(f"{predictor}, {mechanism}"))
+        _by_share(axis, title=plain(f"{predictor}, {mechanism}, {when}"))
         plain_ticks(axis)
     axes[0].set_ylabel("MPJPE of the future, mm")
-    return sheet.finish(figure, f"Prediction from completed pasts on {label}")
+    left_out = f"; left out: {', '.join(silent)}, no better than standing still" if silent else ""
+    return sheet.finish(figure, f"Prediction from completed pasts on {label}{left_out}")
 
 
 def forecast_changes(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
@@ -289,7 +330,7 @@ def forecast_changes(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | 
 
     Arguments are those of ``forecasts``.
     """
-    panels = _forecast_panels(table, CHANGE)
+    panels = _forecast_panels(telling(table), CHANGE)
     if not panels:
         return None
     figure, axes = sheet.panels(len(panels), sharey=True)
@@ -398,6 +439,7 @@ FIGURES: dict[str, Figured] = {
     "fig4_posterior": _of_values(posterior, "values"),
     "fig5_posterior_change": _of_values(posterior_change, "values"),
     "fig6_mse_change": _of_values(mse_change, "imputation"),
+    "predictors": _of_values(predictors, "forecasting"),
     "fig7_forecasting": _of_values(forecasts, "forecasting"),
     "forecasting_change": _of_values(forecast_changes, "forecasting"),
     "auroc": _of_values(auroc, "detection"),

@@ -20,7 +20,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.analysis import results, summary, tables
+from bench.analysis import forecasting, results, summary, tables
 from bench.analysis.claims import Claim
 from bench.analysis.records import CONDITION, IMPUTER
 from bench.analysis.results import Results, Run, Written
@@ -53,6 +53,7 @@ CAPTIONS = {
     "fig4_": "log posterior of ground truth, degraded input and completion, by share hidden",
     "fig5_": "change of the mean log posterior against ground truth; hollow points are negative",
     "fig6_": "change of MSE against mean imputation, with 95 % intervals",
+    "predictors": "error of each predictor against standing still",
     "fig7_": "error of each predictor by the imputer that completed its past",
     "forecasting_change": "change of each predictor's error against the mean-imputed past, with "
     "95 % intervals",
@@ -194,6 +195,8 @@ def _alarms(found: Results, whole: pd.DataFrame) -> Iterator[str]:
         )
     if not whole.empty:
         yield from (f"A control looks good: {line}" for line in summary.suspicious(whole))
+    for predictor in forecasting.idle(found.forecasting):
+        yield f"Predictor {predictor} {forecasting.IDLE}"
 
 
 def _best(standing: Standing | None, protocol: Protocol) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.analysis import claims, results, summary, tables
+from bench.analysis import claims, forecasting, results, summary, tables
 from bench.analysis.claims import Claim
 from bench.analysis.results import Results, Written
 from bench.report.page import REPORT
@@ -57,6 +57,8 @@ def print_summary(found: Results, console: Console) -> None:
         console.print(f"[yellow]a control looks good:[/] {escape(line)}", soft_wrap=True)
     if len(lines) > SHOWN_SUSPICIOUS:
         console.print(f"and {len(lines) - SHOWN_SUSPICIOUS} more such controls")
+    for predictor in forecasting.idle(found.forecasting):
+        console.print(f"[yellow]{escape(predictor)}[/] {forecasting.IDLE}", soft_wrap=True)
 
 
 def print_tables(found: Results, chosen: list[Written], console: Console) -> None:

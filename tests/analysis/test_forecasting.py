@@ -686,13 +686,14 @@ def test_the_table_is_that_of_pandas(seed: int) -> None:
     table = forecasting.table(values, resolve(SMALL))
     keys = ["predictor", "model", "inference", "level"]
     means = values.groupby([*keys, "metric"])["value"].mean()
-    for row in table[table["metric"] != "change_vs_mean"].to_dict("records"):
+    summarised = table[table["metric"].isin([AVERAGE, "eq4", "mpjpe"])]
+    for row in summarised.to_dict("records"):
         labels = tuple(row[key] for key in [*keys, "metric"])
         assert row["value"] == pytest.approx(means[labels])
         assert (row["n"], row["seeds"]) == (6, 2)
         assert row["low"] <= row["value"] <= row["high"]
         assert np.isnan(row["horizon_ms"]) == (row["metric"] != "mpjpe")
-    assert len(table[table["metric"] != "change_vs_mean"]) == len(means)
+    assert len(summarised) == len(means)
     changes = table[table["metric"] == "change_vs_mean"]
     assert len(changes) == 2 * 2 * 3
     for row in changes.to_dict("records"):
@@ -730,14 +731,73 @@ def test_the_interval_of_a_change_is_over_recordings() -> None:
     assert list(ends) == pytest.approx([low, high])
 
 
+def of_predictors(still: Sequence[float], net: Sequence[float], **labels: Any) -> pd.DataFrame:
+    return pd.concat(
+        [errors("zero_velocity", "", still, **labels), errors("net", "", net, **labels)]
+    )
+
+
+def test_the_gain_over_standing_still_is_paired_by_window_at_every_horizon() -> None:
+    still, net = [10.0, 20, 40, 80, 5, 60], [5.0, 10, 20, 40, 2.5, 30]
+    short = {"metric": "mpjpe", "horizon_ms": 80.0}
+    values = pd.concat([of_predictors(still, net), of_predictors(net, still, **short)])
+    table = forecasting.table(values, resolve(SMALL))
+    gains = table[table["metric"] == forecasting.GAIN].set_index("horizon_ms")
+    assert set(gains["predictor"]) == {"net"}
+    columns = ["value", "low", "high"]
+    # Half of it, or twice as much, in every window, so in every resample.
+    assert list(gains.loc[80.0, columns]) == pytest.approx([100, 100, 100])
+    whole = gains[gains.index.isna()]
+    assert list(whole[columns].iloc[0]) == pytest.approx([-50, -50, -50])
+
+
+def test_the_cost_of_completion_is_that_over_the_same_predictor_s_true_past() -> None:
+    true, completed = [1.0, 2, 3, 4, 5, 6], [2.0, 2, 5, 4, 8, 6]
+    values = pd.concat(
+        [
+            errors("net", "", true),
+            errors("net", "linear", completed).iloc[::-1],
+            errors("gru", "", [0.0] * 6),
+            errors("gru", "linear", completed),
+        ]
+    )
+    table = forecasting.table(values, resolve(SMALL))
+    costs = table[table["metric"] == forecasting.COST].set_index("predictor")
+    assert costs.loc["net", "value"] == pytest.approx(1.0)
+    assert costs.loc["gru", "value"] == pytest.approx(np.mean(completed))
+    assert costs.loc["net", "low"] < 1 < costs.loc["net", "high"]
+
+
+def test_a_predictor_no_better_than_standing_still_says_nothing_about_imputers() -> None:
+    still = [10.0, 20, 40, 80, 5, 60]
+    better, alike = [0.5 * value for value in still], [9.0, 22, 41, 79, 6, 58]
+    parts = [
+        errors(who, model, values)
+        for who, values in (("zero_velocity", still), ("good", better), ("bad", alike))
+        for model in ("", "mean", "linear")
+    ]
+    table = forecasting.table(pd.concat(parts), resolve(SMALL)).assign(status="done")
+    assert forecasting.idle(table) == ["bad"]
+    by_name = {section.name: section for section in forecasting.sections(table)}
+    assert f"bad {forecasting.IDLE}" in by_name[forecasting.GAIN].caption
+    assert "good" not in by_name[forecasting.GAIN].caption
+    assert f"good_{forecasting.COST}" in by_name
+    assert not [name for name in by_name if name.startswith(("bad", "zero_velocity"))]
+    figure = forecasts(table, "motion", SHEET)
+    assert figure is not None
+    assert "left out: bad" in figure.get_suptitle()
+    assert {axis.get_title() for axis in figure.axes} == {"good, features, whole future"}
+
+
 def test_without_a_mean_there_is_no_change_against_it() -> None:
     values = pd.concat([errors("ltd", "linear", [1, 2]), errors("ltd", "", [1, 1])])
     raw = SMALL | {"models": {"linear": {}}}
     table = forecasting.table(values, resolve(raw))
-    assert set(table["metric"]) == {AVERAGE}
+    assert set(table["metric"]) == {AVERAGE, forecasting.COST}
     assert [section.name for section in forecasting.sections(table.assign(status="done"))] == [
         "true_past",
         f"ltd_{AVERAGE}",
+        f"ltd_{forecasting.COST}",
     ]
 
 
@@ -755,7 +815,11 @@ def test_sections_have_the_true_past_under_every_condition() -> None:
     }
     assert set(by_name) == {
         "true_past",
-        *(f"{who}_{what}" for who in ("ltd", "gru") for what in (AVERAGE, "change_vs_mean")),
+        *(
+            f"{who}_{what}"
+            for who in ("ltd", "gru")
+            for what in (AVERAGE, "cost", "change_vs_mean")
+        ),
     }
     assert set(by_name["true_past"].columns) == {"80 ms", "average"}
     assert set(by_name["true_past"].index) == {"ltd", "gru"}
