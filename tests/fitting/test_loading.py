@@ -163,8 +163,8 @@ def test_a_mirrored_body_is_a_body(real_data: Path, tmp_path: Path) -> None:
             )
             there = motion[:, :, other] - motion[:, :, skeleton.parents[other]]
             here = image[:, :, child] - image[:, :, parent]
-            lengths = (np.linalg.norm(one, axis=-1) for one in (here, there))
-            np.testing.assert_allclose(*lengths, rtol=1e-5, atol=1e-2)
+            lengths = [np.linalg.norm(one, axis=-1) for one in (here, there)]
+            np.testing.assert_allclose(lengths[0], lengths[1], rtol=1e-5, atol=1e-2)
     for left, right in skeleton.pairs:
         apart = skeleton.index([left, right])
         before = (motion[:, :, apart[0], 0] - motion[:, :, apart[1], 0]).mean()
@@ -201,7 +201,7 @@ class Recorder(nn.Module):
         return {"loss": position_error(motion, self.weight)}
 
 
-VARIED = {"starts": "any", "mirror": True, "tempo": 1.2}
+VARIED: dict[str, Any] = {"starts": "any", "mirror": True, "tempo": 1.2}
 
 
 def fit(windows: Windows, folder: Path | None = None, stop: int = 0, **more: Any) -> Recorder:
