@@ -3,6 +3,7 @@
 from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.records import CELL, COLUMNS
@@ -22,7 +23,8 @@ def load(run: str | PathLike[str], *more: str | PathLike[str]) -> pd.DataFrame:
 
     Returns:
         ``records.COLUMNS``, one row per cell and metric; ``run``, the folder as it was given; and,
-        of runs that recorded it, ``seconds`` that an imputation's cell took.
+        of runs that recorded them, ``seconds`` and ``memory`` (MiB at the peak) that an
+        imputation's cell took.
 
     Raises:
         InputError: a folder has no readable records.
@@ -39,13 +41,20 @@ def _read(folder: Path) -> pd.DataFrame:
             f"({reason_of(error)})"
         ) from None
     if (folder / TIMES).is_file():
-        records = records.merge(_seconds(folder / TIMES), how="left")
+        records = records.merge(costs(folder / TIMES), how="left")
     return records.assign(run=str(folder))
 
 
-def _seconds(path: Path) -> pd.DataFrame:
-    """Return the seconds of the cells that impute, with the columns that identify them."""
+def costs(path: Path) -> pd.DataFrame:
+    """Return the seconds and MiB of the cells that impute, with the columns that identify them."""
+    imputed = times(path)
+    imputed = imputed[imputed["task"] == "impute"].assign(split="test")
+    return imputed[[*CELL, "seconds", "memory"]]
+
+
+def times(path: Path) -> pd.DataFrame:
+    """Return the ``times.csv`` of a run, with the columns of today's version."""
     text = {name: str for name in CELL if name != "seed"}
-    times = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"seconds": [""]})
-    imputed = times[times["task"] == "impute"].assign(split="test")
-    return imputed[[*CELL, "seconds"]]
+    empty = {"seconds": [""], "memory": [""]}
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=empty)
+    return table if "memory" in table else table.assign(memory=np.nan)

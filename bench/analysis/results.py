@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import (
+    costs,
     forecasting,
     generation,
     marking,
@@ -19,7 +20,7 @@ from bench.analysis import (
     records,
     tables,
 )
-from bench.analysis.loading import RECORDS
+from bench.analysis.loading import RECORDS, TIMES, times
 from bench.core import files, safe_yaml
 from bench.core.errors import InputError
 from bench.protocol.resolving import resolve
@@ -32,8 +33,13 @@ LATER = ("action", "subject", "fold")
 """Columns of text that the per-window values of older versions lack."""
 NEEDED = set(records.WINDOW_COLUMNS) - set(LATER)
 """Columns that the per-window values of a run must have, whatever version wrote it."""
+UNTIMED = pd.DataFrame(
+    columns=["task", *records.CELL[2:], "seconds", "memory"],
+)
+"""The times of a run of which none is known."""
 TABLES = (
-    *("imputation", "published", "ranks", "quality", "detection", "levels", "comparisons"),
+    *("imputation", "published", "ranks", "quality", "costs", "detection", "levels"),
+    *("comparisons",),
     *("forecasting", "prediction", "generation"),
 )
 """The attributes of ``Results`` that are tables."""
@@ -57,6 +63,7 @@ class Results:
         published: ``published.table``.
         ranks: ``ranks.table``.
         quality: ``tables.quality``.
+        costs: ``costs.table``; empty if it is not known how long jobs took.
         detection: ``ood.detection``.
         levels: ``ood.detection_levels``.
         comparisons: ``tables.comparisons``.
@@ -72,6 +79,7 @@ class Results:
     published: pd.DataFrame
     ranks: pd.DataFrame
     quality: pd.DataFrame
+    costs: pd.DataFrame
     detection: pd.DataFrame
     levels: pd.DataFrame
     comparisons: pd.DataFrame
@@ -108,6 +116,7 @@ def build(
     label: str,
     absent: Sequence[str] = (),
     unfinished: pd.DataFrame | None = None,
+    timed: pd.DataFrame | None = None,
 ) -> Results:
     """Compute every table from per-window values.
 
@@ -118,6 +127,7 @@ def build(
         label: the data set.
         absent: files of the data set that were missing.
         unfinished: cells that failed or were skipped (``marking.unfinished``); None: none.
+        timed: what jobs took (``bench.sweep.times.table``); None: unknown.
     """
     missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
@@ -132,6 +142,7 @@ def build(
         "published": published.table(completed, protocol),
         "ranks": marking.ranks(ranks.table(imputed, protocol), missing, protocol),
         "quality": marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
+        "costs": costs.table(imputed, UNTIMED if timed is None else timed, fits),
         "detection": marked,
         "levels": marking.levels(ood.detection_levels(detection), marked),
         "comparisons": marking.comparisons(
@@ -188,7 +199,8 @@ def open_run(folder: Path) -> Run:
 
 def read(folder: Path) -> Results:
     """Return the results of a run's folder; raises InputError if it is not one."""
-    return of(open_run(folder), _cells(folder))
+    timed = times(folder / TIMES) if (folder / TIMES).is_file() else None
+    return of(open_run(folder), _cells(folder), timed)
 
 
 def _cells(folder: Path) -> pd.DataFrame:
@@ -201,16 +213,18 @@ def _cells(folder: Path) -> pd.DataFrame:
         raise no_run(folder, str(error)) from None
 
 
-def of(run: Run, cells: pd.DataFrame) -> Results:
+def of(run: Run, cells: pd.DataFrame, timed: pd.DataFrame | None = None) -> Results:
     """Compute every table of a run.
 
     Args:
         run: the contents of its folder.
         cells: its records (``records.records``).
+        timed: what its jobs took (``bench.sweep.times.table``); None: unknown.
     """
     fits, data = list(run.facts["fits"].values()), run.facts["data"]
     missing = marking.unfinished(cells)
-    return build(run.values, run.protocol, fits, str(data["label"]), data["absent_files"], missing)
+    label, absent = str(data["label"]), data["absent_files"]
+    return build(run.values, run.protocol, fits, label, absent, missing, timed)
 
 
 FILES = {
@@ -218,6 +232,7 @@ FILES = {
     "published": "published",
     "ranks": "ranks",
     "quality": "models",
+    "costs": "costs",
     "detection": "ood",
     "levels": "detection_level",
     "comparisons": "comparisons",
@@ -300,6 +315,7 @@ def written(results: Results) -> list[Written]:
         "published": (results.published, published.sections),
         "ranks": (results.ranks, ranks.sections),
         "models": (results.quality, tables.quality_sections),
+        "costs": (results.costs, costs.sections),
         "ood": (results.detection, tables.ood_sections),
         "detection_level": (results.levels, tables.level_sections),
         "comparisons": (results.comparisons, tables.comparison_sections),

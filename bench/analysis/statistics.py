@@ -31,8 +31,9 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(...)`` means from ``(..., 2)`` sums and counts."""
-    return sums[..., 0] / sums[..., 1]
+    """Return ``(...)`` means from ``(..., 2)`` sums and counts; nan where nothing counts."""
+    with np.errstate(invalid="ignore"):  # a resample may have no window with the metric
+        return sums[..., 0] / sums[..., 1]
 
 
 def change(sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -155,7 +155,9 @@ def _job(runs: Mapping[Numbers, Contents], same: Sequence[Fit | Cell]) -> tuple[
             error = f"fold {_numbers(numbers)}: {status.error}"
             return same[0], replace(status, key=same[0].key, error=error)
     first = next(iter(ended.values()))
-    return same[0], replace(first, seconds=sum(status.seconds for status in ended.values()))
+    memories = [status.memory for status in ended.values()]
+    memory = None if None in memories else max(filter(None, memories), default=0.0)
+    return same[0], replace(first, seconds=sum(s.seconds for s in ended.values()), memory=memory)
 
 
 def _facts(runs: Mapping[Numbers, Contents], statuses: list[Status]) -> dict[str, Any]:
@@ -181,12 +183,9 @@ def _facts(runs: Mapping[Numbers, Contents], statuses: list[Status]) -> dict[str
 
 
 def _fit(summaries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the first fold's summary of a fit, its numbers being means over folds."""
-    means = {
-        name: sum(one[name] for one in summaries) / len(summaries)
-        for name, value in summaries[0].items()
-        if isinstance(value, float) and all(isinstance(one.get(name), float) for one in summaries)
-    }
+    """Return the first fold's summary of a fit; its time and memory are means over folds."""
+    costs = pd.DataFrame(summaries).reindex(columns=["seconds", "memory"]).astype(float)
+    means = {str(name): None if np.isnan(mean) else mean for name, mean in costs.mean().items()}
     return summaries[0] | means
 
 

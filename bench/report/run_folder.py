@@ -91,14 +91,14 @@ def write(
         run.values, contents.plan, contents.statuses, label, protocol.references
     )
     stage("tables")
-    found = results.of(run, cells)
+    timed = times.table(contents.plan, contents.statuses, run.facts["fits"], label)
+    found = results.of(run, cells, timed)
     with draft_folder(results_folder / protocol.folder) as draft:
         resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
         (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
         run.values.to_parquet(draft / results.VALUES, index=False)
         cells.to_parquet(draft / results.RECORDS, index=False)
-        timed = times.table(contents.plan, contents.statuses, run.facts["fits"], label)
         timed.to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)
         judged = claims.write(found, draft) if protocol.models else []

@@ -19,7 +19,9 @@ from bench.sweep.status import State, Status
 JOBS = "jobs.csv"
 FAILURES = "failures.txt"
 KEYS = {"key", "fit", "past", "judge"}
-ENDED = ["status", "since", "host", "pid", "attempt", "seconds", "error"]
+ENDED = ["status", "since", "host", "pid", "attempt", "seconds", "memory", "error"]
+LATER = ("windows", "memory")
+"""Columns that may be empty, and that older versions lack."""
 COLUMNS = list(
     dict.fromkeys(
         ["kind", "key", "title", *ENDED, *(one.name for job in (Fit, Cell) for one in fields(job))]
@@ -55,8 +57,8 @@ def read(folder: Path) -> tuple[Plan, list[Status]]:
     path = folder / JOBS
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if "windows" not in table:  # a run of a version that kept none for the viewer
-            table = table.assign(windows="")
+        # Runs of older versions lack some.
+        table = table.assign(**{name: "" for name in LATER if name not in table})
         rows: list[Any] = table[COLUMNS].to_dict("records")
         jobs = [_job(row) for row in rows]
         statuses = {row["key"]: _status(row) for row in rows}
@@ -99,5 +101,6 @@ def _status(row: dict[str, str]) -> Status:
         pid=int(row["pid"]),
         attempt=int(row["attempt"]),
         seconds=float(row["seconds"]),
+        memory=float(row["memory"]) if row["memory"] else None,
         error=row["error"],
     )

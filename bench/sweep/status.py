@@ -37,6 +37,7 @@ class Status:
         attempt: 1, plus one for each worker that died while running it.
         limit: timeout in seconds, after which its worker exits; None for no timeout.
         seconds: how long it computed; of a failure, the time until then.
+        memory: MiB that it took at its peak (``costs.Meter``); None if unknown.
         error: why it failed or was skipped; of a running one, why the last worker died, if known.
         trace: the traceback of a failure.
     """
@@ -50,6 +51,7 @@ class Status:
     attempt: int = 1
     limit: float | None = None
     seconds: float = 0.0
+    memory: float | None = None
     error: str = ""
     trace: str = ""
 

@@ -1,4 +1,4 @@
-"""How long jobs took, kept apart from their results since times differ between executions."""
+"""How long jobs took, and how much memory: apart from results, since executions differ in it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,16 +11,17 @@ from bench.sweep.plan import Plan
 from bench.sweep.status import Status
 
 TIMES = "times.csv"
+COSTS = ("seconds", "memory")
 LABELS = ["task", "model", "inference", "predictor", "mechanism", "level", "seed"]
 
 
 def table(
     plan: Plan, statuses: Iterable[Status], fits: Mapping[str, dict[str, Any]], dataset: str
 ) -> pd.DataFrame:
-    """Return ``dataset``, ``LABELS`` and ``seconds``, one row per finished fit and cell.
+    """Return ``dataset``, ``LABELS`` and ``COSTS``, one row per finished fit and cell.
 
     A fit has the task ``fit`` and its label as ``model``. Seconds are NaN if a worker died before
-    it could record them.
+    it could record them, memory (MiB) also where it cannot be measured.
 
     Args:
         plan: the fits and cells.
@@ -28,25 +29,27 @@ def table(
         fits: summary of every finished fit, by ``Fit.name``.
         dataset: name of the data set, for a column.
     """
-    # A finished cell without a stored status has ``since`` 0.
-    seconds = {
-        status.key: status.seconds if status.since else float("nan")
-        for status in statuses
-        if status.status == "done"
-    }
+    ended = {status.key: status for status in statuses if status.status == "done"}
     rows = [
-        {"task": "fit", "model": fit.label, "seed": fit.seed, "seconds": fits[fit.name]["seconds"]}
+        {"task": "fit", "model": fit.label, "seed": fit.seed}
+        | {name: fits[fit.name].get(name) for name in COSTS}
         for fit in plan.fits
         if fit.name in fits
     ]
     cells = [
-        {name: getattr(cell, name) for name in LABELS} | {"seconds": seconds[cell.key]}
+        {name: getattr(cell, name) for name in LABELS} | _costs(ended[cell.key])
         for cell in plan.cells
-        if cell.key in seconds
+        if cell.key in ended
     ]
-    found = pd.DataFrame(rows + cells, columns=["dataset", *LABELS, "seconds"])
+    found = pd.DataFrame(rows + cells, columns=["dataset", *LABELS, *COSTS])
     labels = found[LABELS].astype(object).fillna("")
-    return found.assign(dataset=dataset, **labels)
+    costs = found[list(COSTS)].astype(np.float64)
+    return found.assign(dataset=dataset, **labels, **costs)
+
+
+def _costs(status: Status) -> dict[str, Any]:
+    # A finished cell without a stored status has ``since`` 0.
+    return {name: getattr(status, name) if status.since else None for name in COSTS}
 
 
 @dataclass(frozen=True)

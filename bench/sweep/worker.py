@@ -130,10 +130,10 @@ class Worker:
         begun = Status(job.key, job.title, "running", now(), HOST, os.getpid(), attempt, limit)
         statuses.write(begun)
         state: State = "done"
-        error, trace, clock = "", "", time.monotonic()
+        error, trace, memory, clock = "", "", None, time.monotonic()
         try:
             with self._timeout(limit, job):
-                error, seconds = self._compute(job, models)
+                error, seconds, memory = self._compute(job, models)
             state = "skipped" if error else "done"
         except (KeyboardInterrupt, WriteError):
             statuses.forget(job.key)
@@ -147,27 +147,33 @@ class Worker:
             state, trace = "failed", traceback.format_exc()
             error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
             seconds = time.monotonic() - clock
-        ended = replace(begun, status=state, seconds=seconds, error=error, trace=trace)
+        ended = replace(
+            begun, status=state, seconds=seconds, memory=memory, error=error, trace=trace
+        )
         statuses.write(ended)
         return ended
 
-    def _compute(self, job: Fit | Cell, models: "_LatestModel") -> tuple[str, float]:
-        """Compute a job; return why it is skipped, empty if it is not, and the seconds it took."""
+    def _compute(self, job: Fit | Cell, models: "_LatestModel") -> tuple[str, float, float | None]:
+        """Compute a job; return why it is skipped, or an empty text, and its time and memory."""
+        if reason := self._obstacle(job):
+            return reason, 0.0, None
+        if isinstance(job, Fit):
+            cost = self.workspace.fit(job, self.report)
+        else:
+            cost = self.workspace.evaluate(job, models.get(self.workspace, job))
+        return "", cost.seconds, cost.memory
+
+    def _obstacle(self, job: Fit | Cell) -> str:
+        """Return why a job cannot be computed here; an empty text if it can."""
         label = job.label if isinstance(job, Fit) else job.learner
         self.workspace.check_code(label)
-        if reason := self.workspace.resolved.learners[label].cls.unavailable():
-            return reason, 0.0
-        if isinstance(job, Fit):
-            return "", self.workspace.fit(job, self.report)
-        absent = {
-            key for key in (job.fit, job.judge) if key and not self.workspace.store.has_fit(key)
-        }
-        unkept = (
-            {job.past} if job.past and not self.workspace.store.has_completion(job.past) else ()
-        )
-        if reason := skip_reason(job, absent, unkept):
-            return reason, 0.0
-        return "", self.workspace.evaluate(job, models.get(self.workspace, job))
+        reason = self.workspace.resolved.learners[label].cls.unavailable()
+        if reason or isinstance(job, Fit):
+            return reason
+        store = self.workspace.store
+        absent = {key for key in (job.fit, job.judge) if key and not store.has_fit(key)}
+        unkept = {job.past} if job.past and not store.has_completion(job.past) else ()
+        return skip_reason(job, absent, unkept)
 
     def _limit(self, job: Fit | Cell) -> float | None:
         """Return a job's timeout in seconds; None for no timeout."""

@@ -1,7 +1,6 @@
 """Computes fits and cells: reads inputs from the store and writes results to it."""
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +22,7 @@ from bench.motion import Windows, derive_seed
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import PredictorEntry, Protocol
 from bench.sweep.cells import Evaluator
+from bench.sweep.costs import Meter
 from bench.sweep.jobs import Cell, Fit, finished, job_from_dict
 from bench.sweep.status import Status, now
 from bench.sweep.store import Store
@@ -110,36 +110,36 @@ class Workspace:
             learner.occlusions = tuple(o.at(level, seed) for o in occlusions for level in o.levels)
         return learner
 
-    def fit(self, fit: Fit, report: Reporter) -> float:
-        """Fit a learner and store it; return the seconds that took."""
-        begun = time.monotonic()
-        model = self.build(fit.label, fit.seed)
-        entry = self.resolved.learners[fit.label]
-        actions = None if isinstance(entry, PredictorEntry) else entry.train_on
-        train = _of_actions(self.windows("train"), actions)
-        context = FitContext(
-            seed=derive_seed("fit", fit.seed),
-            device=self._device,
-            folder=self.store.fit_folder(fit.key) if model.trained else None,
-            masks=self.resolved.masks if model.uses_masks else None,
-            report=lambda progress: self._report(fit, progress, report),
-        )
-        with torch.random.fork_rng():
-            model.fit(train, _of_actions(self.windows("valid"), actions), context)
-        model.eval()
-        write_history(context.history, self.store.fit_folder(fit.key) / "history.csv")
-        seconds = time.monotonic() - begun
+    def fit(self, fit: Fit, report: Reporter) -> Meter:
+        """Fit a learner and store it; return what that took."""
+        with Meter(self._device) as meter:
+            model = self.build(fit.label, fit.seed)
+            entry = self.resolved.learners[fit.label]
+            actions = None if isinstance(entry, PredictorEntry) else entry.train_on
+            train = _of_actions(self.windows("train"), actions)
+            context = FitContext(
+                seed=derive_seed("fit", fit.seed),
+                device=self._device,
+                folder=self.store.fit_folder(fit.key) if model.trained else None,
+                masks=self.resolved.masks if model.uses_masks else None,
+                report=lambda progress: self._report(fit, progress, report),
+            )
+            with torch.random.fork_rng():
+                model.fit(train, _of_actions(self.windows("valid"), actions), context)
+            model.eval()
+            write_history(context.history, self.store.fit_folder(fit.key) / "history.csv")
         summary = {
             "model": fit.label,
             "seed": fit.seed,
             "parameters": model.parameter_count(),
             "train_windows": _window_count(train, model),
             "device": self._device,
-            "seconds": seconds,
+            "seconds": meter.seconds,
+            "memory": meter.memory,
             "last_epoch": context.history[-1] if context.history else None,
         }
         self.store.save_fit(fit.key, model.cpu(), summary)
-        return seconds
+        return meter
 
     @cached_property
     def _evaluator(self) -> Evaluator:
@@ -156,22 +156,21 @@ class Workspace:
             self._device,
         )
 
-    def evaluate(self, cell: Cell, learner: Learner) -> float:
-        """Compute a cell and store its result; return the seconds that computing took."""
-        begun = time.monotonic()
-        if isinstance(learner, Predictor):
-            past = self.store.load_completion(cell.past) if cell.past else None
-            result = self._evaluator.forecast(cell, learner, past)
-        else:
-            assert isinstance(learner, Model)
-            result = self._evaluator.evaluate(cell, learner, self._judge(cell))
-        seconds = time.monotonic() - begun
+    def evaluate(self, cell: Cell, learner: Learner) -> Meter:
+        """Compute a cell and store its result; return what computing took."""
+        with Meter(self._device) as meter:
+            if isinstance(learner, Predictor):
+                past = self.store.load_completion(cell.past) if cell.past else None
+                result = self._evaluator.forecast(cell, learner, past)
+            else:
+                assert isinstance(learner, Model)
+                result = self._evaluator.evaluate(cell, learner, self._judge(cell))
         if cell.keep:
             self.store.save_completion(cell.key, result.completion)
         if result.exhibit:
             self.store.save_arrays(cell.key, cell.windows, vars(result.exhibit))
         self.store.save_cell(cell.key, result.table)
-        return seconds
+        return meter
 
     def rescore(self, cell: Cell) -> pd.DataFrame:
         """Return the errors of a cell's stored motion, one row per window.

@@ -80,7 +80,7 @@ def same_files(one: Path, other: Path, *others: str) -> None:
         for run in (one, other)
     )
     assert names == theirs
-    timed = ("times", "jobs", "models", "prediction", "pareto")
+    timed = ("times", "jobs", "models", "costs", "prediction", "pareto")
     for name in sorted(names):
         if not name.startswith(timed):
             assert (one / name).read_bytes() == (other / name).read_bytes(), name

@@ -46,7 +46,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 EXECUTORS = ("local", "ray")
 PATIENCE = 120.0
-TIMED = ("times", "jobs")
+TIMED = ("times", "jobs", "costs")
 """Tables of times."""
 
 

@@ -15,6 +15,7 @@ from tests.runs.conftest import FITS, latest, texts
 TABLES = (
     "imputation",
     "models",
+    "costs",
     "ood",
     "ranks",
     "detection_level",
