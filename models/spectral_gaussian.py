@@ -80,7 +80,7 @@ class SpectralGaussian(WindowGaussian):
     def _symmetric(self, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the moments of windows and mirror images together."""
         shape = (self.spec.frames, len(self.spec.skeleton), 3)
-        numbers = np.arange(1, self.spec.features + 1, dtype=np.float64).reshape(shape)
+        numbers = np.arange(1, self.spec.features + 1, dtype=np.float32).reshape(shape)
         places = torch.from_numpy(mirrored(numbers, self.spec.skeleton).ravel()).to(mean)
         sign, source = places.sign(), places.abs().long() - 1
         other_mean = sign * mean[source]

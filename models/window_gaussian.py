@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -12,16 +11,13 @@ from bench.core.settings import Settings
 from bench.fitting.moments import covariance
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows, derive_seed
-from bench.motion.mechanisms.sampler import USUAL, MaskSampler, family_of, usual_masks
+from bench.motion.mechanisms.sampler import usual_masks
 from models.base import Imputation, Imputer
 from models.conditioning import Gaussian, by_mask, shrunk
+from models.families import FAMILIES, calibration, family_number, of_families, trials
 
 TRIED = 16
 """Valid windows that shrinkage and calibration are chosen on, for each family of masks."""
-FAMILIES = tuple(USUAL)
-"""Families of masks, each with a shrinkage of its own."""
-COVERED = 0.9
-"""Share of hidden values that calibrated intervals of that level cover on the valid windows."""
 
 
 class WindowGaussian(Imputer):
@@ -70,17 +66,26 @@ class WindowGaussian(Imputer):
     def fit(self, train: Windows, valid: Windows, context: FitContext | None = None) -> None:
         """Fit mean and covariance to the train windows; choose shrinkage on the valid ones."""
         super().fit(train, valid, context)
+        self.estimate(train)
+        context = context or FitContext()
+        masks = context.masks or usual_masks(self.spec)
+        tried = {
+            family: (motion.double().flatten(1), hidden.flatten(1))
+            for family, (motion, hidden) in trials(valid, masks, context.seed, TRIED).items()
+        }
+        if self.stated is not None:
+            self.chosen.fill_(self.stated)
+        else:
+            self.chosen.copy_(self._best(tried))
+        factors = {family: self._factor(*trial) for family, trial in tried.items()}
+        self.calibration.copy_(of_families(factors))
+
+    def estimate(self, train: Windows) -> None:
+        """Set mean and covariance to those of the train windows."""
         mean, spread = self.moments(train)
         self.centre.copy_(mean)
         self.covariance.copy_(spread.float())
         self._gaussians.clear()
-        context = context or FitContext()
-        trials = self._trials(valid, context.masks or usual_masks(self.spec), context.seed)
-        if self.stated is not None:
-            self.chosen.fill_(self.stated)
-        else:
-            self.chosen.copy_(self._best(trials))
-        self.calibration.copy_(self._factors(trials))
 
     @property
     def stated(self) -> float | None:
@@ -109,7 +114,7 @@ class WindowGaussian(Imputer):
         samples = values.expand(count, -1, -1).clone() if count else None
         for mask, rows in by_mask(hidden):
             family = self._family(mask)
-            found = self._gaussian(float(self.chosen[family])).given(mask)
+            found = self.gaussian(float(self.chosen[family])).given(mask)
             where = torch.nonzero(mask, as_tuple=True)[0]
             mean[rows[:, None], where] = centre = found.mean(values[rows])
             deviation[rows[:, None], where] = found.variance.sqrt() * self.calibration[family]
@@ -129,7 +134,7 @@ class WindowGaussian(Imputer):
         shape = (count, 1, self.spec.features)
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(mask.device)
 
-    def _gaussian(self, choice: float) -> Gaussian:
+    def gaussian(self, choice: float) -> Gaussian:
         """Return the Gaussian with a choice; its factors are computed once."""
         if choice not in self._gaussians:
             covariance = self.regularised(self.covariance.double(), choice)
@@ -139,27 +144,7 @@ class WindowGaussian(Imputer):
     def _family(self, mask: Tensor) -> int:
         """Return the number of the family of a mask, ``(value,)``."""
         shape = (self.spec.frames, len(self.spec.skeleton), 3)
-        return FAMILIES.index(family_of(mask.view(shape).cpu().numpy()))
-
-    def _trials(
-        self, valid: Windows, masks: MaskSampler, seed: int
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return valid windows and masks, ``(window, value)`` each, by family."""
-        windows = valid.thin(TRIED)
-        motion = np.asarray(windows.motion, dtype=np.float32)
-        drawn = []
-        for name in masks.families:
-            generator = np.random.default_rng(derive_seed("shrinkage", name, seed))
-            drawn.append(masks.draw(windows.spec, generator, motion, name))
-        hidden = np.concatenate(drawn)
-        families = np.array([family_of(mask) for mask in hidden])
-        values = windows.tensor().double().flatten(1).repeat(len(drawn), 1)
-        trials = {}
-        for family in FAMILIES:
-            (rows,) = np.nonzero(families == family)
-            if len(rows):
-                trials[family] = values[rows], torch.from_numpy(hidden[rows]).flatten(1)
-        return trials
+        return family_number(mask.view(shape))
 
     def _best(self, trials: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
         """Return the choice of each family, or the same for all, of least error.
@@ -179,30 +164,19 @@ class WindowGaussian(Imputer):
 
     def _error(self, choice: float, values: Tensor, hidden: Tensor) -> Tensor:
         """Return the geometric mean over windows of the mean squared error, mm squared."""
-        gaussian = self._gaussian(choice)
+        gaussian = self.gaussian(choice)
         errors = []
         for mask, rows in by_mask(hidden):
             error = gaussian.given(mask).mean(values[rows]) - values[rows][:, mask]
             errors.append(error.square().mean(dim=1))
         return torch.cat(errors).clamp(min=1e-6).log().mean().exp()
 
-    def _factors(self, trials: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the calibration of each family; of one that was not tried, the mean."""
-        found = {family: self._factor(*trial) for family, trial in trials.items()}
-        mean = torch.stack(list(found.values())).mean()
-        return torch.stack([found.get(family, mean) for family in FAMILIES])
-
     def _factor(self, values: Tensor, hidden: Tensor) -> Tensor:
-        """Return the factor by which deviations must grow for intervals to cover ``COVERED``."""
-        scores = []
+        """Return the factor that calibrates the deviations of one family."""
+        errors, deviations = [], []
         for mask, rows in by_mask(hidden):
-            found = self._gaussian(float(self.chosen[self._family(mask)])).given(mask)
-            error = (found.mean(values[rows]) - values[rows][:, mask]).abs()
-            scores.append((error / found.variance.sqrt().clamp(min=1e-6)).flatten())
-        normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor((1 + COVERED) / 2))
-        return torch.quantile(_thinned(torch.cat(scores)), COVERED) / normal
-
-
-def _thinned(values: Tensor) -> Tensor:
-    """Return at most a million values, evenly spaced: what ``torch.quantile`` takes."""
-    return values[:: max(1, len(values) // 1_000_000 + 1)]
+            found = self.gaussian(float(self.chosen[self._family(mask)])).given(mask)
+            error = found.mean(values[rows]) - values[rows][:, mask]
+            errors.append(error.flatten())
+            deviations.append(found.variance.sqrt().expand_as(error).flatten())
+        return calibration(torch.cat(errors), torch.cat(deviations))

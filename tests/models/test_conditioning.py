@@ -18,10 +18,11 @@ from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.joints import Joints
 from bench.motion.mechanisms.sampler import MaskSampler, family_of, usual_masks
 from models.conditioning import Gaussian, by_mask, shrunk
+from models.families import FAMILIES
 from models.frame_gaussian import FrameGaussian
 from models.gaussian_mixture import GaussianMixture
 from models.ppca import PPCA
-from models.window_gaussian import FAMILIES, WindowGaussian
+from models.window_gaussian import WindowGaussian
 from tests.conftest import walk
 
 SIZE = 7

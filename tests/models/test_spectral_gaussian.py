@@ -12,8 +12,8 @@ from bench.motion import mirrored
 from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.frames import Frames
 from models.conditioning import Gaussian
+from models.families import FAMILIES
 from models.spectral_gaussian import RIDGE, SpectralGaussian
-from models.window_gaussian import FAMILIES
 from tests.conftest import walk
 
 SHORT: dict[str, Any] = {"windows": 60, "frames": 12}
