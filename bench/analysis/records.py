@@ -68,8 +68,9 @@ def windows(plan: Plan, store: Store, dataset: str) -> pd.DataFrame:
     Returns:
         ``WINDOW_COLUMNS``.
     """
-    finished = (cell for cell in plan.cells if store.has_cell(cell.key))
-    return long(((cell, store.load_cell(cell.key)) for cell in finished), dataset)
+    finished = [cell for cell in plan.cells if store.has_cell(cell.key)]
+    tables = store.load_cells([cell.key for cell in finished])
+    return long(zip(finished, tables, strict=True), dataset)
 
 
 def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str) -> pd.DataFrame:
