@@ -2,9 +2,10 @@
 
     python scripts/aggregation.py [--cells 2000 20000] [--windows 80] [--profile]
 
-The cells are those of the protocol of results/reference/leaderboard, with as many seeds as it takes;
-their values are random, in the columns that its cells have. Prints the processor's seconds of each stage: reading
-the store, records, tables, figures, page. Pictures of motion are left out: there is no motion.
+The cells are those of the protocol of results/reference/leaderboard, with as many seeds as it
+takes; their values are random, in the columns that its cells have. Prints the processor's seconds
+of each stage: reading the store, records, tables, figures, page. Pictures of motion are left out:
+there is no motion.
 """
 
 import argparse
@@ -24,7 +25,6 @@ from bench.core import safe_yaml
 from bench.protocol.resolving import resolve
 from bench.report import run_folder
 from bench.sweep import plan
-from bench.sweep.jobs import Cell
 from bench.sweep.status import Status
 from bench.sweep.store import Store
 

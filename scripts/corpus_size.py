@@ -4,8 +4,9 @@
 
 The trees have synthetic motion in AMASS's packaging, 60 frames per second, in takes of three
 minutes: a few takes, each with postures of its own per file. For each size a tree is written into
-FOLDER and removed again; it measures, each in a process of its own, the build of its windows, a pass
-of the loader over all train windows in random order, as they are and varied, and a fit of one epoch.
+FOLDER and removed again; it measures, each in a process of its own, the build of its windows, a
+pass of the loader over all train windows in random order, as they are and varied, and a fit of one
+epoch.
 Windows per second are those of one thread's own time, without what other processes took of it.
 Writes OUT.csv and OUT.png. Needs about 100 MB of disk per hour of motion while it runs.
 """
