@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.analysis import statistics
 
@@ -73,8 +74,9 @@ def windows(plan: Plan, store: Store, dataset: str, fold: str = "") -> pd.DataFr
     Returns:
         ``WINDOW_COLUMNS``.
     """
-    finished = (cell for cell in plan.cells if store.has_cell(cell.key))
-    return long(((cell, store.load_cell(cell.key)) for cell in finished), dataset, fold)
+    finished = [cell for cell in plan.cells if store.has_cell(cell.key)]
+    tables = store.load_cells([cell.key for cell in finished])
+    return long(zip(finished, tables, strict=True), dataset, fold)
 
 
 def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str, fold: str = "") -> pd.DataFrame:
@@ -362,23 +364,44 @@ def _by_group(
         return pd.DataFrame(columns=[*keys, *SUMMARY])
     number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
-    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    group = number[order]
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
     # In order of names, which the draws of a bootstrap depend on.
-    window, source, seed = (
-        pd.factorize(table[name], sort=True)[0][order] for name in ("window", "source", "seed")
+    (_, windows), (recording, recordings), (seed, seeds) = (
+        _within(group, pd.factorize(table[name], sort=True)[0][order])
+        for name in ("window", "source", "seed")
     )
     columns = table[["value", "base"]].to_numpy(np.float64)[order]
-    share = table["share"].to_numpy(np.float64)[order]
-    rows = []
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        rows_of_group = slice(start, end)
-        interval = statistics.estimate(
-            columns[rows_of_group], source[rows_of_group], statistic, seed[rows_of_group]
-        )
-        counts = (len(np.unique(codes[rows_of_group])) for codes in (window, source, seed))
-        rows.append((share[rows_of_group].mean(), *interval, *counts))
+    share = np.add.reduceat(table["share"].to_numpy(np.float64)[order], starts)
+    summary = pd.DataFrame({"share": share / np.diff(np.append(starts, len(order)))})
+    interval = np.empty((len(starts), 3))
+    # Groups with as many seeds and recordings are resampled together.
+    for shape in set(zip(seeds.tolist(), recordings.tolist(), strict=True)):
+        alike = (seeds == shape[0]) & (recordings == shape[1])
+        of = (np.cumsum(alike) - 1)[group]
+        rows = alike[group]
+        sums = np.zeros((*shape, int(alike.sum()), columns.shape[1]))
+        np.add.at(sums, (seed[rows], recording[rows], of[rows]), columns[rows])
+        interval[alike] = statistics.estimates(sums, statistic)
+    summary[["value", "low", "high"]] = interval
+    summary["n"], summary["recordings"], summary["seeds"] = windows, recordings, seeds
     identified = table[keys].iloc[order[starts]].reset_index(drop=True)
-    return pd.concat([identified, pd.DataFrame(rows, columns=SUMMARY)], axis=1)
+    return pd.concat([identified, summary[SUMMARY]], axis=1)
+
+
+def _within(
+    group: NDArray[np.int64], codes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return each row's code counted within its group, and the number of codes of each group.
+
+    Args:
+        group: ``(row,)`` the number of each row's group.
+        codes: ``(row,)`` numbers, of which each group has some.
+    """
+    pairs, place = np.unique(group * (codes.max() + 1) + codes, return_inverse=True)
+    owner = pairs // (codes.max() + 1)
+    first = np.searchsorted(owner, np.arange(owner[-1] + 1))
+    return place - first[group], np.bincount(owner)
 
 
 def _without_values(
@@ -390,7 +413,7 @@ def _without_values(
         for status in statuses
         if status.status in ("done", "failed", "skipped")
     }
-    done = set(values[CELL[1:]].itertuples(index=False, name=None))
+    done = set(values[CELL[1:]].drop_duplicates().itertuples(index=False, name=None))
     rows: list[dict[str, object]] = []
     for cell in plan.cells:
         identity = labels(cell)

@@ -21,6 +21,8 @@ DRAWS = 2000
 """Resamples of a bootstrap."""
 FLIPS = 9999
 """Random sign flips of a test; if there are fewer distinct ones, the test is exact."""
+TOGETHER = 500
+"""Groups times seeds of which resamples are held in memory at a time."""
 COVERAGE = 0.95
 """Nominal coverage of intervals."""
 SEED_STREAM = 1
@@ -63,13 +65,31 @@ def estimate(
     Returns:
         value, low, high; low and high are nan with fewer than two recordings.
     """
-    sums = summed(columns, recordings, seeds)
-    value = float(statistic(sums.sum(axis=(0, 1))))
-    if sums.shape[1] < 2:
-        return value, np.nan, np.nan
+    value, low, high = estimates(summed(columns, recordings, seeds)[:, :, None], statistic)[0]
+    return float(value), float(low), float(high)
+
+
+def estimates(sums: NDArray[np.float64], statistic: Statistic) -> NDArray[np.float64]:
+    """Return ``(group, 3)`` value, low and high, as ``estimate`` does, of groups of windows.
+
+    Args:
+        sums: ``(seed, recording, group, column)`` sums over the windows of each group.
+        statistic: maps ``(..., column)`` sums to ``(...)`` values.
+    """
+    seeds, recordings, groups = sums.shape[:3]
+    found = np.full((groups, 3), np.nan)
+    found[:, 0] = statistic(sums.sum(axis=(0, 1)))
+    if recordings < 2:
+        return found
     tail = 100 * (1 - COVERAGE) / 2
-    low, high = np.nanpercentile(statistic(draw(sums)), [tail, 100 - tail])
-    return value, float(low), float(high)
+    size = max(1, TOGETHER // seeds)
+    for start in range(0, groups, size):
+        some = slice(start, start + size)
+        drawn = statistic(draw(sums[:, :, some]))
+        # The version that ignores nan goes through the groups one by one.
+        percentile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
+        found[some, 1:] = percentile(drawn, [tail, 100 - tail], axis=0).T
+    return found
 
 
 def summed(

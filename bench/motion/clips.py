@@ -171,8 +171,10 @@ class Clips:
         before = times.astype(np.int64)
         weight = (times - before)[..., None, None].astype(np.float32)
         start, frames = self.first[:, None] + before, self.recordings.frames
-        found = frames[start]
-        found += weight * (frames[start + 1] - found)
+        found, change = np.take(frames, start, axis=0), np.take(frames, start + 1, axis=0)
+        change -= found
+        change *= weight
+        found += change
         return found
 
 

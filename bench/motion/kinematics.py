@@ -212,4 +212,6 @@ def mirrored(motion: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.floa
     partner = np.arange(len(skeleton))
     for left, right in (skeleton.index(pair) for pair in skeleton.pairs):
         partner[[left, right]] = right, left
-    return motion[..., partner, :] * np.array([-1, 1, 1], dtype=motion.dtype)
+    image = np.take(motion, partner, axis=-2)
+    image[..., 0] *= -1
+    return image

@@ -19,7 +19,7 @@ from bench.sweep.exhibits import Exhibit
 from bench.sweep.forecasts import Forecasts
 from bench.sweep.jobs import DEGRADED, Cell
 from bench.sweep.occlusion import Occlusion, occlude
-from bench.sweep.samples import Samples, batched
+from bench.sweep.samples import Samples, batched, batched_windows
 from models.base import Classifier, Detector, GenerativeImputer, Imputation, Imputer, Model
 from predictors.base import Predictor
 
@@ -191,10 +191,9 @@ class Evaluator:
 
     def _latents(self, model: Detector, windows: Windows) -> Any:
         """Return ``(window, feature)`` latents on the CPU; None if the model has none."""
-        motion = windows.tensor().to(self.device)
-        if model.embed(motion[:1]) is None:
+        if model.embed(windows.tensor(slice(0, 1)).to(self.device)) is None:
             return None
-        return batched(model.embed, motion).cpu()
+        return batched_windows(model.embed, windows, self.device).cpu()
 
     def _impute(self, cell: Cell, model: Model) -> CellResult:
         """Complete the test windows, a batch at a time."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,8 @@ class Samples:
         bones = self.protocol.spec.skeleton.bones
         if not bones:
             return pd.DataFrame(labels)
-        real = metrics.bone_lengths(self.test.tensor().to(self.device), bones)
+        lengths = partial(metrics.bone_lengths, bones=bones)
+        real = batched_windows(lengths, self.test, self.device)
         share, excess = metrics.bones_in_range(metrics.bone_lengths(drawn, bones), real)
         return pd.DataFrame(
             {**labels, "bones_in_range": share.cpu().numpy(), "bone_excess": excess.cpu().numpy()}
@@ -151,3 +153,10 @@ class Samples:
 def batched(function: Callable[[torch.Tensor], Any], motion: torch.Tensor) -> torch.Tensor:
     """Return a function's outputs for all windows, computed ``BATCH`` windows at a time."""
     return torch.cat([function(part) for part in motion.split(BATCH)])
+
+
+def batched_windows(
+    function: Callable[[torch.Tensor], Any], windows: Windows, device: str
+) -> torch.Tensor:
+    """Return a function's outputs for all windows, read and computed ``BATCH`` at a time."""
+    return torch.cat([function(part.tensor().to(device)) for part in windows.parts(BATCH)])

@@ -295,3 +295,41 @@ def test_a_summary_is_the_mean_over_windows_with_an_interval_over_recordings() -
     low, high = np.percentile((draws @ sums) / (draws @ counts), [2.5, 97.5])
     assert (row.low, row.high) == pytest.approx((low, high))
     assert (row.n, row.seeds) == (4, 1)
+
+
+def test_each_group_has_the_interval_of_its_own_windows() -> None:
+    """Groups of different seeds, recordings and numbers of windows, in any order of rows."""
+    rng = np.random.default_rng(3)
+    rows = [
+        {
+            "model": model,
+            "metric": "mse",
+            "seed": seed,
+            "window": f"{source}@{start}",
+            "source": source,
+            "value": rng.lognormal(),
+            "share": rng.random(),
+        }
+        for model, seeds, sources in (
+            ("a", (0, 1, 5), "pqrs"),
+            ("b", (2,), "qs"),
+            ("c", (0, 7, 9), "wxyz"),
+            ("d", (1,), "p"),
+        )
+        for seed in seeds
+        for source in sources
+        for start in range(1 + rng.integers(3))
+    ]
+    table = pd.DataFrame(rows).sample(frac=1, random_state=0)
+    found = records.summarise(table, ["model"]).set_index("model")
+    assert set(found.index) == set("abcd")
+    for model, row in found.iterrows():
+        own = table[table["model"] == model]
+        columns = np.stack([own["value"], np.ones(len(own))], axis=1)
+        expected = statistics.estimate(
+            columns, own["source"].to_numpy(str), statistics.mean, own["seed"].to_numpy()
+        )
+        np.testing.assert_allclose(row[["value", "low", "high"]].astype(float), expected)
+        assert row["share"] == pytest.approx(own["share"].mean())
+        counts = [own[name].nunique() for name in ("window", "source", "seed")]
+        assert row[["n", "recordings", "seeds"]].tolist() == counts

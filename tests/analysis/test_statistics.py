@@ -232,3 +232,21 @@ def test_holm_does_not_depend_on_the_order(p: list[float], seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(p))
     shuffled = statistics.holm(np.array(p)[order])
     assert shuffled.tolist() == pytest.approx(statistics.holm(np.array(p))[order].tolist())
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+@pytest.mark.parametrize(("seeds", "recordings"), [(1, 1), (1, 7), (3, 2), (4, 9)])
+def test_groups_resampled_together_are_those_resampled_alone(
+    seeds: int, recordings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "TOGETHER", 2 * seeds)
+    rng = np.random.default_rng(0)
+    sums = rng.uniform(1, 9, (seeds, recordings, 5, 2))
+    sums[0, 0, 3, 1] = np.nan
+    found = statistics.estimates(sums, statistics.change)
+    seed, recording = (part.ravel() for part in np.indices((seeds, recordings)))
+    for group in range(5):
+        columns = sums[:, :, group].reshape(-1, 2)
+        alone = statistics.estimate(columns, recording, statistics.change, seed)
+        np.testing.assert_allclose(found[group], alone, rtol=1e-12)
+    assert np.isnan(found[:, 1]).all() == (recordings == 1)

@@ -1,12 +1,13 @@
-"""The stacked imputer: folds, the mixture it computes, what it is fitted on, and what it gains."""
+"""The stacked imputer: folds, classes of gaps, learnt weights, and the mixture that it computes."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 
 from bench.fitting.training import FitContext
 from bench.motion import Windows
@@ -15,12 +16,12 @@ from bench.motion.mechanisms.frames import Frames
 from bench.motion.mechanisms.sampler import usual_masks
 from models.families import FAMILIES
 from models.spectral_gaussian import SpectralGaussian
-from models.stacked import Stacked, folds_of
+from models.stacked import CLASSES, DISTANCES, LENGTHS, Stacked, folds_of, gap_class, simplex
 from tests.conftest import walk
 
 SHORT: dict[str, Any] = {"windows": 60, "frames": 12}
 """Windows of 648 values, quick to invert."""
-SMALL: dict[str, Any] = {"width": 16, "blocks": 1, "epochs": 2, "folds": 3}
+SMALL: dict[str, Any] = {"folds": 3, "masks": 2}
 
 
 def people(windows: Windows, names: list[str]) -> Windows:
@@ -38,6 +39,7 @@ def fitted() -> Stacked:
 
 
 @given(st.lists(st.integers(0, 6), min_size=8, max_size=60), st.integers(2, 5))
+@settings(deadline=None)
 def test_folds_are_of_whole_people_and_of_similar_size(people_of: list[int], count: int) -> None:
     windows = walk(len(people_of), 8, seed=1)
     windows.index["subject"] = [str(person) for person in people_of]
@@ -52,119 +54,121 @@ def test_folds_are_of_whole_people_and_of_similar_size(people_of: list[int], cou
         assert sizes.max() - sizes.min() <= np.bincount(people_of).max()
 
 
-def test_gaussians_for_a_fold_are_of_the_other_people(monkeypatch: pytest.MonkeyPatch) -> None:
+@given(st.integers(0, 1000))
+@settings(deadline=None)
+def test_classes_are_those_of_a_walk_along_each_trajectory(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    hidden = rng.random((50, 2, 3)) < rng.random()
+    found = gap_class(torch.from_numpy(hidden)).numpy()
+    for place in np.ndindex(2, 3):
+        seen = np.flatnonzero(~hidden[:, *place])
+        for frame in np.flatnonzero(hidden[:, *place]):
+            before, after = seen[seen < frame], seen[seen > frame]
+            if not len(seen):
+                expected = CLASSES - 1
+            elif len(before) and len(after):
+                length = after[0] - before[-1] - 1
+                expected = sum(length > edge for edge in LENGTHS)
+            else:
+                distance = frame - before[-1] if len(before) else after[0] - frame
+                expected = len(LENGTHS) + 1 + sum(distance > edge for edge in DISTANCES)
+            assert found[frame, *place] == expected
+
+
+@given(st.integers(0, 1000), st.integers(2, 5))
+@settings(deadline=None, max_examples=25)
+def test_weights_are_the_best_of_all_that_sum_to_one(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    errors = rng.normal(size=(count, 40)) * rng.uniform(0.5, 3, (count, 1)) + rng.normal(size=40)
+    products = errors @ errors.T
+    weights = simplex(torch.from_numpy(products)).numpy()
+    assert weights.min() >= 0
+    assert weights.sum() == pytest.approx(1)
+    best = minimize(
+        lambda w: w @ products @ w,
+        np.full(count, 1 / count),
+        bounds=[(0, 1)] * count,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+    )
+    assert weights @ products @ weights <= best.fun * (1 + 1e-3)
+
+
+def test_equal_completions_share_their_weight_in_any_way() -> None:
+    errors = torch.tensor([[1.0, 2.0], [1.0, 2.0], [9.0, 9.0]], dtype=torch.float64)
+    weights = simplex(errors @ errors.T)
+    assert weights[:2].sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_weights_are_learnt_on_people_that_the_gaussians_do_not_know(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     train = people(walk(**SHORT, seed=1), list("abcd"))
-    seen: list[set[str]] = []
+    motion = train.tensor()
+    known: dict[int, set[str]] = {}
     estimate = SpectralGaussian.estimate
 
     def noted(self: SpectralGaussian, windows: Windows) -> None:
-        seen.append(set(windows.index["subject"]))
+        known[id(self)] = set(windows.index["subject"])
         estimate(self, windows)
 
     monkeypatch.setattr(SpectralGaussian, "estimate", noted)
-    used: list[tuple[int, int]] = []
-    conditioned = Stacked._of_group
-
-    def of_group(self: Stacked, motion: torch.Tensor, number: int) -> Any:
-        used.append((number, len(motion)))
-        return conditioned(self, motion, number)
-
-    monkeypatch.setattr(Stacked, "_of_group", of_group)
-    model = Stacked(train.spec, Stacked.Settings(**SMALL | {"epochs": 1}))
-    model.fit(train, walk(**SHORT, seed=2))
-    folds = folds_of(train, 3)
-    subjects = train.index["subject"].to_numpy()
-    assert seen[0] == set("abcd")
-    assert seen[1:] == [set("abcd") - set(subjects[folds == fold]) for fold in range(3)]
-    assert sum(rows for number, rows in used if number >= 0) == len(train)
-    assert {number for number, _ in used} == {-1, 0, 1, 2}
+    model = Stacked(train.spec, Stacked.Settings(**SMALL))
+    used: set[str] = set()
+    for windows, hidden, gaussian in model._held_out(train, usual_masks(train.spec), 0):
+        rows = [int((motion == window).all(dim=(1, 2, 3)).nonzero()[0, 0]) for window in windows]
+        performers = set(train.index["subject"].iloc[rows])
+        assert hidden.any()
+        assert not performers & known[id(gaussian)]
+        assert performers | known[id(gaussian)] == set("abcd")
+        used |= performers
+    assert used == set("abcd")
 
 
-def test_a_network_that_is_not_fitted_weighs_completions_by_precision(fitted: Stacked) -> None:
-    model = Stacked(fitted.spec, Stacked.Settings(**SMALL))
-    test = walk(3, 12, seed=3)
-    rng = np.random.default_rng(0)
-    fills = test.tensor()[:, None] + torch.from_numpy(
-        rng.normal(0, 20, (3, 3, *test.motion.shape[1:])).astype(np.float32)
-    )
-    sigma = torch.from_numpy(rng.uniform(1, 30, (3, *test.motion.shape[1:])).astype(np.float32))
-    model.eval()
-    hidden = torch.ones_like(test.tensor(), dtype=torch.bool)
-    mean, deviation = model.network(fills, sigma, hidden)
-    with_doubt = np.array([1.0, 1.0, np.exp(-2.0)])[:, None, None]
-    precise = with_doubt / np.exp(2 * np.log(sigma.numpy()).mean(axis=-1))
-    weights = (precise / precise.sum(axis=0))[None, ..., None]
-    expected = (weights * fills.numpy()).sum(axis=1)
-    np.testing.assert_allclose(mean.detach(), expected, rtol=1e-4, atol=1e-2)
-    square = sigma.numpy() ** 2 + (fills.numpy() - expected[:, None]) ** 2
-    spread = np.sqrt((weights * square).sum(axis=1))
-    np.testing.assert_allclose(deviation.detach(), spread, rtol=1e-4)
-
-
-def test_a_window_s_completion_does_not_depend_on_its_batch(fitted: Stacked) -> None:
-    test = walk(6, 12, seed=3)
-    generator = np.random.default_rng(0)
-    masks = torch.from_numpy(
-        usual_masks(test.spec).draw(test.spec, generator, test.tensor().numpy())
-    )
-    with torch.no_grad():
-        together = fitted.impute(test.tensor(), masks)
-        for row in range(6):
-            alone = fitted.impute(test.tensor()[row : row + 1], masks[row : row + 1])
-            torch.testing.assert_close(alone.motion[0], together.motion[row], atol=0.02, rtol=1e-4)
-            assert alone.sigma is not None
-            assert together.sigma is not None
-            torch.testing.assert_close(alone.sigma[0], together.sigma[row], atol=0.02, rtol=1e-3)
+def test_the_mean_is_weighted_and_the_deviation_that_of_the_mixture(fitted: Stacked) -> None:
+    test = walk(4, 12, seed=3)
+    hidden = torch.from_numpy(Frames(level=Level.parse("160 ms")).occluded(test))
+    found = fitted.impute(test.tensor(), hidden)
+    assert found.sigma is not None
+    family = FAMILIES.index("frames")
+    for row in range(4):
+        mask = hidden[row]
+        fills, sigma = fitted.completions(test.tensor()[[row]], mask, fitted.gaussian)
+        weights = fitted.weights[family][gap_class(mask)].numpy()[mask.numpy()]
+        parts, spreads = fills[:, 0, mask].numpy(), sigma[:, mask].numpy()
+        mean = (weights.T * parts).sum(axis=0)
+        np.testing.assert_allclose(found.motion[row][mask], mean, rtol=1e-4, atol=1e-2)
+        square = (weights.T * (spreads**2 + (parts - mean) ** 2)).sum(axis=0)
+        expected = np.sqrt(square) * float(fitted.calibration[family])
+        np.testing.assert_allclose(found.sigma[row][mask], expected, rtol=1e-3, atol=1e-2)
 
 
 def test_deviations_grow_into_a_gap(fitted: Stacked) -> None:
     test = walk(8, 12, seed=3)
     hidden = torch.zeros_like(test.tensor(), dtype=torch.bool)
     hidden[:, 2:10] = True
-    with torch.no_grad():
-        sigma = fitted.impute(test.tensor(), hidden).sigma
+    sigma = fitted.impute(test.tensor(), hidden).sigma
     assert sigma is not None
     by_frame = sigma.mean(dim=(0, 2, 3))
     assert by_frame[[0, 1, 10, 11]].eq(0).all()
     assert by_frame[5:7].min() > 1.5 * by_frame[[2, 9]].max()
 
 
-def test_a_family_is_completed_by_the_network_and_its_best_single_completion(
-    fitted: Stacked,
-) -> None:
-    test = walk(4, 12, seed=3)
-    hidden = torch.from_numpy(Frames(level=Level.parse("160 ms")).occluded(test))
-    family = FAMILIES.index("frames")
-    kept = fitted.weight.clone(), fitted.single.clone()
-    try:
-        with torch.no_grad():
-            ends = []
-            for weight in (0.0, 0.25, 1.0):
-                fitted.weight[family] = weight
-                ends.append(fitted.impute(test.tensor(), hidden).motion)
-            fitted.single[family] = 2
-            fitted.weight[family] = 0.0
-            spline = fitted.impute(test.tensor(), hidden).motion
-    finally:
-        fitted.weight.copy_(kept[0])
-        fitted.single.copy_(kept[1])
-    torch.testing.assert_close(ends[1], 0.75 * ends[0] + 0.25 * ends[2])
-    expected = fitted.spline.impute(test.tensor(), hidden).motion
-    torch.testing.assert_close(spline, expected)
-
-
-def test_masks_that_the_protocol_states_are_those_trained_on() -> None:
+def test_masks_that_the_protocol_states_are_those_learnt_on() -> None:
     train = people(walk(**SHORT, seed=1), list("abc"))
 
     class Counting:
-        families = usual_masks(train.spec).families
-        drawn = 0
+        def __init__(self) -> None:
+            self.families = {"frames": usual_masks(train.spec).families["frames"]}
+            self.asked: set[str] = set()
 
         def draw(self, *arguments: Any) -> np.ndarray:
-            self.drawn += 1
+            self.asked.add(arguments[-1])
             return usual_masks(train.spec).draw(*arguments)
 
     masks: Any = Counting()
-    model = Stacked(train.spec, Stacked.Settings(**SMALL | {"epochs": 1}))
+    model = Stacked(train.spec, Stacked.Settings(**SMALL))
     model.fit(train, walk(**SHORT, seed=2), FitContext(masks=masks))
-    assert masks.drawn > len(FAMILIES)
+    assert masks.asked == {"frames"}
+    joints = model.weights[FAMILIES.index("joints")]
+    # Of what no mask was drawn, all together decide.
+    assert (joints == joints[0]).all()
