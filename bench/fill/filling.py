@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 from bench.core.errors import InputError, did_you_mean
 from bench.fill.account import account, outline
 from bench.fill.calibration import CANDIDATES, CHECK, calibrated, expected
+from bench.fill.curves import CURVES
 from bench.fill.gaps import Bools, Gap, Numbers, gaps_of, seen_in
-from bench.fill.trials import outcomes, trials_of
+from bench.fill.methods import Methods
+from bench.fill.trials import kind_of, trials_of
 
-METHODS = ("auto", "linear", "pchip", "spline", "kalman", "rigid", "pca_gap", "marker")
+METHODS = ("auto", *CURVES, "kalman", "rigid", "pca_gap", "marker")
 """What a gap can be filled by: see ``bench.fill.methods``."""
 FARTHEST_MM = 1e6
 """Greatest coordinate that is taken for a position."""
@@ -50,8 +52,8 @@ def fill(
 ) -> Filled:
     """Fill the gaps of a recording of points.
 
-    Each deviation is scaled by gaps like the recording's own, cut where its samples are seen;
-    ``auto`` chooses by them, for each duration, between the marker process, a spline and PCHIP.
+    Each deviation is scaled by gaps like the recording's own, cut where its samples are seen; by
+    them ``auto`` finds, for each duration, how much of each method gives the least error.
 
     Args:
         positions: ``(frame, point, 3)``, mm, nan where missing.
@@ -66,9 +68,10 @@ def fill(
     """
     given = _checked(positions, fps, method, max_gap)
     names = _names(names, given.shape[1])
-    seen = seen_in(given)
+    methods = Methods(given, fps)
+    seen = methods.seen
     gaps = gaps_of(seen)
-    reasons = [_reason(gap, seen, fps, max_gap, edges) for gap in gaps]
+    reasons = _reasons(gaps, seen, fps, max_gap, edges)
     wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
     result = Filled(
         np.where(seen[..., None], given, np.nan),
@@ -78,20 +81,13 @@ def fill(
     )
     used: dict[Gap, tuple[str, ...]] = {}
     if wanted:
-        from bench.fill.methods import Methods
-
-        methods = Methods(given, fps)
         known = calibrated(methods, seen, wanted, CANDIDATES if method == "auto" else (method,))
         for gap in wanted:
-            name = known.method_for(gap) if method == "auto" else method
-            completed = methods.complete(name, gap, seen)
+            completed = known.complete(gap, seen)
             place = slice(gap.start, gap.stop), gap.point
-            if not np.isfinite(completed.positions).all():
-                reasons[gaps.index(gap)] = "no method could fill it"
-                continue
             result.positions[place] = completed.positions
             result.filled[place] = True
-            result.sigma[place] = completed.deviation * known.scale_for(name, gap)
+            result.sigma[place] = completed.deviation
             used[gap] = completed.methods
     table = account(result.positions, result.sigma, seen, gaps, names, fps, used, reasons)
     return replace(result, gaps=table)
@@ -120,9 +116,10 @@ def listed(
     given = _checked(positions, fps, METHODS[0], max_gap)
     named = _names(names, given.shape[1])
     seen = seen_in(given)
+    gaps = gaps_of(seen)
     rows = [
-        outline(gap, named, fps) | {"status": _reason(gap, seen, fps, max_gap, edges) or "to fill"}
-        for gap in gaps_of(seen)
+        outline(gap, named, fps) | {"status": reason or "to fill"}
+        for gap, reason in zip(gaps, _reasons(gaps, seen, fps, max_gap, edges), strict=True)
     ]
     return pd.DataFrame(rows, columns=["point", "start", "frames", "ms", "place", "status"])
 
@@ -153,35 +150,41 @@ def validate(
     """
     for method in methods:
         given = _checked(positions, fps, method, max_gap)
-    from bench.fill.methods import Methods
-
-    seen = seen_in(given)
-    wanted = [gap for gap in gaps_of(seen) if not _reason(gap, seen, fps, max_gap, edges=False)]
     on = Methods(given, fps)
-    choice = calibrated(on, seen, wanted, CANDIDATES) if "auto" in methods else None
+    seen = on.seen
+    gaps = gaps_of(seen)
+    reasons = _reasons(gaps, seen, fps, max_gap, edges=False)
+    wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
     trials = trials_of(seen, wanted, fps, CHECK)
     if not trials:
         raise InputError("no point is seen for as long as the gaps last, so none can be cut")
-    plain = [name for name in methods if name != "auto"]
-    table = outcomes(on, seen, trials, plain)
-    if choice is not None:
-        chosen = [
-            outcomes(on, seen, [trial], [choice.method_for(trial.gap)]).assign(method="auto")
-            for trial in trials
-        ]
-        table = pd.concat([*chosen, table])
-    return expected(table)
+    found = []
+    for method in methods:
+        known = calibrated(on, seen, wanted, CANDIDATES if method == "auto" else (method,))
+        for trial in trials:
+            truth = given[trial.gap.start : trial.gap.stop, trial.gap.point]
+            completed = known.complete(trial.gap, trial.applied(seen))
+            found.append((kind_of(trial.gap, fps), method, completed, truth))
+    return expected(found)
 
 
-def _reason(gap: Gap, seen: Bools, fps: float, max_gap: float | None, edges: bool) -> str:
-    """Return why a gap is left; empty if it is to be filled."""
+def _reasons(
+    gaps: Sequence[Gap], seen: Bools, fps: float, max_gap: float | None, edges: bool
+) -> list[str]:
+    """Return why each gap is left; empty if it is to be filled."""
+    counts = seen.sum(axis=0)
+    return [_reason(gap, int(counts[gap.point]), fps, max_gap, edges) for gap in gaps]
+
+
+def _reason(gap: Gap, count: int, fps: float, max_gap: float | None, edges: bool) -> str:
+    """Return why a gap of a point that is seen so often is left; empty if it is to be filled."""
     if gap.place == "never":
         return "never seen"
     if gap.place == "edge" and not edges:
         return "before the first or after the last sample"
     if max_gap is not None and 1000 * len(gap) / fps > max_gap:
         return f"longer than {max_gap:g} ms"
-    if seen[:, gap.point].sum() < FEWEST_SEEN:
+    if count < FEWEST_SEEN:
         return "seen only once"
     return ""
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.core.spacing import spaced
-from bench.fill.gaps import Bools, Gap, Numbers, seen_in
+from bench.fill.gaps import Bools, Frames, Gap, Numbers, seen_in
 
 LEAST = 3
 """Fewest other points from which a place in space follows."""
@@ -20,14 +19,16 @@ MEMORY = 200
 """Most donors, evenly spaced over the recording."""
 NEAR = 60
 """Most donors next to the gap."""
+GRID = 1000
+"""Frames, evenly spaced over the recording, among which memory is looked for."""
+AROUND = 300
+"""Frames on either side of a gap in which donors are looked for."""
 SHORTEST = 4
 """Frames up to which a gap is not halved."""
 MEASURED = 500
 """Frames, evenly spaced, that distances are measured on at most."""
 SHARED = 20
 """Fewest of them in which both points of a distance are seen."""
-
-Frames = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Support:
         point: the missing point.
         frames: ``(frame,)`` the part of the gap.
         others: ``(point,)`` points that are seen in all of ``frames``, steadiest distance first.
+        spread: ``(point,)`` standard deviations of their distance to it, mm.
         memory: ``(frame,)`` donors, evenly spaced: frames in which the point and all others are
             seen.
         near: ``(frame,)`` donors next to the gap, nearest first.
@@ -46,6 +48,7 @@ class Support:
     point: int
     frames: Frames
     others: Frames
+    spread: Numbers
     memory: Frames
     near: Frames
 
@@ -68,54 +71,77 @@ def spread_of(positions: Numbers, seen: Bools, point: int) -> Numbers:
     return np.where(count >= SHARED, np.sqrt(square), np.inf)
 
 
-def supports(seen: Bools, spread: Numbers, gap: Gap) -> tuple[list[Support], list[Gap]]:
-    """Return the parts of a gap that other points can fill, and the rest.
+class Supports:
+    """What the gaps of a recording are filled from.
 
-    Where too few points are seen throughout, the gap is halved until enough are.
+    Donors are looked for around each gap and among frames that are evenly spaced over the
+    recording, so that a gap takes as long in a long recording as in a short one.
 
     Args:
         seen: bool ``(frame, point)``.
-        spread: ``(point,)``, as from ``spread_of`` for the gap's point.
-        gap: what to fill.
     """
-    if support := _support(seen, spread, gap):
-        return [support], []
-    if len(gap) <= SHORTEST:
-        return [], [gap]
-    middle = (gap.start + gap.stop) // 2
-    found: list[Support] = []
-    rest: list[Gap] = []
-    for start, stop in ((gap.start, middle), (middle, gap.stop)):
-        inside, outside = supports(seen, spread, Gap(gap.point, start, stop, gap.place))
-        found += inside
-        rest += outside
-    return found, rest
 
+    def __init__(self, seen: Bools) -> None:
+        self._seen = seen
+        self._grid = spaced(len(seen), GRID)
 
-def _support(seen: Bools, spread: Numbers, gap: Gap) -> Support | None:
-    """Return what a gap is filled from: the points of steadiest distance that leave donors."""
-    usable = seen[gap.start : gap.stop].all(axis=0) & np.isfinite(spread)
-    usable[gap.point] = False
-    donors = seen[:, gap.point]
-    least = KEPT * donors.sum()
-    others: list[int] = []
-    for other in np.argsort(spread, kind="stable").tolist():
-        if len(others) == MOST:
-            break
-        if not usable[other]:
-            continue
-        left = donors & seen[:, other]
-        if left.sum() >= max(DONORS, 0 if len(others) < LEAST else least):
-            others.append(other)
-            donors = left
-    if len(others) < LEAST:
-        return None
-    frames = np.flatnonzero(donors)
-    away = np.maximum(gap.start - frames, frames - gap.stop + 1)
-    near = frames[np.argsort(away, kind="stable")[:NEAR]]
-    memory = frames[spaced(len(frames), MEMORY)]
-    inside = np.arange(gap.start, gap.stop)
-    return Support(gap.point, inside, np.array(others), memory, near)
+    def of(self, spread: Numbers, gap: Gap) -> tuple[list[Support], list[Gap]]:
+        """Return the parts of a gap that other points can fill, and the rest.
+
+        Where too few points are seen throughout, the gap is halved until enough are.
+
+        Args:
+            spread: ``(point,)``, as from ``spread_of`` for the gap's point.
+            gap: what to fill.
+        """
+        if support := self._support(spread, gap):
+            return [support], []
+        if len(gap) <= SHORTEST:
+            return [], [gap]
+        middle = (gap.start + gap.stop) // 2
+        found: list[Support] = []
+        rest: list[Gap] = []
+        for start, stop in ((gap.start, middle), (middle, gap.stop)):
+            inside, outside = self.of(spread, Gap(gap.point, start, stop, gap.place))
+            found += inside
+            rest += outside
+        return found, rest
+
+    def _support(self, spread: Numbers, gap: Gap) -> Support | None:
+        """Return what a gap is filled from: the points of steadiest distance that leave donors."""
+        usable = self._seen[gap.start : gap.stop].all(axis=0) & np.isfinite(spread)
+        usable[gap.point] = False
+        if usable.sum() < LEAST:
+            return None
+        order = np.argsort(np.where(usable, spread, np.inf), kind="stable")[: usable.sum()]
+        around = np.arange(max(gap.start - AROUND, 0), min(gap.stop + AROUND, len(self._seen)))
+        before, after = np.searchsorted(self._grid, (around[0], around[-1] + 1))
+        frames = np.concatenate([self._grid[:before], around, self._grid[after:]])
+        gridded = np.ones(len(frames), dtype=np.bool_)
+        gridded[before : before + len(around)] = np.isin(around, self._grid, assume_unique=True)
+        known = self._seen[frames]
+        donors = known[:, gap.point]
+        least = KEPT * donors.sum()
+        others: list[int] = []
+        for other in order.tolist():
+            left = donors & known[:, other]
+            if left.sum() >= max(DONORS, 0 if len(others) < LEAST else least):
+                others.append(other)
+                donors = left
+                if len(others) == MOST:
+                    break
+        if len(others) < LEAST:
+            return None
+        found = frames[donors]
+        away = np.maximum(gap.start - found, found - gap.stop + 1)
+        near = found[np.argsort(away, kind="stable")[:NEAR]]
+        # Of the whole recording only frames of the grid, so that other gaps share them.
+        lasting = frames[donors & gridded]
+        lasting = lasting if len(lasting) >= DONORS else found
+        memory = lasting[spaced(len(lasting), MEMORY)]
+        inside = np.arange(gap.start, gap.stop)
+        chosen = np.array(others)
+        return Support(gap.point, inside, chosen, spread[chosen], memory, near)
 
 
 def reference_pose(positions: Numbers) -> Numbers:
