@@ -1,10 +1,11 @@
 """How much of each method a gap is filled by, and by how much stated deviations are too small."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed, effective_n_jobs
 from scipy.optimize import minimize
 
 from bench.fill.gaps import Bools, Gap, Numbers
@@ -16,6 +17,8 @@ CANDIDATES = ("marker", "smooth", "spline", "pchip")
 """Methods that ``auto`` combines."""
 LEAST = 0.02
 """Weights below this are set to 0."""
+OF_USE = 1.02
+"""How many times its least error an error has to be for the marker process to be of use."""
 FEWEST = 6
 """Trials of a kind from which weights are taken, and by which deviations are scaled."""
 CHOICE, CHECK = 0, 1
@@ -24,6 +27,8 @@ CHOOSING = 4
 """Trials of each kind that reach and scale of the marker process are chosen on."""
 COMPARED = 50
 """Frames of a trial, evenly spaced, that weights are taken from at most."""
+MANY = 4000
+"""Gaps from which every core takes a part; a process needs seconds to start."""
 LEVEL, NORMAL = 0.9, 1.6448536
 """Share of errors that a stated interval is to hold, and its half width in deviations."""
 
@@ -88,6 +93,45 @@ class Calibration:
         return Recipe(weights, known.scale, known.factor)
 
 
+def completed(known: Calibration, gaps: Sequence[Gap]) -> Iterator[Completed]:
+    """Yield what fills each gap; many gaps are filled by a process for each core.
+
+    Args:
+        known: of the recording.
+        gaps: by point, as those of a point have much in common.
+    """
+    jobs = effective_n_jobs(-1) if len(gaps) >= MANY else 1
+    if jobs == 1:
+        yield from (known.complete(gap, known.methods.seen) for gap in gaps)
+        return
+    methods, size = known.methods, -(-len(gaps) // jobs)
+    segment = methods.segment
+    # Copied on write: torch does not take what cannot be written to.
+    for part in Parallel(jobs, mmap_mode="c", return_as="generator")(
+        delayed(_completed)(
+            methods.positions, methods.fps, (segment.reach, segment.scale), known.recipes,
+            known.names, gaps[start : start + size],
+        )
+        for start in range(0, len(gaps), size)
+    ):  # fmt: skip
+        yield from part
+
+
+def _completed(
+    positions: Numbers,
+    fps: float,
+    lengths: tuple[float, float],
+    recipes: Mapping[Kind, Recipe],
+    names: tuple[str, ...],
+    gaps: Sequence[Gap],
+) -> list[Completed]:
+    """Fill gaps in a process of its own."""
+    methods = Methods(positions, fps)
+    methods.segment.reach, methods.segment.scale = lengths
+    known = Calibration(methods, recipes, names)
+    return [known.complete(gap, methods.seen) for gap in gaps]
+
+
 def calibrated(
     methods: Methods, seen: Bools, gaps: Sequence[Gap], names: Sequence[str]
 ) -> Calibration:
@@ -107,9 +151,7 @@ def calibrated(
     for outcome in outcomes(methods, seen, trials, names):
         by_kind.setdefault(outcome.kind, []).append(outcome)
     recipes = {
-        kind: _recipe(kind, found, names)
-        for kind, found in by_kind.items()
-        if len(found) >= FEWEST
+        kind: _recipe(kind, found, names) for kind, found in by_kind.items() if len(found) >= FEWEST
     }
     return Calibration(methods, recipes, tuple(names))
 
@@ -130,38 +172,46 @@ def _recipe(kind: Kind, found: Sequence[Outcome], names: Sequence[str]) -> Recip
 def best_weights(found: Sequence[Outcome], names: Sequence[str]) -> dict[str, float]:
     """Return the weights of methods, none below 0 and of sum 1, of least mean distance in trials.
 
-    Stacked regression (Breiman 1996), with the mean distance in place of its square.
+    Stacked regression (Breiman 1996), with the mean distance in place of its square. The first
+    method takes by far the longest, and is left out where it is of no use.
     """
     if len(names) == 1:
         return {names[0]: 1.0}
-    thinned = [slice(None, None, -(-len(one.truth) // COMPARED)) for one in found]
-    errors = np.concatenate(
-        [
-            np.stack([one.error(name)[part] for name in names], axis=1)
-            for one, part in zip(found, thinned, strict=True)
-        ]
-    )
-    share = np.concatenate(
-        [np.full(len(one.truth[part]), 1 / len(one.truth[part])) for one, part in zip(found, thinned, strict=True)]
-    )
+    errors, share = _errors(found, names)
+    rest, least = _solved(errors[:, 1:], share)
+    whole, lower = _solved(errors, share)
+    weights = np.array([0, *rest]) if least <= OF_USE * lower else whole
+    return _cleaned(dict(zip(names, weights.tolist(), strict=True)))
+
+
+def _errors(found: Sequence[Outcome], names: Sequence[str]) -> tuple[Numbers, Numbers]:
+    """Return errors ``(frame, method, 3)``, mm, of all trials, and the weight of each frame."""
+    errors, shares = [], []
+    for one in found:
+        thin = slice(None, None, -(-len(one.truth) // COMPARED))
+        errors.append(np.stack([one.error(name)[thin] for name in names], axis=1))
+        shares.append(np.full(len(errors[-1]), 1 / len(errors[-1]) / len(found)))
+    return np.concatenate(errors), np.concatenate(shares)
+
+
+def _solved(errors: Numbers, share: Numbers) -> tuple[Numbers, float]:
+    """Return the weights ``(method,)`` of least mean distance, and that distance, mm."""
 
     def loss(weights: Numbers) -> tuple[float, Numbers]:
         error = np.einsum("fni,n->fi", errors, weights)
         size = np.sqrt(np.square(error).sum(axis=1) + 1e-12)
-        slope = np.einsum("fni,fi,f->n", errors, error, share / size)
-        return float(share @ size) / len(found), slope / len(found)
+        return float(share @ size), np.einsum("fni,fi,f->n", errors, error, share / size)
 
-    alone = [loss(corner)[0] for corner in np.eye(len(names))]
-    start = (1 / np.array(alone)) / (1 / np.array(alone)).sum()
+    good = 1 / np.array([loss(corner)[0] for corner in np.eye(errors.shape[1])])
     solved = minimize(
         loss,
-        start,
+        good / good.sum(),
         jac=True,
-        bounds=[(0, 1)] * len(names),
+        bounds=[(0, 1)] * len(good),
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
         method="SLSQP",
     )
-    return _cleaned(dict(zip(names, solved.x.tolist(), strict=True)))
+    return solved.x, float(solved.fun)
 
 
 def _usual(kind: Kind, names: Sequence[str]) -> dict[str, float]:

@@ -1,9 +1,10 @@
 """Curves through a point's own samples around a gap."""
 
 from functools import lru_cache
+from math import comb
 
 import numpy as np
-from scipy.interpolate import CubicSpline, PchipInterpolator, make_interp_spline
+from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from bench.core.spacing import spaced
 from bench.fill.gaps import Bools, Frames, Gap, Numbers
@@ -12,6 +13,8 @@ KNOTS = 24
 """Samples on either side of a gap that a curve passes through."""
 NEAR = 256
 """Frames on either side of a gap that are searched for them first."""
+PATTERNS = 2048
+"""Patterns of knots whose weights are kept."""
 LENGTH_MS = 600.0
 """Length scale of smooth paths. Chosen on four complete recordings, as the exponent 7/2 was."""
 SPREAD_MM = 1000.0
@@ -51,16 +54,22 @@ def curve(name: str, frames: Frames, values: Numbers, gap: Gap) -> Numbers:
         values: ``(knot, 3)``, mm.
         gap: what to fill.
     """
-    at = np.arange(gap.start, gap.stop).clip(frames[0], frames[-1])
-    if len(frames) < 2:
-        return np.repeat(values, len(at), axis=0)
-    match name:
-        case "linear":
-            return make_interp_spline(frames, values, k=1)(at)
-        case "pchip":
-            return PchipInterpolator(frames, values)(at)
-        case _:
-            return CubicSpline(frames, values, bc_type="natural")(at)
+    if len(frames) == 1:
+        return np.repeat(values, len(gap), axis=0)
+    if name == "pchip":
+        at = np.arange(gap.start, gap.stop).clip(frames[0], frames[-1])
+        return PchipInterpolator(frames, values)(at)
+    return _cardinal(name, _after(frames, gap), len(gap)) @ values
+
+
+@lru_cache(maxsize=PATTERNS)
+def _cardinal(name: str, knots: tuple[int, ...], length: int) -> Numbers:
+    """Return weights ``(frame, knot)`` of samples, by which the curve is linear in them."""
+    at = np.arange(length).clip(knots[0], knots[-1])
+    each = np.eye(len(knots))
+    if name == "linear":
+        return np.stack([np.interp(at, knots, one) for one in each], axis=1)
+    return CubicSpline(knots, each, bc_type="natural")(at)
 
 
 def smooth(
@@ -78,13 +87,13 @@ def smooth(
         fps: frames per second.
         noise: standard deviation of a sample, mm.
     """
-    weight, deviation = _weights(tuple((frames - gap.start).tolist()), len(gap), fps, noise)
+    weight, deviation = _matern(_after(frames, gap), len(gap), fps, noise)
     centre = values.mean(axis=0)
     return weight @ (values - centre) + centre, deviation
 
 
-@lru_cache(maxsize=4096)
-def _weights(
+@lru_cache(maxsize=PATTERNS)
+def _matern(
     knots: tuple[int, ...], length: int, fps: float, noise: float
 ) -> tuple[Numbers, Numbers]:
     """Return weights ``(frame, knot)`` of samples, and deviations ``(frame,)``."""
@@ -99,6 +108,11 @@ def _weights(
     return solved[:, known:].T, np.sqrt(variance.clip(0) + noise**2)
 
 
+def _after(frames: Frames, gap: Gap) -> tuple[int, ...]:
+    """Return knots counted from the start of a gap."""
+    return tuple((frames - gap.start).tolist())
+
+
 def noise_of(positions: Numbers, seen: Bools) -> float:
     """Return the standard deviation of noise of a coordinate, mm, the median over points.
 
@@ -111,15 +125,9 @@ def noise_of(positions: Numbers, seen: Bools) -> float:
     starts = spaced(max(len(seen) - ORDER, 0), MEASURED)
     if not len(starts):
         return LEAST_NOISE
-    signs = np.array([(-1) ** k * _choose(k) for k in range(ORDER + 1)], dtype=np.float64)
+    signs = np.array([(-1) ** k * comb(ORDER, k) for k in range(ORDER + 1)], dtype=np.float64)
     known = np.stack([seen[starts + k] for k in range(ORDER + 1)]).all(axis=0)
     change = sum(signs[k] * positions[starts + k] for k in range(ORDER + 1))
     sizes = [np.median(np.abs(change[known[:, p], p])) for p in np.flatnonzero(known.any(axis=0))]
     gain = 0.6745 * float(np.sqrt(np.square(signs).sum()))
     return max(float(np.median(sizes)) / gain, LEAST_NOISE) if sizes else LEAST_NOISE
-
-
-def _choose(k: int) -> int:
-    from math import comb
-
-    return comb(ORDER, k)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bench.core.errors import InputError, did_you_mean
 from bench.fill.account import account, outline
-from bench.fill.calibration import CANDIDATES, CHECK, calibrated, expected
+from bench.fill.calibration import CANDIDATES, CHECK, calibrated, completed, expected
 from bench.fill.curves import CURVES
 from bench.fill.gaps import Bools, Gap, Numbers, gaps_of, seen_in
 from bench.fill.methods import Methods
@@ -82,13 +82,12 @@ def fill(
     used: dict[Gap, tuple[str, ...]] = {}
     if wanted:
         known = calibrated(methods, seen, wanted, CANDIDATES if method == "auto" else (method,))
-        for gap in wanted:
-            completed = known.complete(gap, seen)
+        for gap, made in zip(wanted, completed(known, wanted), strict=True):
             place = slice(gap.start, gap.stop), gap.point
-            result.positions[place] = completed.positions
+            result.positions[place] = made.positions
             result.filled[place] = True
-            result.sigma[place] = completed.deviation
-            used[gap] = completed.methods
+            result.sigma[place] = made.deviation
+            used[gap] = made.methods
     table = account(result.positions, result.sigma, seen, gaps, names, fps, used, reasons)
     return replace(result, gaps=table)
 
@@ -163,8 +162,8 @@ def validate(
         known = calibrated(on, seen, wanted, CANDIDATES if method == "auto" else (method,))
         for trial in trials:
             truth = given[trial.gap.start : trial.gap.stop, trial.gap.point]
-            completed = known.complete(trial.gap, trial.applied(seen))
-            found.append((kind_of(trial.gap, fps), method, completed, truth))
+            made = known.complete(trial.gap, trial.applied(seen))
+            found.append((kind_of(trial.gap, fps), method, made, truth))
     return expected(found)
 
 

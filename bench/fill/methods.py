@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.fill.curves import CURVES, curve, knots, noise_of, smooth
-from bench.fill.gaps import Bools, Gap, Numbers, seen_in
+from bench.fill.gaps import Bools, Frames, Gap, Numbers, seen_in
 from bench.fill.support import Support, Supports, reference_pose, spread_of
 
 if TYPE_CHECKING:  # torch is imported when a method needs it
@@ -48,6 +48,7 @@ class Methods:
         self.fps = fps
         self.seen = seen_in(positions)
         self._spreads: dict[int, Numbers] = {}
+        self._last: tuple[Gap, Bools, Frames] | None = None
 
     def complete(self, method: str, gap: Gap, seen: Bools) -> Completed:
         """Fill a gap of a point that is seen elsewhere.
@@ -96,9 +97,15 @@ class Methods:
             self._spreads[gap.point] = spread_of(self.positions, seen, gap.point)
         return self._spreads[gap.point]
 
+    def _knots(self, gap: Gap, seen: Bools) -> Frames:
+        """Return the knots of a gap, which several methods ask for in turn."""
+        if self._last is None or self._last[0] != gap or self._last[1] is not seen:
+            self._last = gap, seen, knots(seen, gap)
+        return self._last[2]
+
     def _curve(self, method: str, gap: Gap, seen: Bools) -> Completed:
         """Fill a gap by a curve through the point's own samples around it."""
-        frames = knots(seen, gap)
+        frames = self._knots(gap, seen)
         values = self.positions[frames, gap.point]
         if method == "smooth" and len(frames) > 1:
             return Completed(*smooth(frames, values, gap, self.fps, self.noise), (method,))
@@ -141,9 +148,9 @@ class Methods:
         time = np.arange(len(gap)) * (1000 / self.fps / DECAY_MS)
         first = np.exp(-time)
         last = first[::-1]
-        # Solved for, so that each end is met whatever the other's correction leaves of it there.
-        shares = np.linalg.solve(np.array([[1.0, last[0]], [last[0], 1.0]]) + 1e-9 * np.eye(2), ends)
-        return np.stack([first, last], axis=1) @ shares
+        # Each end is met whatever the other's correction leaves of it there; of one frame, both.
+        near = ends if len(gap) == 1 else (ends - last[0] * ends[::-1]) / (1 - last[0] ** 2)
+        return np.outer(first, near[0]) + (np.outer(last, near[1]) if len(gap) > 1 else 0)
 
 
 def combined(
@@ -161,7 +168,9 @@ def combined(
     for name, one in found.items():
         apart = np.square(one.positions - mean).mean(axis=1)
         variance += weights[name] * (np.square(scale[name] * one.deviation) + apart)
-    used = [part for name in sorted(found, key=lambda n: -weights[n]) for part in found[name].methods]
+    used = [
+        part for name in sorted(found, key=lambda n: -weights[n]) for part in found[name].methods
+    ]
     return Completed(mean, np.sqrt(variance), tuple(dict.fromkeys(used)))
 
 

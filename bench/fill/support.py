@@ -17,7 +17,7 @@ KEPT = 0.5
 """Least share of the frames of a point that a fourth or later one of the others must leave."""
 MEMORY = 200
 """Most donors, evenly spaced over the recording."""
-NEAR = 60
+NEAR = 40
 """Most donors next to the gap."""
 GRID = 1000
 """Frames, evenly spaced over the recording, among which memory is looked for."""
@@ -84,6 +84,9 @@ class Supports:
     def __init__(self, seen: Bools) -> None:
         self._seen = seen
         self._grid = spaced(len(seen), GRID)
+        self._apart = np.ones(len(seen), dtype=np.bool_)
+        self._apart[self._grid] = False
+        self._on_grid = _masks(seen[self._grid])
 
     def of(self, spread: Numbers, gap: Gap) -> tuple[list[Support], list[Gap]]:
         """Return the parts of a gap that other points can fill, and the rest.
@@ -114,34 +117,47 @@ class Supports:
         if usable.sum() < LEAST:
             return None
         order = np.argsort(np.where(usable, spread, np.inf), kind="stable")[: usable.sum()]
-        around = np.arange(max(gap.start - AROUND, 0), min(gap.stop + AROUND, len(self._seen)))
-        before, after = np.searchsorted(self._grid, (around[0], around[-1] + 1))
-        frames = np.concatenate([self._grid[:before], around, self._grid[after:]])
-        gridded = np.ones(len(frames), dtype=np.bool_)
-        gridded[before : before + len(around)] = np.isin(around, self._grid, assume_unique=True)
-        known = self._seen[frames]
-        donors = known[:, gap.point]
-        least = KEPT * donors.sum()
+        around = slice(max(gap.start - AROUND, 0), gap.stop + AROUND)
+        apart = self._apart[around]
+        near_by = _masks(self._seen[around] & apart[:, None])
+        donors = self._on_grid[gap.point], near_by[gap.point]
+        least = KEPT * _count(donors)
         others: list[int] = []
         for other in order.tolist():
-            left = donors & known[:, other]
-            if left.sum() >= max(DONORS, 0 if len(others) < LEAST else least):
+            left = donors[0] & self._on_grid[other], donors[1] & near_by[other]
+            if _count(left) >= max(DONORS, 0 if len(others) < LEAST else least):
                 others.append(other)
                 donors = left
                 if len(others) == MOST:
                     break
         if len(others) < LEAST:
             return None
-        found = frames[donors]
+        lasting = self._grid[_unmasked(donors[0], len(self._grid))]
+        found = np.concatenate([lasting, around.start + _unmasked(donors[1], len(apart))])
         away = np.maximum(gap.start - found, found - gap.stop + 1)
         near = found[np.argsort(away, kind="stable")[:NEAR]]
         # Of the whole recording only frames of the grid, so that other gaps share them.
-        lasting = frames[donors & gridded]
-        lasting = lasting if len(lasting) >= DONORS else found
+        lasting = lasting if len(lasting) >= DONORS else np.sort(found)
         memory = lasting[spaced(len(lasting), MEMORY)]
         inside = np.arange(gap.start, gap.stop)
         chosen = np.array(others)
         return Support(gap.point, inside, chosen, spread[chosen], memory, near)
+
+
+def _masks(seen: Bools) -> list[int]:
+    """Return an integer per point whose bits are its frames, the first one highest."""
+    return [int.from_bytes(row.tobytes()) for row in np.packbits(seen, axis=0).T]
+
+
+def _count(masks: tuple[int, int]) -> int:
+    return masks[0].bit_count() + masks[1].bit_count()
+
+
+def _unmasked(mask: int, frames: int) -> Frames:
+    """Return the frames of a mask, ascending."""
+    size = -(-frames // 8)
+    bits = np.unpackbits(np.frombuffer(mask.to_bytes(size), np.uint8), count=frames)
+    return np.flatnonzero(bits)
 
 
 def reference_pose(positions: Numbers) -> Numbers:
