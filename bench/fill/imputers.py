@@ -4,28 +4,52 @@ import numpy as np
 import pandas as pd
 import torch
 
+from bench.core.spacing import spaced
 from bench.fill.gaps import Bools, Gap, Numbers
 from bench.fill.support import Support
 from bench.motion import MotionSpec, Skeleton, Windows
-from models.kalman import Kalman
+from models.kalman import BOUNDS, Kalman
 from models.pca_gap import PCAGap
 from models.rigid import Rigid
 
 MARGIN = 200
-"""Frames on either side of a gap that a Kalman smoother sees and is fitted to."""
+"""Frames on either side of a gap that a Kalman smoother sees."""
 STRETCH = 32
 """Frames of the stretches without gaps that it is fitted to."""
+STRETCHES = 200
+"""Most of them, evenly spaced."""
+
+
+def fitted_kalman(positions: Numbers, seen: Bools, point: int, fps: float) -> Kalman | None:
+    """Return a Kalman smoother fitted to stretches in which a point is seen; None of too few.
+
+    Args:
+        positions: ``(frame, point, 3)``, mm.
+        seen: bool ``(frame, point)``, what may be used.
+        point: number of the point.
+        fps: frames per second.
+    """
+    if len(seen) < STRETCH:
+        return None
+    whole = np.lib.stride_tricks.sliding_window_view(seen[:, point], STRETCH)[:: STRETCH // 2]
+    starts = np.flatnonzero(whole.all(axis=1)) * (STRETCH // 2)
+    if len(starts) < 2:
+        return None
+    starts = starts[spaced(len(starts), STRETCHES)]
+    stretches = np.stack([positions[start : start + STRETCH, point] for start in starts])
+    train = windows_of(stretches[:, :, None], fps)
+    model = Kalman(train.spec)
+    model.fit(train, train)
+    return model
 
 
 def smoothed(
-    positions: Numbers, seen: Bools, gap: Gap, fps: float
-) -> tuple[Numbers, Numbers] | None:
+    fitted: Kalman, positions: Numbers, seen: Bools, gap: Gap, fps: float
+) -> tuple[Numbers, Numbers]:
     """Return positions ``(frame, 3)`` and deviations ``(frame,)`` of a Kalman smoother, mm.
 
-    It is fitted to the stretches around the gap in which the point is seen throughout; None where
-    there are fewer than two.
-
     Args:
+        fitted: has the numbers of the gap's point.
         positions: ``(frame, point, 3)``, mm.
         seen: bool ``(frame, point)``, what may be used.
         gap: what to fill.
@@ -34,19 +58,11 @@ def smoothed(
     first = max(gap.start - MARGIN, 0)
     around = slice(first, gap.stop + MARGIN)
     known, values = seen[around, gap.point], positions[around, gap.point]
-    if len(known) < STRETCH:
-        return None
-    whole = np.lib.stride_tricks.sliding_window_view(known, STRETCH)[:: STRETCH // 2]
-    starts = np.flatnonzero(whole.all(axis=1)) * (STRETCH // 2)
-    if len(starts) < 2:
-        return None
-    train = windows_of(np.stack([values[at : at + STRETCH, None] for at in starts]), fps)
-    fitted = Kalman(train.spec)
-    fitted.fit(train, train)
     model = Kalman(spec_of(1, len(values), fps))
-    for name in ("stiffness", "damping", "variance", "level_variance", "noise"):
+    for name in BOUNDS:
         getattr(model, name).copy_(getattr(fitted, name))
-    model.mean.copy_(torch.from_numpy(values[known].mean(axis=0)))
+    centre = values[known].mean(axis=0) if known.any() else np.zeros(3)
+    model.mean.copy_(torch.from_numpy(centre))
     hidden = ~torch.from_numpy(known)[None, :, None, None].expand(-1, -1, 1, 3)
     motion = torch.where(hidden, 0.0, torch.from_numpy(values)[None, :, None])
     found = model.complete(motion, hidden)

@@ -13,6 +13,7 @@ from bench.fill.support import Support, Supports, reference_pose, spread_of
 
 if TYPE_CHECKING:  # torch is imported when a method needs it
     from bench.fill.segment import Segment
+    from models.kalman import Kalman
 
 FALLBACK = "pchip"
 """What fills where a method has too few other points."""
@@ -48,6 +49,7 @@ class Methods:
         self.fps = fps
         self.seen = seen_in(positions)
         self._spreads: dict[int, Numbers] = {}
+        self._kalmans: dict[int, Kalman | None] = {}
         self._last: tuple[Gap, Bools, Frames] | None = None
 
     def complete(self, method: str, gap: Gap, seen: Bools) -> Completed:
@@ -112,11 +114,18 @@ class Methods:
         return Completed(curve(method, frames, values, gap), bridge(gap), (method,))
 
     def _kalman(self, gap: Gap, seen: Bools) -> Completed | None:
-        """Fill a gap by a Kalman smoother; None where the point is seen for too short a time."""
-        from bench.fill.imputers import smoothed
+        """Fill a gap by a Kalman smoother; None where the point is seen for too short a time.
 
-        found = smoothed(self.positions, seen, gap, self.fps)
-        return Completed(*found, ("kalman",)) if found else None
+        It is fitted once, to what could be used of the point when it was first asked for.
+        """
+        from bench.fill.imputers import fitted_kalman, smoothed
+
+        if gap.point not in self._kalmans:
+            self._kalmans[gap.point] = fitted_kalman(self.positions, seen, gap.point, self.fps)
+        fitted = self._kalmans[gap.point]
+        if fitted is None:
+            return None
+        return Completed(*smoothed(fitted, self.positions, seen, gap, self.fps), ("kalman",))
 
     def _from_others(self, method: str, gap: Gap, seen: Bools) -> Completed:
         """Fill a gap part by part, each from the points that are seen throughout it."""
