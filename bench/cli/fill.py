@@ -29,7 +29,7 @@ def fill(
         str,
         typer.Option(
             metavar="NAME",
-            help="auto, linear, pchip, spline, kalman, rigid, pca_gap or marker.",
+            help="auto, linear, pchip, spline, smooth, kalman, rigid, pca_gap or marker.",
         ),
     ] = "auto",
     max_gap: Annotated[
@@ -49,7 +49,7 @@ def fill(
         typer.Option(
             metavar="FILE",
             callback=may_be_written,
-            help="What was done to each gap, .csv or .json; by default OUTPUT.gaps.csv.",
+            help="What was done to each gap: .csv, .json or .html; by default OUTPUT.gaps.csv.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -83,10 +83,9 @@ def fill(
             _print(command.expected(recording, wanted), "errors of gaps cut where samples are seen")
         if place is not None:
             result = command.filled(recording, wanted)
-            account = report or place.with_name(f"{place.name}.gaps.csv")
-            command.write(recording, result, place, account)
+            written = command.write(recording, result, place, report)
             _summarise(result.gaps)
-            _say(f"  written: {place}, {account}")
+            _say(f"  written: {', '.join(map(str, written))}")
 
 
 def _check(
@@ -105,7 +104,7 @@ def _check(
     if output is None and not looking:
         raise InputError("no place to write to; give -o FILE, or --dry-run to list the gaps")
     if report is not None and report.suffix.lower() not in REPORTS:
-        raise InputError(f"--report {report}: end it with {' or '.join(REPORTS)}")
+        raise InputError(f"--report {report}: end it with {', '.join(REPORTS)}")
     if report is not None and len(recordings) > 1:
         raise InputError(f"--report {report}: one file for {len(recordings)} recordings; leave out")
     if method not in METHODS:

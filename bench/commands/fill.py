@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from bench.fill.gaps import Numbers
 from bench.fill.missing import missing_of
 from bench.fill.recording import opened
 
-REPORTS = (".csv", ".json")
+REPORTS = (".csv", ".json", ".html")
 """Formats of reports, by suffix."""
 
 
@@ -137,24 +138,55 @@ def places(inputs: Sequence[Path], to: Path) -> list[Path]:
     return found
 
 
-def write(recording: Recording, result: Filled, to: Path, report: Path) -> None:
+def write(recording: Recording, result: Filled, to: Path, report: Path | None = None) -> list[Path]:
     """Write a filled recording in the format of its file, and what was done to each gap.
 
     Args:
         recording: as it was read.
         result: of ``filled``.
         to: the file to write.
-        report: the file for the account of gaps, ``.csv`` or ``.json``.
+        report: the file for the account of gaps, ``.csv`` or ``.json``, by default that of ``to``
+            with ``.gaps.csv``; or a page, ``.html``, next to that.
+
+    Returns:
+        The files written.
 
     Raises:
         InputError: the format cannot hold a filled sample, or a file cannot be written.
     """
     values = result.positions / recording.coded.scale
     content = recording.coded.written(values, result.filled)
-    with atomic_file(to) as draft, atomic_file(report) as account:
+    account, page = to.with_name(f"{to.name}.gaps.csv"), None
+    if report is not None and report.suffix.lower() == ".html":
+        page = report
+    elif report is not None:
+        account = report
+    with ExitStack() as drafts:
+        draft, list_draft = (drafts.enter_context(atomic_file(path)) for path in (to, account))
         draft.write_bytes(content)
-        if report.suffix.lower() == ".json":
+        if account.suffix.lower() == ".json":
             rows = result.gaps.astype(object).where(result.gaps.notna(), None)
-            account.write_text(json.dumps(rows.to_dict("records"), indent=1) + "\n")
+            list_draft.write_text(json.dumps(rows.to_dict("records"), indent=1) + "\n")
         else:
-            result.gaps.to_csv(account, index=False, float_format="%.3f")
+            result.gaps.to_csv(list_draft, index=False, float_format="%.3f")
+        if page is not None:
+            from bench.fill.page import write_page
+
+            write_page(
+                page,
+                f"{to.name}: gaps filled",
+                result,
+                recording.fps,
+                recording.coded.names,
+                [f"{recording.path.name}: {_summary(result)}.", *_sentences(recording.notes)],
+            )
+    return [to, account, *([page] if page else [])]
+
+
+def _summary(result: Filled) -> str:
+    done = int((result.gaps["status"] == "filled").sum())
+    return f"{done} gaps filled, {len(result.gaps) - done} left"
+
+
+def _sentences(notes: Sequence[str]) -> list[str]:
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]

@@ -139,7 +139,7 @@ class Methods:
         for part in parts:
             inside = part.frames - gap.start
             positions[inside], deviation[inside] = self._part(method, part, gap)
-        if parts and gap.place == "inside":
+        if parts:
             positions += self._correction(positions, gap, seen)
         used = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
         return Completed(positions, deviation, tuple(used))
@@ -154,12 +154,16 @@ class Methods:
     def _correction(self, positions: Numbers, gap: Gap, seen: Bools) -> Numbers:
         """Return ``(frame, 3)`` by which a gap's ends meet what is seen, decaying into it."""
         ends = self._curve("smooth", gap, seen).positions[[0, -1]] - positions[[0, -1]]
-        time = np.arange(len(gap)) * (1000 / self.fps / DECAY_MS)
-        first = np.exp(-time)
+        first = np.exp(-np.arange(len(gap)) * (1000 / self.fps / DECAY_MS))
         last = first[::-1]
-        # Each end is met whatever the other's correction leaves of it there; of one frame, both.
-        near = ends if len(gap) == 1 else (ends - last[0] * ends[::-1]) / (1 - last[0] ** 2)
-        return np.outer(first, near[0]) + (np.outer(last, near[1]) if len(gap) > 1 else 0)
+        frames = self._knots(gap, seen)
+        if len(gap) == 1 or frames[-1] < gap.stop:
+            return np.outer(first, ends[0])
+        if frames[0] >= gap.start:
+            return np.outer(last, ends[1])
+        # Each end is met whatever the other's correction leaves of it there.
+        near = (ends - last[0] * ends[::-1]) / (1 - last[0] ** 2)
+        return np.outer(first, near[0]) + np.outer(last, near[1])
 
 
 def combined(

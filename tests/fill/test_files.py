@@ -203,7 +203,7 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path, bench: Bench) -> None:
         (["a.trc", "-o", "b.trc", "--method", "magic"], "no such method"),
         (["a.trc", "-o", "b.trc", "--missing", "magic"], "no such rule"),
         (["a.trc", "-o", "b.trc", "--max-gap", "-1"], "give a duration above 0"),
-        (["a.trc", "-o", "b.trc", "--report", "r.pdf"], "end it with .csv or .json"),
+        (["a.trc", "-o", "b.trc", "--report", "r.pdf"], "end it with .csv, .json, .html"),
         (["b.doc", "-o", "c.doc"], "not one of .c3d"),
         (["none.trc", "-o", "b.trc"], "no such file"),
         (["cut.trc", "-o", "b.trc"], "cut short in line"),
