@@ -13,13 +13,16 @@ from bench.core.errors import InputError
 if TYPE_CHECKING:  # nothing that computes is imported before a command needs it
     import pandas as pd
 
+    from bench.commands.fill import Wanted
+
 WORST = 5
 """Gaps of greatest predicted deviation that are printed."""
 
 
 def fill(
     recordings: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="C3D, TRC, CSV or TSV recordings.")
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="C3D, TRC, CSV, TSV, npz, npy or Parquet."),
     ],
     output: Annotated[
         Path | None,
@@ -44,6 +47,9 @@ def fill(
     fps: Annotated[
         float | None, typer.Option(min=0.001, help="Frames per second, if the file is silent.")
     ] = None,
+    units: Annotated[
+        str | None, typer.Option(metavar="UNITS", help="mm, cm or m, in place of the file's own.")
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -66,8 +72,8 @@ def fill(
     """
     from bench.commands import fill as command
 
-    wanted = command.Wanted(method, max_gap, missing, edges, fps)
-    _check(recordings, output, report, method, max_gap, dry_run or validate)
+    wanted = command.Wanted(method, max_gap, missing, edges, fps, units)
+    _check(recordings, output, report, wanted, dry_run or validate)
     places: list[Path | None] = [None] * len(recordings)
     if output is not None and not dry_run:
         places = list(command.places(recordings, output))
@@ -92,13 +98,13 @@ def _check(
     recordings: list[Path],
     output: Path | None,
     report: Path | None,
-    method: str,
-    max_gap: float | None,
+    wanted: "Wanted",
     looking: bool,
 ) -> None:
     """Raise InputError if options do not fit together."""
     from bench.commands.fill import REPORTS
     from bench.core.errors import did_you_mean
+    from bench.datasets.points import MM
     from bench.fill import METHODS
 
     if output is None and not looking:
@@ -107,10 +113,13 @@ def _check(
         raise InputError(f"--report {report}: end it with {', '.join(REPORTS)}")
     if report is not None and len(recordings) > 1:
         raise InputError(f"--report {report}: one file for {len(recordings)} recordings; leave out")
-    if method not in METHODS:
-        raise InputError(f"--method {method}: no such method{did_you_mean(method, METHODS)}")
-    if max_gap is not None and not max_gap > 0:
-        raise InputError(f"--max-gap {max_gap:g}: give a duration above 0 ms")
+    if wanted.method not in METHODS:
+        near = did_you_mean(wanted.method, METHODS)
+        raise InputError(f"--method {wanted.method}: no such method{near}")
+    if wanted.max_gap is not None and not wanted.max_gap > 0:
+        raise InputError(f"--max-gap {wanted.max_gap:g}: give a duration above 0 ms")
+    if wanted.units not in (None, *MM):
+        raise InputError(f"--units {wanted.units}: give {', '.join(MM)}")
 
 
 def _summarise(gaps: "pd.DataFrame") -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,15 @@ import pandas as pd
 
 from bench.core.errors import InputError
 from bench.core.files import atomic_file
+from bench.datasets.points import MM
 from bench.fill import Filled, fill, validate
 from bench.fill.coded import Coded
-from bench.fill.gaps import Numbers
+from bench.fill.gaps import Numbers, seen_in
 from bench.fill.missing import missing_of
 from bench.fill.recording import opened
 
+SMALL_MM = 20.0
+"""Extent below which the units of a recording are doubted."""
 REPORTS = (".csv", ".json", ".html")
 """Formats of reports, by suffix."""
 
@@ -31,6 +34,7 @@ class Wanted:
         missing: one of ``bench.fill.missing.RULES``.
         edges: whether to fill before the first and after the last sample of a point too.
         fps: frames per second, in place of what the file says.
+        units: mm, cm or m, in place of what the file says.
     """
 
     method: str = "auto"
@@ -38,6 +42,7 @@ class Wanted:
     missing: str = "auto"
     edges: bool = False
     fps: float | None = None
+    units: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,24 @@ def read(path: Path, wanted: Wanted) -> Recording:
         InputError: it cannot be read, or the rate is not known.
     """
     coded = opened(path)
+    if wanted.units is not None:
+        notes = [note for note in coded.notes if "taken to be mm" not in note]
+        notes.append(f"units {wanted.units}, as asked")
+        coded = replace(coded, scale=MM[wanted.units], notes=tuple(notes))
     missing, notes = missing_of(coded, wanted.missing)
     fps = wanted.fps or coded.fps
     if fps is None:
         raise InputError(f"{path}: no column of times, so its rate is not known; give --fps")
     positions = np.where(missing[..., None], np.nan, coded.values) * coded.scale
+    if _small(positions):
+        notes.append("all within 20 mm of each other: give --units m if it is in metres")
     return Recording(path, coded, positions, fps, (*coded.notes, *notes))
+
+
+def _small(positions: Numbers) -> bool:
+    """Return whether a recording is too small to be one of a body, mm."""
+    seen = positions[seen_in(positions)]
+    return len(seen) > 1 and float(np.ptp(seen, axis=0).max()) < SMALL_MM
 
 
 def filled(recording: Recording, wanted: Wanted) -> Filled:
