@@ -1,5 +1,6 @@
 """The command that fills a user's own recordings: ``fill``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,14 @@ def fill(
             help="auto, linear, pchip, spline, smooth, kalman, rigid, pca_gap or marker.",
         ),
     ] = "auto",
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A run's folder, whose --imputer fills, not --method."),
+    ] = None,
+    imputer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="An imputer of --run, as linear, or hgvae/map."),
+    ] = None,
     max_gap: Annotated[
         float | None, typer.Option(metavar="MS", help="Leave longer gaps, in milliseconds.")
     ] = None,
@@ -74,6 +83,10 @@ def fill(
 
     wanted = command.Wanted(method, max_gap, missing, edges, fps, units)
     _check(recordings, output, report, wanted, dry_run or validate)
+    if (run is None) != (imputer is None):
+        raise InputError("--run and --imputer go together: give both, or neither")
+    if run is not None and imputer is not None:
+        wanted = replace(wanted, imputer=command.imputer_of(run, imputer))
     places: list[Path | None] = [None] * len(recordings)
     if output is not None and not dry_run:
         places = list(command.places(recordings, output))

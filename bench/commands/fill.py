@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,9 @@ from bench.fill.recording import opened
 
 SMALL_MM = 20.0
 """Extent below which the units of a recording are doubted."""
+if TYPE_CHECKING:  # runs are read when an imputer of one is wanted
+    from bench.fill.run_imputer import RunImputer
+
 REPORTS = (".csv", ".json", ".html")
 """Formats of reports, by suffix."""
 
@@ -35,6 +39,7 @@ class Wanted:
         edges: whether to fill before the first and after the last sample of a point too.
         fps: frames per second, in place of what the file says.
         units: mm, cm or m, in place of what the file says.
+        imputer: an imputer of a run, in place of ``method``.
     """
 
     method: str = "auto"
@@ -43,6 +48,7 @@ class Wanted:
     edges: bool = False
     fps: float | None = None
     units: str | None = None
+    imputer: "RunImputer | None" = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,19 @@ def filled(recording: Recording, wanted: Wanted) -> Filled:
             recording.positions,
             recording.fps,
             recording.coded.names,
-            wanted.method,
+            wanted.imputer or wanted.method,
             wanted.max_gap,
             wanted.edges,
         )
     except InputError as error:
         raise InputError(f"{recording.path}: {error}") from None
+
+
+def imputer_of(run: Path, name: str) -> "RunImputer":
+    """Return an imputer of a run; raises InputError if there is none."""
+    from bench.fill.run_imputer import load
+
+    return load(run, name)
 
 
 def gaps(recording: Recording, wanted: Wanted) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from bench.fill.curves import CURVES
 from bench.fill.gaps import Bools, Gap, Numbers, gaps_of, seen_in
 from bench.fill.methods import Methods
 from bench.fill.trials import kind_of, trials_of
+
+if TYPE_CHECKING:  # runs are read when an imputer of one is wanted
+    from bench.fill.run_imputer import RunImputer
 
 METHODS = ("auto", *CURVES, "kalman", "rigid", "pca_gap", "marker")
 """What a gap can be filled by: see ``bench.fill.methods``."""
@@ -46,7 +50,7 @@ def fill(
     positions: ArrayLike,
     fps: float,
     names: Sequence[str] | None = None,
-    method: str = "auto",
+    method: "str | RunImputer" = "auto",
     max_gap: float | None = None,
     edges: bool = False,
 ) -> Filled:
@@ -59,14 +63,16 @@ def fill(
         positions: ``(frame, point, 3)``, mm, nan where missing.
         fps: frames per second.
         names: of the points; numbers if None.
-        method: one of ``METHODS``.
+        method: one of ``METHODS``, or an imputer of a run; what that does not know is filled by
+            ``auto``, and deviations are the imputer's own, nan if it states none.
         max_gap: duration, ms, above which a gap is left; None for no limit.
         edges: whether to fill before the first and after the last sample of a point too.
 
     Raises:
         InputError: the arguments are no recording, or there is no such method.
     """
-    given = _checked(positions, fps, method, max_gap)
+    plain = method if isinstance(method, str) else "auto"
+    given = _checked(positions, fps, plain, max_gap)
     names = _names(names, given.shape[1])
     methods = Methods(given, fps)
     seen = methods.seen
@@ -81,8 +87,15 @@ def fill(
     )
     used: dict[Gap, tuple[str, ...]] = {}
     if wanted:
-        known = calibrated(methods, seen, wanted, CANDIDATES if method == "auto" else (method,))
-        for gap, made in zip(wanted, completed(known, wanted), strict=True):
+        known = calibrated(methods, seen, wanted, CANDIDATES if plain == "auto" else (plain,))
+        filler = completed(known, wanted)
+        if not isinstance(method, str):
+            whole = fill(given, fps, names, edges=True).positions
+            found = method.fill(methods, whole, wanted, names)
+            filler = (
+                one or known.complete(gap, seen) for gap, one in zip(wanted, found, strict=True)
+            )
+        for gap, made in zip(wanted, filler, strict=True):
             place = slice(gap.start, gap.stop), gap.point
             result.positions[place] = made.positions
             result.filled[place] = True

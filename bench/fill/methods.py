@@ -140,7 +140,7 @@ class Methods:
             inside = part.frames - gap.start
             positions[inside], deviation[inside] = self._part(method, part, gap)
         if parts:
-            positions += self._correction(positions, gap, seen)
+            positions += self.correction(positions, gap, seen)
         used = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
         return Completed(positions, deviation, tuple(used))
 
@@ -151,7 +151,7 @@ class Methods:
 
         return carried(method, self.positions, part, self.fps), bridge(gap)[part.frames - gap.start]
 
-    def _correction(self, positions: Numbers, gap: Gap, seen: Bools) -> Numbers:
+    def correction(self, positions: Numbers, gap: Gap, seen: Bools) -> Numbers:
         """Return ``(frame, 3)`` by which a gap's ends meet what is seen, decaying into it."""
         ends = self._curve("smooth", gap, seen).positions[[0, -1]] - positions[[0, -1]]
         first = np.exp(-np.arange(len(gap)) * (1000 / self.fps / DECAY_MS))
