@@ -85,7 +85,6 @@ class RunImputer:
             positions += methods.correction(positions, gap, methods.seen)
             yield Completed(positions, sigma[inside, joint], (self.name,))
 
-    @torch.no_grad()
     def _completed(self, local: Numbers, hidden: Bools, fps: float) -> tuple[Numbers, Numbers]:
         """Return ``(frame, joint, 3)`` completed motion and ``(frame, joint)`` deviations, mm.
 
@@ -116,7 +115,7 @@ class RunImputer:
             states &= found.sigma is not None
             sigma = torch.zeros_like(found.motion) if found.sigma is None else found.sigma
             square = sigma.double().square().mean(dim=-1, keepdim=True)
-            parts = torch.cat([found.motion.double(), square], dim=-1).cpu().numpy()
+            parts = torch.cat([found.motion.double(), square], dim=-1).numpy(force=True)
             for start, part in zip(some, parts, strict=True):
                 total[start : start + spec.frames] += ramp[:, None, None] * part
                 weights[start : start + spec.frames] += ramp
