@@ -85,7 +85,8 @@ def read(path: Path, wanted: Wanted) -> Recording:
     fps = wanted.fps or coded.fps
     if fps is None:
         raise InputError(f"{path}: no column of times, so its rate is not known; give --fps")
-    positions = np.where(missing[..., None], np.nan, coded.values) * coded.scale
+    with np.errstate(over="ignore"):  # what is too great is refused when it is filled
+        positions = np.where(missing[..., None], np.nan, coded.values) * coded.scale
     if _small(positions):
         notes.append("all within 20 mm of each other: give --units m if it is in metres")
     return Recording(path, coded, positions, fps, (*coded.notes, *notes))

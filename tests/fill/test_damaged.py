@@ -1,4 +1,4 @@
-"""Damaged copies of real files: refused in one line, or read for what they are; never half-written."""
+"""Damaged copies of real files: refused in one line or read as they are, never half-written."""
 
 import shutil
 import struct
