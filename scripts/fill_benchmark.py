@@ -2,6 +2,7 @@
 
     python scripts/fill_benchmark.py errors  --data-root DATA --to errors.csv
     python scripts/fill_benchmark.py weights --data-root DATA --to bench/fill/weights.csv
+    python scripts/fill_benchmark.py picture --data-root DATA --to docs/fill_gap.png
 
 ``errors`` has a row per gap and method, and prints the tables of docs/fill.md. ``weights`` remakes
 the table that ``auto`` falls back on.
@@ -36,6 +37,9 @@ GAPS = 4
 """Times at which markers are hidden in a copy."""
 SHIPPED_MS = (25, 75, 150, 350, 750, 1500, 3000)
 """Durations that stand for those up to each of ``BUCKETS_MS``."""
+
+PICTURED = 3
+"""Seed of the gap of the picture."""
 
 app = typer.Typer(add_completion=False)
 DataRoot = Annotated[Path, typer.Option(help="Folder that has markers/.")]
@@ -148,6 +152,34 @@ def weights(data_root: DataRoot, to: To, seeds: int = 20) -> None:
 
 def _all(weights: dict[str, float]) -> dict[str, float]:
     return dict.fromkeys(CANDIDATES, 0.0) | weights
+
+
+@app.command()
+def picture(data_root: DataRoot, to: To) -> None:
+    """Draw a gap of half a second: what was there, and what fills it."""
+    from matplotlib import pyplot as plt
+
+    points = read_points(File(data_root / "markers" / RECORDINGS["CMU 85_12"]))
+    truth, fps = points.positions, points.fps
+    copy, gaps = cut(truth, round(0.5 * fps), 1, seed=PICTURED)
+    result, gap = fill(copy, fps, points.labels), gaps[0]
+    around = np.arange(gap.start - 40, gap.stop + 40)
+    inside = slice(gap.start, gap.stop)
+    line = Methods(copy, fps).complete("pchip", gap, seen_in(copy)).positions
+    axis = int(np.ptp(truth[inside, gap.point], axis=0).argmax())
+    figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
+    time = around / fps
+    axes.plot(time, truth[around, gap.point, axis], "k:", label="what was there")
+    axes.plot(time, copy[around, gap.point, axis], "k", label="seen")
+    here = np.arange(gap.start, gap.stop) / fps
+    made = result.positions[inside, gap.point, axis]
+    half = NORMAL * result.sigma[inside, gap.point]
+    axes.fill_between(here, made - half, made + half, alpha=0.3, color="C1", lw=0)
+    axes.plot(here, made, "C1", label="auto, with its 90 % interval")
+    axes.plot(here, line[:, axis], "C0--", label="pchip")
+    axes.set(xlabel="time, s", ylabel=f"{points.labels[gap.point]}, mm")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(to, dpi=110)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def noise_of(positions: Numbers, seen: Bools) -> float:
     if not len(starts):
         return LEAST_NOISE
     signs = np.array([(-1) ** k * comb(ORDER, k) for k in range(ORDER + 1)], dtype=np.float64)
-    known = np.stack([seen[starts + k] for k in range(ORDER + 1)]).all(axis=0)
+    known = np.asarray(np.stack([seen[starts + k] for k in range(ORDER + 1)]).all(axis=0))
     change = sum(signs[k] * positions[starts + k] for k in range(ORDER + 1))
     sizes = [np.median(np.abs(change[known[:, p], p])) for p in np.flatnonzero(known.any(axis=0))]
     gain = 0.6745 * float(np.sqrt(np.square(signs).sum()))
