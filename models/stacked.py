@@ -29,6 +29,8 @@ CLASSES = len(LENGTHS) + 1 + len(DISTANCES) + 1 + 1
 """Classes of hidden values: those of gaps, of open ends, and what is never seen."""
 TOGETHER = 16
 """Windows that share a mask: a Gaussian is conditioned once for all of them."""
+POOLED = 0.2
+"""Share that the products of a family's other classes have in those of one, which may be few."""
 TRIED = 16
 """Valid windows that deviations are calibrated on, for each family of masks."""
 
@@ -59,7 +61,7 @@ class Stacked(Imputer):
             4, ge=2, description="groups of people; Gaussians for one are fitted to the others"
         )
         masks: int = Field(
-            12, ge=1, description="masks of each family that are drawn for each fold"
+            16, ge=1, description="masks of each family that are drawn for each fold"
         )
 
     settings: Any
@@ -135,8 +137,8 @@ class Stacked(Imputer):
     def _learnt(self, train: Windows, masks: MaskSampler, seed: int) -> Tensor:
         """Return the weights, ``(family, class, completion)``.
 
-        A class of gaps that no mask had gets the weights of its whole family, and a family
-        that no mask belonged to those of all families together.
+        The products of errors of a class are pooled with those of its whole family, those of a
+        family that no mask belonged to are of all families together.
         """
         count = self.weights.shape[2]
         products = torch.zeros(len(FAMILIES), CLASSES, count, count, dtype=torch.float64)
@@ -144,16 +146,16 @@ class Stacked(Imputer):
             fills, _ = self.completions(motion, hidden, gaussian)
             errors = (fills - motion)[..., hidden].double()
             # Every mask counts equally, however hard it is.
-            errors = errors / errors[0].square().mean().sqrt().clamp(min=1e-3)
+            errors = errors / errors.square().mean().sqrt().clamp(min=1e-3)
             classes = gap_class(hidden)[hidden]
             for number in classes.unique().tolist():
                 some = errors[..., classes == number].flatten(1)
                 products[family_number(hidden), number] += some @ some.T
         weights = torch.empty_like(self.weights)
         for family, parts in enumerate(products):
-            whole = parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1))
+            whole = _of_one(parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1)))
             for number, product in enumerate(parts):
-                weights[family, number] = simplex(product if product.any() else whole)
+                weights[family, number] = simplex(_of_one(product) + POOLED * whole)
         return weights
 
     def _held_out(
@@ -184,6 +186,11 @@ class Stacked(Imputer):
                 spreads.append(spread[0][mask])
             found[family] = calibration(torch.cat(errors), torch.cat(spreads))
         return of_families(found)
+
+
+def _of_one(products: Tensor) -> Tensor:
+    """Return products of errors scaled to a mean square of one; zeros stay."""
+    return products / products.diagonal().mean().clamp(min=1e-12)
 
 
 def gap_class(hidden: Tensor) -> Tensor:

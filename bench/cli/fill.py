@@ -1,5 +1,6 @@
 """The command that fills a user's own recordings: ``fill``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,13 +14,16 @@ from bench.core.errors import InputError
 if TYPE_CHECKING:  # nothing that computes is imported before a command needs it
     import pandas as pd
 
+    from bench.commands.fill import Wanted
+
 WORST = 5
 """Gaps of greatest predicted deviation that are printed."""
 
 
 def fill(
     recordings: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="C3D, TRC, CSV or TSV recordings.")
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="C3D, TRC, CSV, TSV, npz, npy or Parquet."),
     ],
     output: Annotated[
         Path | None,
@@ -29,9 +33,17 @@ def fill(
         str,
         typer.Option(
             metavar="NAME",
-            help="auto, linear, pchip, spline, kalman, rigid, pca_gap or marker.",
+            help="auto, linear, pchip, spline, smooth, kalman, rigid, pca_gap or marker.",
         ),
     ] = "auto",
+    run: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A run's folder, whose --imputer fills, not --method."),
+    ] = None,
+    imputer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="An imputer of --run, as linear, or hgvae/map."),
+    ] = None,
     max_gap: Annotated[
         float | None, typer.Option(metavar="MS", help="Leave longer gaps, in milliseconds.")
     ] = None,
@@ -44,12 +56,15 @@ def fill(
     fps: Annotated[
         float | None, typer.Option(min=0.001, help="Frames per second, if the file is silent.")
     ] = None,
+    units: Annotated[
+        str | None, typer.Option(metavar="UNITS", help="mm, cm or m, in place of the file's own.")
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             callback=may_be_written,
-            help="What was done to each gap, .csv or .json; by default OUTPUT.gaps.csv.",
+            help="What was done to each gap: .csv, .json or .html; by default OUTPUT.gaps.csv.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -66,8 +81,12 @@ def fill(
     """
     from bench.commands import fill as command
 
-    wanted = command.Wanted(method, max_gap, missing, edges, fps)
-    _check(recordings, output, report, method, max_gap, dry_run or validate)
+    wanted = command.Wanted(method, max_gap, missing, edges, fps, units)
+    _check(recordings, output, report, wanted, dry_run or validate)
+    if (run is None) != (imputer is None):
+        raise InputError("--run and --imputer go together: give both, or neither")
+    if run is not None and imputer is not None:
+        wanted = replace(wanted, imputer=command.imputer_of(run, imputer))
     places: list[Path | None] = [None] * len(recordings)
     if output is not None and not dry_run:
         places = list(command.places(recordings, output))
@@ -83,35 +102,37 @@ def fill(
             _print(command.expected(recording, wanted), "errors of gaps cut where samples are seen")
         if place is not None:
             result = command.filled(recording, wanted)
-            account = report or place.with_name(f"{place.name}.gaps.csv")
-            command.write(recording, result, place, account)
+            written = command.write(recording, result, place, report)
             _summarise(result.gaps)
-            _say(f"  written: {place}, {account}")
+            _say(f"  written: {', '.join(map(str, written))}")
 
 
 def _check(
     recordings: list[Path],
     output: Path | None,
     report: Path | None,
-    method: str,
-    max_gap: float | None,
+    wanted: "Wanted",
     looking: bool,
 ) -> None:
     """Raise InputError if options do not fit together."""
     from bench.commands.fill import REPORTS
     from bench.core.errors import did_you_mean
+    from bench.datasets.points import MM
     from bench.fill import METHODS
 
     if output is None and not looking:
         raise InputError("no place to write to; give -o FILE, or --dry-run to list the gaps")
     if report is not None and report.suffix.lower() not in REPORTS:
-        raise InputError(f"--report {report}: end it with {' or '.join(REPORTS)}")
+        raise InputError(f"--report {report}: end it with {', '.join(REPORTS)}")
     if report is not None and len(recordings) > 1:
         raise InputError(f"--report {report}: one file for {len(recordings)} recordings; leave out")
-    if method not in METHODS:
-        raise InputError(f"--method {method}: no such method{did_you_mean(method, METHODS)}")
-    if max_gap is not None and not max_gap > 0:
-        raise InputError(f"--max-gap {max_gap:g}: give a duration above 0 ms")
+    if wanted.method not in METHODS:
+        near = did_you_mean(wanted.method, METHODS)
+        raise InputError(f"--method {wanted.method}: no such method{near}")
+    if wanted.max_gap is not None and not wanted.max_gap > 0:
+        raise InputError(f"--max-gap {wanted.max_gap:g}: give a duration above 0 ms")
+    if wanted.units not in (None, *MM):
+        raise InputError(f"--units {wanted.units}: give {', '.join(MM)}")
 
 
 def _summarise(gaps: "pd.DataFrame") -> None:

@@ -2,21 +2,29 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from bench.core.errors import InputError
 from bench.core.files import atomic_file
+from bench.datasets.points import MM
 from bench.fill import Filled, fill, validate
 from bench.fill.coded import Coded
-from bench.fill.gaps import Numbers
+from bench.fill.gaps import Numbers, seen_in
 from bench.fill.missing import missing_of
 from bench.fill.recording import opened
 
-REPORTS = (".csv", ".json")
+SMALL_MM = 20.0
+"""Extent below which the units of a recording are doubted."""
+if TYPE_CHECKING:  # runs are read when an imputer of one is wanted
+    from bench.fill.run_imputer import RunImputer
+
+REPORTS = (".csv", ".json", ".html")
 """Formats of reports, by suffix."""
 
 
@@ -30,6 +38,8 @@ class Wanted:
         missing: one of ``bench.fill.missing.RULES``.
         edges: whether to fill before the first and after the last sample of a point too.
         fps: frames per second, in place of what the file says.
+        units: mm, cm or m, in place of what the file says.
+        imputer: an imputer of a run, in place of ``method``.
     """
 
     method: str = "auto"
@@ -37,6 +47,8 @@ class Wanted:
     missing: str = "auto"
     edges: bool = False
     fps: float | None = None
+    units: str | None = None
+    imputer: "RunImputer | None" = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +77,25 @@ def read(path: Path, wanted: Wanted) -> Recording:
         InputError: it cannot be read, or the rate is not known.
     """
     coded = opened(path)
+    if wanted.units is not None:
+        notes = [note for note in coded.notes if "taken to be mm" not in note]
+        notes.append(f"units {wanted.units}, as asked")
+        coded = replace(coded, scale=MM[wanted.units], notes=tuple(notes))
     missing, notes = missing_of(coded, wanted.missing)
     fps = wanted.fps or coded.fps
     if fps is None:
         raise InputError(f"{path}: no column of times, so its rate is not known; give --fps")
-    positions = np.where(missing[..., None], np.nan, coded.values) * coded.scale
+    with np.errstate(over="ignore"):  # what is too great is refused when it is filled
+        positions = np.where(missing[..., None], np.nan, coded.values) * coded.scale
+    if _small(positions):
+        notes.append("all within 20 mm of each other: give --units m if it is in metres")
     return Recording(path, coded, positions, fps, (*coded.notes, *notes))
+
+
+def _small(positions: Numbers) -> bool:
+    """Return whether a recording is too small to be one of a body, mm."""
+    seen = positions[seen_in(positions)]
+    return len(seen) > 1 and float(np.ptp(seen, axis=0).max()) < SMALL_MM
 
 
 def filled(recording: Recording, wanted: Wanted) -> Filled:
@@ -84,12 +109,19 @@ def filled(recording: Recording, wanted: Wanted) -> Filled:
             recording.positions,
             recording.fps,
             recording.coded.names,
-            wanted.method,
+            wanted.imputer or wanted.method,
             wanted.max_gap,
             wanted.edges,
         )
     except InputError as error:
         raise InputError(f"{recording.path}: {error}") from None
+
+
+def imputer_of(run: Path, name: str) -> "RunImputer":
+    """Return an imputer of a run; raises InputError if there is none."""
+    from bench.fill.run_imputer import load
+
+    return load(run, name)
 
 
 def gaps(recording: Recording, wanted: Wanted) -> pd.DataFrame:
@@ -137,24 +169,55 @@ def places(inputs: Sequence[Path], to: Path) -> list[Path]:
     return found
 
 
-def write(recording: Recording, result: Filled, to: Path, report: Path) -> None:
+def write(recording: Recording, result: Filled, to: Path, report: Path | None = None) -> list[Path]:
     """Write a filled recording in the format of its file, and what was done to each gap.
 
     Args:
         recording: as it was read.
         result: of ``filled``.
         to: the file to write.
-        report: the file for the account of gaps, ``.csv`` or ``.json``.
+        report: the file for the account of gaps, ``.csv`` or ``.json``, by default that of ``to``
+            with ``.gaps.csv``; or a page, ``.html``, next to that.
+
+    Returns:
+        The files written.
 
     Raises:
         InputError: the format cannot hold a filled sample, or a file cannot be written.
     """
     values = result.positions / recording.coded.scale
     content = recording.coded.written(values, result.filled)
-    with atomic_file(to) as draft, atomic_file(report) as account:
+    account, page = to.with_name(f"{to.name}.gaps.csv"), None
+    if report is not None and report.suffix.lower() == ".html":
+        page = report
+    elif report is not None:
+        account = report
+    with ExitStack() as drafts:
+        draft, list_draft = (drafts.enter_context(atomic_file(path)) for path in (to, account))
         draft.write_bytes(content)
-        if report.suffix.lower() == ".json":
+        if account.suffix.lower() == ".json":
             rows = result.gaps.astype(object).where(result.gaps.notna(), None)
-            account.write_text(json.dumps(rows.to_dict("records"), indent=1) + "\n")
+            list_draft.write_text(json.dumps(rows.to_dict("records"), indent=1) + "\n")
         else:
-            result.gaps.to_csv(account, index=False, float_format="%.3f")
+            result.gaps.to_csv(list_draft, index=False, float_format="%.3f")
+        if page is not None:
+            from bench.fill.page import write_page
+
+            write_page(
+                page,
+                f"{to.name}: gaps filled",
+                result,
+                recording.fps,
+                recording.coded.names,
+                [f"{recording.path.name}: {_summary(result)}.", *_sentences(recording.notes)],
+            )
+    return [to, account, *([page] if page else [])]
+
+
+def _summary(result: Filled) -> str:
+    done = int((result.gaps["status"] == "filled").sum())
+    return f"{done} gaps filled, {len(result.gaps) - done} left"
+
+
+def _sentences(notes: Sequence[str]) -> list[str]:
+    return [f"{note[0].upper()}{note[1:]}." for note in notes]

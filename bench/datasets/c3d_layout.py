@@ -17,6 +17,8 @@ KEY = 80
 """The second byte of every C3D file."""
 INTEL, DEC = 84, 85
 """Kinds of processors whose numbers are read."""
+SLACK = 64
+"""Bytes of a parameter's record that may be of no use."""
 FARTHEST = 2**15 - 1
 """Greatest integer of a sample."""
 
@@ -77,9 +79,10 @@ class Layout:
     def decoded(self, words: Words) -> NDArray[np.float64]:
         """Return the floating point numbers of words."""
         whole = words.astype(np.uint32)
-        if self.dec:
-            return _exchanged(whole).view(np.float32).astype(np.float64) / 4
-        return whole.view(np.float32).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # damaged words may be signalling NaN
+            if self.dec:
+                return _exchanged(whole).view(np.float32).astype(np.float64) / 4
+            return whole.view(np.float32).astype(np.float64)
 
     def encoded(self, values: NDArray[np.float64]) -> Words:
         """Return the words of coordinates; of integers the nearest."""
@@ -120,6 +123,8 @@ def has_parameters(content: bytes) -> bool:
     A library that trusts a damaged size may not come back. User guide, "Parameter section".
     """
     place = BLOCK * (content[0] - 1) + 4
+    if not 0 < place < len(content) or content[place - 1] not in (INTEL, DEC):
+        return 0 < place < len(content)  # of other processors the library says what they are
     while 0 < place < len(content) - 4:
         length, group = struct.unpack_from("bb", content, place)
         name_ends = place + 2 + abs(length)
@@ -132,7 +137,8 @@ def has_parameters(content: bytes) -> bool:
         if group > 0:
             kind, count = struct.unpack_from("bB", content, name_ends + 2)
             sizes = content[name_ends + 4 : name_ends + 4 + count]
-            if name_ends + 4 + count + abs(kind) * math.prod(sizes) > following:
+            described = name_ends + 4 + count + abs(kind) * math.prod(sizes)
+            if not -SLACK < described + content[min(described, len(content) - 1)] - following < 0:
                 return False
         if not step:
             return True

@@ -1,9 +1,12 @@
 """What the readers of all formats return."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.fill.gaps import Bools, Numbers
+
+_COORDINATE = re.compile(r"(?P<name>.+?)[ _.:\-]?(?P<axis>[xyz])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,23 @@ class Coded:
     scale: float
     notes: tuple[str, ...]
     written: Callable[[Numbers, Bools], bytes]
+
+
+def triples(names: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[str]]:
+    """Return the numbers of three columns for each point, such as knee_x, knee_y and knee_z.
+
+    Args:
+        names: of all columns; others than coordinates, and incomplete points, are left out.
+
+    Returns:
+        The columns of each point, and its name.
+    """
+    columns, points = [], []
+    parts = [_COORDINATE.fullmatch(name) for name in names]
+    for start in range(len(names) - 2):
+        three = [one for one in parts[start : start + 3] if one]
+        axes = "".join(one["axis"].lower() for one in three)
+        if axes == "xyz" and len({one["name"] for one in three}) == 1:
+            columns.append((start, start + 1, start + 2))
+            points.append(three[0]["name"])
+    return columns, points

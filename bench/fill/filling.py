@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,16 @@ from numpy.typing import ArrayLike
 
 from bench.core.errors import InputError, did_you_mean
 from bench.fill.account import account, outline
-from bench.fill.calibration import CANDIDATES, CHECK, calibrated, expected
+from bench.fill.calibration import CANDIDATES, CHECK, calibrated, completed, expected
+from bench.fill.curves import CURVES
 from bench.fill.gaps import Bools, Gap, Numbers, gaps_of, seen_in
-from bench.fill.trials import outcomes, trials_of
+from bench.fill.methods import Methods
+from bench.fill.trials import kind_of, trials_of
 
-METHODS = ("auto", "linear", "pchip", "spline", "kalman", "rigid", "pca_gap", "marker")
+if TYPE_CHECKING:  # runs are read when an imputer of one is wanted
+    from bench.fill.run_imputer import RunImputer
+
+METHODS = ("auto", *CURVES, "kalman", "rigid", "pca_gap", "marker")
 """What a gap can be filled by: see ``bench.fill.methods``."""
 FARTHEST_MM = 1e6
 """Greatest coordinate that is taken for a position."""
@@ -44,31 +50,34 @@ def fill(
     positions: ArrayLike,
     fps: float,
     names: Sequence[str] | None = None,
-    method: str = "auto",
+    method: "str | RunImputer" = "auto",
     max_gap: float | None = None,
     edges: bool = False,
 ) -> Filled:
     """Fill the gaps of a recording of points.
 
-    Each deviation is scaled by gaps like the recording's own, cut where its samples are seen;
-    ``auto`` chooses by them, for each duration, between the marker process, a spline and PCHIP.
+    Each deviation is scaled by gaps like the recording's own, cut where its samples are seen; by
+    them ``auto`` finds, for each duration, how much of each method gives the least error.
 
     Args:
         positions: ``(frame, point, 3)``, mm, nan where missing.
         fps: frames per second.
         names: of the points; numbers if None.
-        method: one of ``METHODS``.
+        method: one of ``METHODS``, or an imputer of a run; what that does not know is filled by
+            ``auto``, and deviations are the imputer's own, nan if it states none.
         max_gap: duration, ms, above which a gap is left; None for no limit.
         edges: whether to fill before the first and after the last sample of a point too.
 
     Raises:
         InputError: the arguments are no recording, or there is no such method.
     """
-    given = _checked(positions, fps, method, max_gap)
+    plain = method if isinstance(method, str) else "auto"
+    given = _checked(positions, fps, plain, max_gap)
     names = _names(names, given.shape[1])
-    seen = seen_in(given)
+    methods = Methods(given, fps)
+    seen = methods.seen
     gaps = gaps_of(seen)
-    reasons = [_reason(gap, seen, fps, max_gap, edges) for gap in gaps]
+    reasons = _reasons(gaps, seen, fps, max_gap, edges)
     wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
     result = Filled(
         np.where(seen[..., None], given, np.nan),
@@ -78,21 +87,20 @@ def fill(
     )
     used: dict[Gap, tuple[str, ...]] = {}
     if wanted:
-        from bench.fill.methods import Methods
-
-        methods = Methods(given, fps)
-        known = calibrated(methods, seen, wanted, CANDIDATES if method == "auto" else (method,))
-        for gap in wanted:
-            name = known.method_for(gap) if method == "auto" else method
-            completed = methods.complete(name, gap, seen)
+        known = calibrated(methods, seen, wanted, CANDIDATES if plain == "auto" else (plain,))
+        filler = completed(known, wanted)
+        if not isinstance(method, str):
+            whole = fill(given, fps, names, edges=True).positions
+            found = method.fill(methods, whole, wanted, names)
+            filler = (
+                one or known.complete(gap, seen) for gap, one in zip(wanted, found, strict=True)
+            )
+        for gap, made in zip(wanted, filler, strict=True):
             place = slice(gap.start, gap.stop), gap.point
-            if not np.isfinite(completed.positions).all():
-                reasons[gaps.index(gap)] = "no method could fill it"
-                continue
-            result.positions[place] = completed.positions
+            result.positions[place] = made.positions
             result.filled[place] = True
-            result.sigma[place] = completed.deviation * known.scale_for(name, gap)
-            used[gap] = completed.methods
+            result.sigma[place] = made.deviation
+            used[gap] = made.methods
     table = account(result.positions, result.sigma, seen, gaps, names, fps, used, reasons)
     return replace(result, gaps=table)
 
@@ -120,9 +128,10 @@ def listed(
     given = _checked(positions, fps, METHODS[0], max_gap)
     named = _names(names, given.shape[1])
     seen = seen_in(given)
+    gaps = gaps_of(seen)
     rows = [
-        outline(gap, named, fps) | {"status": _reason(gap, seen, fps, max_gap, edges) or "to fill"}
-        for gap in gaps_of(seen)
+        outline(gap, named, fps) | {"status": reason or "to fill"}
+        for gap, reason in zip(gaps, _reasons(gaps, seen, fps, max_gap, edges), strict=True)
     ]
     return pd.DataFrame(rows, columns=["point", "start", "frames", "ms", "place", "status"])
 
@@ -153,35 +162,41 @@ def validate(
     """
     for method in methods:
         given = _checked(positions, fps, method, max_gap)
-    from bench.fill.methods import Methods
-
-    seen = seen_in(given)
-    wanted = [gap for gap in gaps_of(seen) if not _reason(gap, seen, fps, max_gap, edges=False)]
     on = Methods(given, fps)
-    choice = calibrated(on, seen, wanted, CANDIDATES) if "auto" in methods else None
+    seen = on.seen
+    gaps = gaps_of(seen)
+    reasons = _reasons(gaps, seen, fps, max_gap, edges=False)
+    wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
     trials = trials_of(seen, wanted, fps, CHECK)
     if not trials:
         raise InputError("no point is seen for as long as the gaps last, so none can be cut")
-    plain = [name for name in methods if name != "auto"]
-    table = outcomes(on, seen, trials, plain)
-    if choice is not None:
-        chosen = [
-            outcomes(on, seen, [trial], [choice.method_for(trial.gap)]).assign(method="auto")
-            for trial in trials
-        ]
-        table = pd.concat([*chosen, table])
-    return expected(table)
+    found = []
+    for method in methods:
+        known = calibrated(on, seen, wanted, CANDIDATES if method == "auto" else (method,))
+        for trial in trials:
+            truth = given[trial.gap.start : trial.gap.stop, trial.gap.point]
+            made = known.complete(trial.gap, trial.applied(seen))
+            found.append((kind_of(trial.gap, fps), method, made, truth))
+    return expected(found)
 
 
-def _reason(gap: Gap, seen: Bools, fps: float, max_gap: float | None, edges: bool) -> str:
-    """Return why a gap is left; empty if it is to be filled."""
+def _reasons(
+    gaps: Sequence[Gap], seen: Bools, fps: float, max_gap: float | None, edges: bool
+) -> list[str]:
+    """Return why each gap is left; empty if it is to be filled."""
+    counts = seen.sum(axis=0)
+    return [_reason(gap, int(counts[gap.point]), fps, max_gap, edges) for gap in gaps]
+
+
+def _reason(gap: Gap, count: int, fps: float, max_gap: float | None, edges: bool) -> str:
+    """Return why a gap of a point that is seen so often is left; empty if it is to be filled."""
     if gap.place == "never":
         return "never seen"
     if gap.place == "edge" and not edges:
         return "before the first or after the last sample"
     if max_gap is not None and 1000 * len(gap) / fps > max_gap:
         return f"longer than {max_gap:g} ms"
-    if seen[:, gap.point].sum() < FEWEST_SEEN:
+    if count < FEWEST_SEEN:
         return "seen only once"
     return ""
 

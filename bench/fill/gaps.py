@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Bools = NDArray[np.bool_]
 Numbers = NDArray[np.float64]
+Frames = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

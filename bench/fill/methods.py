@@ -1,40 +1,24 @@
-"""The methods that fill a gap, by the imputers of the harness."""
+"""The methods that fill a gap of a recording."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
 
-from bench.fill.gaps import Bools, Gap, Numbers
-from bench.fill.support import Support, reference_pose, spread_of, supports
-from bench.motion import MotionSpec, Skeleton, Windows
-from models import marker_process
-from models.kalman import Kalman
-from models.linear import Linear
-from models.marker_process import MarkerProcess
-from models.pca_gap import PCAGap
-from models.pchip import Pchip
-from models.rigid import Rigid
-from models.spline import Spline
-from models.trajectories import CurveImputer
+from bench.fill.curves import CURVES, curve, knots, noise_of, smooth
+from bench.fill.gaps import Bools, Frames, Gap, Numbers, seen_in
+from bench.fill.support import Support, Supports, reference_pose, spread_of
 
-CURVES: dict[str, type[Linear] | type[CurveImputer]] = {
-    "linear": Linear,
-    "pchip": Pchip,
-    "spline": Spline,
-}
+if TYPE_CHECKING:  # torch is imported when a method needs it
+    from bench.fill.segment import Segment
+    from models.kalman import Kalman
+
 FALLBACK = "pchip"
 """What fills where a method has too few other points."""
-MARGIN = 50
-"""Frames on either side of a gap that a curve passes through."""
-LONG_MARGIN = 200
-"""Frames on either side of a gap that a Kalman smoother sees."""
-STRETCH = 32
-"""Frames of the stretches without gaps that the Kalman smoother is fitted to."""
+DECAY_MS = 100.0
+"""How fast a correction of the ends of a gap decays into it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +28,7 @@ class Completed:
     Attributes:
         positions: ``(frame, 3)``, mm.
         deviation: ``(frame,)``, mm, a standard deviation but for a factor.
-        methods: those that filled it, most frames first.
+        methods: those that filled it, those with the greatest part in it first.
     """
 
     positions: Numbers
@@ -56,14 +40,17 @@ class Methods:
     """All methods on one recording.
 
     Args:
-        positions: ``(frame, point, 3)``, mm; what is not seen is not used.
+        positions: ``(frame, point, 3)``, mm, nan where missing.
         fps: frames per second.
     """
 
     def __init__(self, positions: Numbers, fps: float) -> None:
         self.positions = positions
         self.fps = fps
-        self._kalmans: dict[int, Kalman] = {}
+        self.seen = seen_in(positions)
+        self._spreads: dict[int, Numbers] = {}
+        self._kalmans: dict[int, Kalman | None] = {}
+        self._last: tuple[Gap, Bools, Frames] | None = None
 
     def complete(self, method: str, gap: Gap, seen: Bools) -> Completed:
         """Fill a gap of a point that is seen elsewhere.
@@ -76,12 +63,8 @@ class Methods:
         if method in CURVES:
             return self._curve(method, gap, seen)
         if method == "kalman":
-            return self._kalman(gap, seen)
+            return self._kalman(gap, seen) or self._curve(FALLBACK, gap, seen)
         return self._from_others(method, gap, seen)
-
-    def supported(self, gap: Gap, seen: Bools) -> bool:
-        """Return whether other points can fill the whole of a gap."""
-        return not supports(seen, spread_of(self.positions, seen, gap.point), gap)[1]
 
     def choose(self, gaps: Sequence[tuple[Gap, Bools]]) -> None:
         """Choose reach and scale of the marker process by gaps whose values are known.
@@ -89,132 +72,122 @@ class Methods:
         Args:
             gaps: each with what is seen if it is hidden.
         """
-        trials = []
-        for gap, seen in gaps:
-            spread = spread_of(self.positions, seen, gap.point)
-            self._process.spread[gap.point] = torch.from_numpy(spread)
-            parts, _ = supports(seen, spread, gap)
-            trials += [self._sample(part) for part in parts]
-        if trials:
-            self._process.choose(trials)
+        found = [Supports(seen).of(self._spread(gap, seen), gap)[0] for gap, seen in gaps]
+        if trials := [part for parts in found for part in parts]:
+            self.segment.choose(trials)
+
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of a coordinate's noise, mm."""
+        return noise_of(self.positions, self.seen)
+
+    @cached_property
+    def segment(self) -> "Segment":
+        """Regression in the frame of the points that move with one."""
+        from bench.fill.segment import Segment
+
+        return Segment(self.positions, reference_pose(self.positions), self.fps, self.noise)
+
+    @cached_property
+    def _supports(self) -> Supports:
+        return Supports(self.seen)
+
+    def _spread(self, gap: Gap, seen: Bools) -> Numbers:
+        if seen is not self.seen:
+            return spread_of(self.positions, seen, gap.point)
+        if gap.point not in self._spreads:
+            self._spreads[gap.point] = spread_of(self.positions, seen, gap.point)
+        return self._spreads[gap.point]
+
+    def _knots(self, gap: Gap, seen: Bools) -> Frames:
+        """Return the knots of a gap, which several methods ask for in turn."""
+        if self._last is None or self._last[0] != gap or self._last[1] is not seen:
+            self._last = gap, seen, knots(seen, gap)
+        return self._last[2]
 
     def _curve(self, method: str, gap: Gap, seen: Bools) -> Completed:
         """Fill a gap by a curve through the point's own samples around it."""
-        first = max(gap.start - MARGIN, 0)
-        around = slice(first, gap.stop + MARGIN)
-        hidden, motion = self._alone(gap.point, around, seen)
-        model = CURVES[method](spec_of(1, motion.shape[1], self.fps))
-        line = model.complete(motion, hidden)[0, :, 0].numpy()
-        return Completed(line[gap.start - first :][: len(gap)], bridge(gap), (method,))
+        frames = self._knots(gap, seen)
+        values = self.positions[frames, gap.point]
+        if method == "smooth" and len(frames) > 1:
+            return Completed(*smooth(frames, values, gap, self.fps, self.noise), (method,))
+        return Completed(curve(method, frames, values, gap), bridge(gap), (method,))
 
-    def _alone(self, point: int, frames: slice, seen: Bools) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what is hidden of one point and its motion, both ``(1, frame, 1, 3)``."""
-        known = torch.from_numpy(seen[frames, point])[None, :, None, None].expand(-1, -1, 1, 3)
-        motion = torch.from_numpy(self.positions[frames, point])[None, :, None]
-        return ~known, torch.where(known, motion, 0.0)
+    def _kalman(self, gap: Gap, seen: Bools) -> Completed | None:
+        """Fill a gap by a Kalman smoother; None where the point is seen for too short a time.
 
-    def _kalman(self, gap: Gap, seen: Bools) -> Completed:
-        """Fill a gap by a Kalman smoother of the point's own samples around it."""
-        numbers = self._kalman_numbers(gap.point, seen[:, gap.point])
-        if numbers is None:
-            return self._curve(FALLBACK, gap, seen)
-        first = max(gap.start - LONG_MARGIN, 0)
-        around = slice(first, gap.stop + LONG_MARGIN)
-        known = seen[around, gap.point]
-        values = self.positions[around, gap.point]
-        model = Kalman(spec_of(1, len(values), self.fps))
-        for name in ("stiffness", "damping", "variance", "level_variance", "noise"):
-            getattr(model, name).copy_(getattr(numbers, name))
-        model.mean.copy_(torch.from_numpy(values[known].mean(axis=0)))
-        hidden, motion = self._alone(gap.point, around, seen)
-        found = model.complete(motion, hidden)
-        assert found.sigma is not None
-        part = slice(gap.start - first, gap.stop - first)
-        sigma = found.sigma[0, part, 0].double().square().mean(dim=-1).sqrt()
-        return Completed(found.motion[0, part, 0].double().numpy(), sigma.numpy(), ("kalman",))
+        It is fitted once, to what could be used of the point when it was first asked for.
+        """
+        from bench.fill.imputers import fitted_kalman, smoothed
 
-    def _kalman_numbers(self, point: int, seen: Bools) -> Kalman | None:
-        """Return a smoother fitted to stretches of a point without gaps; None if there are few."""
-        if point not in self._kalmans:
-            whole = np.lib.stride_tricks.sliding_window_view(seen, STRETCH)[:: STRETCH // 2]
-            starts = np.flatnonzero(whole.all(axis=1)) * (STRETCH // 2)
-            if len(starts) < 2:
-                return None
-            motion = np.stack([self.positions[start : start + STRETCH, point] for start in starts])
-            windows = windows_of(motion[:, :, None], self.fps)
-            self._kalmans[point] = Kalman(windows.spec)
-            self._kalmans[point].fit(windows, windows)
-        return self._kalmans[point]
+        if gap.point not in self._kalmans:
+            self._kalmans[gap.point] = fitted_kalman(self.positions, seen, gap.point, self.fps)
+        fitted = self._kalmans[gap.point]
+        if fitted is None:
+            return None
+        return Completed(*smoothed(fitted, self.positions, seen, gap, self.fps), ("kalman",))
 
     def _from_others(self, method: str, gap: Gap, seen: Bools) -> Completed:
         """Fill a gap part by part, each from the points that are seen throughout it."""
-        spread = spread_of(self.positions, seen, gap.point)
-        parts, rest = supports(seen, spread, gap)
+        supports = self._supports if seen is self.seen else Supports(seen)
+        parts, rest = supports.of(self._spread(gap, seen), gap)
         positions, deviation = np.empty((len(gap), 3)), np.empty(len(gap))
         counts = {method: len(gap) - sum(map(len, rest)), FALLBACK: sum(map(len, rest))}
         if rest:
-            curve = self._curve(FALLBACK, gap, seen)
-            positions[:], deviation[:] = curve.positions, curve.deviation
+            line = self._curve(FALLBACK, gap, seen)
+            positions[:], deviation[:] = line.positions, line.deviation
         for part in parts:
             inside = part.frames - gap.start
-            if method == "marker":
-                positions[inside], deviation[inside] = self._marker(part, spread)
-            else:
-                model = Rigid if method == "rigid" else PCAGap
-                positions[inside] = self._piece(model, part)
-                deviation[inside] = bridge(gap)[inside]
+            positions[inside], deviation[inside] = self._part(method, part, gap)
+        if parts:
+            positions += self.correction(positions, gap, seen)
         used = sorted((name for name in counts if counts[name]), key=lambda name: -counts[name])
         return Completed(positions, deviation, tuple(used))
 
-    def _marker(self, part: Support, spread: Numbers) -> tuple[Numbers, Numbers]:
-        self._process.spread[part.point] = torch.from_numpy(spread)
-        reach, scale = float(self._process.reach), float(self._process.scale)
-        mean, sigma = self._process.regress(*self._sample(part), reach, scale)
-        return mean.numpy(), (self._process.inflation * sigma).numpy()
+    def _part(self, method: str, part: Support, gap: Gap) -> tuple[Numbers, Numbers]:
+        if method == "marker":
+            return self.segment.regress(part)
+        from bench.fill.imputers import carried
 
-    @cached_property
-    def _process(self) -> MarkerProcess:
-        model = MarkerProcess(spec_of(self.positions.shape[1], len(self.positions), self.fps))
-        model.pose.copy_(torch.from_numpy(reference_pose(self.positions)))
-        return model
+        return carried(method, self.positions, part, self.fps), bridge(gap)[part.frames - gap.start]
 
-    def _sample(self, part: Support) -> tuple[torch.Tensor, torch.Tensor, marker_process.Gap]:
-        """Return memory, motion and gap as the marker process takes them."""
-        motion = torch.from_numpy(self.positions)
-        frames, others, near = map(torch.from_numpy, (part.frames, part.others, part.near))
-        return motion[part.memory], motion, marker_process.Gap(part.point, frames, others, near)
+    def correction(self, positions: Numbers, gap: Gap, seen: Bools) -> Numbers:
+        """Return ``(frame, 3)`` by which a gap's ends meet what is seen, decaying into it."""
+        ends = self._curve("smooth", gap, seen).positions[[0, -1]] - positions[[0, -1]]
+        first = np.exp(-np.arange(len(gap)) * (1000 / self.fps / DECAY_MS))
+        last = first[::-1]
+        frames = self._knots(gap, seen)
+        if len(gap) == 1 or frames[-1] < gap.stop:
+            return np.outer(first, ends[0])
+        if frames[0] >= gap.start:
+            return np.outer(last, ends[1])
+        # Each end is met whatever the other's correction leaves of it there.
+        near = (ends - last[0] * ends[::-1]) / (1 - last[0] ** 2)
+        return np.outer(first, near[0]) + np.outer(last, near[1])
 
-    def _piece(self, kind: type[Rigid] | type[PCAGap], part: Support) -> Numbers:
-        """Fill by an imputer that sees the donors and the gap alone, in the order of time."""
-        donors = np.union1d(part.memory, part.near)
-        frames = np.sort(np.concatenate([donors, part.frames]))
-        points = np.concatenate([[part.point], part.others])
-        motion = self.positions[frames][:, points]
-        inside = np.isin(frames, part.frames)
-        hidden = torch.zeros((1, *motion.shape), dtype=torch.bool)
-        hidden[0, torch.from_numpy(inside), 0] = True
-        train = windows_of(self.positions[donors][:, points][None], self.fps)
-        model = kind(train.spec)
-        model.fit(train, train)
-        visible = torch.where(hidden, 0.0, torch.from_numpy(motion)[None])
-        return model.complete(visible, hidden)[0, torch.from_numpy(inside), 0].numpy()
+
+def combined(
+    found: Mapping[str, Completed], weights: Mapping[str, float], scale: Mapping[str, float]
+) -> Completed:
+    """Return the weighted mean of several completions, and the deviation of their mixture.
+
+    Args:
+        found: by method.
+        weights: of each, of sum 1.
+        scale: by method, what its stated deviation has to be multiplied by.
+    """
+    mean = sum(weights[name] * one.positions for name, one in found.items())
+    variance = np.zeros(len(mean))
+    for name, one in found.items():
+        apart = np.square(one.positions - mean).mean(axis=1)
+        variance += weights[name] * (np.square(scale[name] * one.deviation) + apart)
+    used = [
+        part for name in sorted(found, key=lambda n: -weights[n]) for part in found[name].methods
+    ]
+    return Completed(mean, np.sqrt(variance), tuple(dict.fromkeys(used)))
 
 
 def bridge(gap: Gap) -> Numbers:
     """Return ``(frame,)`` the course of an error that vanishes at both ends of a gap."""
     time = np.arange(1, len(gap) + 1) / (len(gap) + 1)
     return 4 * time * (1 - time)
-
-
-def spec_of(points: int, frames: int, fps: float) -> MotionSpec:
-    """Return the shape of a recording of points without names or bones."""
-    names = tuple(map(str, range(points)))
-    skeleton = Skeleton(names, (-1,) * points, np.zeros((points, 3)), {"points": names}, ())
-    return MotionSpec(frames, fps, skeleton)
-
-
-def windows_of(motion: NDArray[np.float64], fps: float) -> Windows:
-    """Return windows ``(window, frame, point, 3)`` of one recording to fit to."""
-    spec = spec_of(motion.shape[2], motion.shape[1], fps)
-    index = pd.DataFrame({"source": "", "start": range(len(motion)), "action": "", "subject": ""})
-    return Windows(motion.astype(np.float32), index, fps, spec.skeleton)

@@ -54,15 +54,15 @@ def _kinds(coded: Coded, rule: str) -> Iterator[tuple[str, Bools]]:
     if rule in ("auto", "zero"):
         zero: Bools = (values == 0).all(axis=-1)
         if rule == "auto":
-            zero &= ~_passing(values * coded.scale, zero)
+            zero &= ~_passing(values, zero, NEAR_MM / coded.scale)
         yield "exactly at 0, 0, 0", zero
     if rule in ("auto", "held"):
         yield "held constant", _held(values)
 
 
-def _passing(positions: Numbers, zero: Bools) -> Bools:
+def _passing(values: Numbers, zero: Bools, reach: float) -> Bools:
     """Return which samples at the origin belong to a point that is near it just before or after."""
-    near = (np.abs(positions).max(axis=-1) < NEAR_MM) & ~zero
+    near = (np.abs(values).max(axis=-1) < reach) & ~zero
     passing = np.zeros_like(zero)
     for point in np.flatnonzero(zero.any(axis=0) & near.any(axis=0)):
         for start, stop in _runs(zero[:, point]):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.datasets.archive import File
-from bench.fill import c3d_file, text_files
+from bench.fill import arrays_file, c3d_file, text_files
 from bench.fill.coded import Coded
 
 OPENERS: dict[str, Callable[[File], Coded]] = {
@@ -13,6 +13,9 @@ OPENERS: dict[str, Callable[[File], Coded]] = {
     ".trc": text_files.opened_trc,
     ".csv": text_files.opened_csv,
     ".tsv": text_files.opened_tsv,
+    ".npy": arrays_file.opened_npy,
+    ".npz": arrays_file.opened_npz,
+    ".parquet": arrays_file.opened_parquet,
 }
 """What reads each format, by suffix."""
 
@@ -23,6 +26,11 @@ def opened(path: Path) -> Coded:
     Raises:
         InputError: the format is not known, or the file is damaged.
     """
+    if path.suffix.lower() == ".bvh":
+        raise InputError(
+            f"{path}: has rotations, into which filled positions cannot be written back; export "
+            "its positions as C3D or CSV, and fill those"
+        )
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise InputError(f"{path}: not one of {', '.join(OPENERS)}; export it as one of these")

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.core.spacing import spaced
-from bench.fill.gaps import Bools, Gap, Numbers, seen_in
+from bench.fill.gaps import Bools, Frames, Gap, Numbers, seen_in
 
 LEAST = 3
 """Fewest other points from which a place in space follows."""
@@ -18,16 +17,18 @@ KEPT = 0.5
 """Least share of the frames of a point that a fourth or later one of the others must leave."""
 MEMORY = 200
 """Most donors, evenly spaced over the recording."""
-NEAR = 60
+NEAR = 40
 """Most donors next to the gap."""
+GRID = 1000
+"""Frames, evenly spaced over the recording, among which memory is looked for."""
+AROUND = 300
+"""Frames on either side of a gap in which donors are looked for."""
 SHORTEST = 4
 """Frames up to which a gap is not halved."""
 MEASURED = 500
 """Frames, evenly spaced, that distances are measured on at most."""
 SHARED = 20
 """Fewest of them in which both points of a distance are seen."""
-
-Frames = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Support:
         point: the missing point.
         frames: ``(frame,)`` the part of the gap.
         others: ``(point,)`` points that are seen in all of ``frames``, steadiest distance first.
+        spread: ``(point,)`` standard deviations of their distance to it, mm.
         memory: ``(frame,)`` donors, evenly spaced: frames in which the point and all others are
             seen.
         near: ``(frame,)`` donors next to the gap, nearest first.
@@ -46,6 +48,7 @@ class Support:
     point: int
     frames: Frames
     others: Frames
+    spread: Numbers
     memory: Frames
     near: Frames
 
@@ -68,54 +71,93 @@ def spread_of(positions: Numbers, seen: Bools, point: int) -> Numbers:
     return np.where(count >= SHARED, np.sqrt(square), np.inf)
 
 
-def supports(seen: Bools, spread: Numbers, gap: Gap) -> tuple[list[Support], list[Gap]]:
-    """Return the parts of a gap that other points can fill, and the rest.
+class Supports:
+    """What the gaps of a recording are filled from.
 
-    Where too few points are seen throughout, the gap is halved until enough are.
+    Donors are looked for around each gap and among frames that are evenly spaced over the
+    recording, so that a gap takes as long in a long recording as in a short one.
 
     Args:
         seen: bool ``(frame, point)``.
-        spread: ``(point,)``, as from ``spread_of`` for the gap's point.
-        gap: what to fill.
     """
-    if support := _support(seen, spread, gap):
-        return [support], []
-    if len(gap) <= SHORTEST:
-        return [], [gap]
-    middle = (gap.start + gap.stop) // 2
-    found: list[Support] = []
-    rest: list[Gap] = []
-    for start, stop in ((gap.start, middle), (middle, gap.stop)):
-        inside, outside = supports(seen, spread, Gap(gap.point, start, stop, gap.place))
-        found += inside
-        rest += outside
-    return found, rest
+
+    def __init__(self, seen: Bools) -> None:
+        self._seen = seen
+        self._grid = spaced(len(seen), GRID)
+        self._apart = np.ones(len(seen), dtype=np.bool_)
+        self._apart[self._grid] = False
+        self._on_grid = _masks(seen[self._grid])
+
+    def of(self, spread: Numbers, gap: Gap) -> tuple[list[Support], list[Gap]]:
+        """Return the parts of a gap that other points can fill, and the rest.
+
+        Where too few points are seen throughout, the gap is halved until enough are.
+
+        Args:
+            spread: ``(point,)``, as from ``spread_of`` for the gap's point.
+            gap: what to fill.
+        """
+        if support := self._support(spread, gap):
+            return [support], []
+        if len(gap) <= SHORTEST:
+            return [], [gap]
+        middle = (gap.start + gap.stop) // 2
+        found: list[Support] = []
+        rest: list[Gap] = []
+        for start, stop in ((gap.start, middle), (middle, gap.stop)):
+            inside, outside = self.of(spread, Gap(gap.point, start, stop, gap.place))
+            found += inside
+            rest += outside
+        return found, rest
+
+    def _support(self, spread: Numbers, gap: Gap) -> Support | None:
+        """Return what a gap is filled from: the points of steadiest distance that leave donors."""
+        usable = self._seen[gap.start : gap.stop].all(axis=0) & np.isfinite(spread)
+        usable[gap.point] = False
+        if usable.sum() < LEAST:
+            return None
+        order = np.argsort(np.where(usable, spread, np.inf), kind="stable")[: usable.sum()]
+        around = slice(max(gap.start - AROUND, 0), gap.stop + AROUND)
+        apart = self._apart[around]
+        near_by = _masks(self._seen[around] & apart[:, None])
+        donors = self._on_grid[gap.point], near_by[gap.point]
+        least = KEPT * _count(donors)
+        others: list[int] = []
+        for other in order.tolist():
+            left = donors[0] & self._on_grid[other], donors[1] & near_by[other]
+            if _count(left) >= max(DONORS, 0 if len(others) < LEAST else least):
+                others.append(other)
+                donors = left
+                if len(others) == MOST:
+                    break
+        if len(others) < LEAST:
+            return None
+        lasting = self._grid[_unmasked(donors[0], len(self._grid))]
+        found = np.concatenate([lasting, around.start + _unmasked(donors[1], len(apart))])
+        away = np.maximum(gap.start - found, found - gap.stop + 1)
+        near = found[np.argsort(away, kind="stable")[:NEAR]]
+        # Of the whole recording only frames of the grid, so that other gaps share them.
+        lasting = lasting if len(lasting) >= DONORS else np.sort(found)
+        memory = lasting[spaced(len(lasting), MEMORY)]
+        inside = np.arange(gap.start, gap.stop)
+        chosen = np.array(others)
+        return Support(gap.point, inside, chosen, spread[chosen], memory, near)
 
 
-def _support(seen: Bools, spread: Numbers, gap: Gap) -> Support | None:
-    """Return what a gap is filled from: the points of steadiest distance that leave donors."""
-    usable = seen[gap.start : gap.stop].all(axis=0) & np.isfinite(spread)
-    usable[gap.point] = False
-    donors = seen[:, gap.point]
-    least = KEPT * donors.sum()
-    others: list[int] = []
-    for other in np.argsort(spread, kind="stable").tolist():
-        if len(others) == MOST:
-            break
-        if not usable[other]:
-            continue
-        left = donors & seen[:, other]
-        if left.sum() >= max(DONORS, 0 if len(others) < LEAST else least):
-            others.append(other)
-            donors = left
-    if len(others) < LEAST:
-        return None
-    frames = np.flatnonzero(donors)
-    away = np.maximum(gap.start - frames, frames - gap.stop + 1)
-    near = frames[np.argsort(away, kind="stable")[:NEAR]]
-    memory = frames[spaced(len(frames), MEMORY)]
-    inside = np.arange(gap.start, gap.stop)
-    return Support(gap.point, inside, np.array(others), memory, near)
+def _masks(seen: Bools) -> list[int]:
+    """Return an integer per point whose bits are its frames, the first one highest."""
+    return [int.from_bytes(row.tobytes()) for row in np.packbits(seen, axis=0).T]
+
+
+def _count(masks: tuple[int, int]) -> int:
+    return masks[0].bit_count() + masks[1].bit_count()
+
+
+def _unmasked(mask: int, frames: int) -> Frames:
+    """Return the frames of a mask, ascending."""
+    size = -(-frames // 8)
+    bits = np.unpackbits(np.frombuffer(mask.to_bytes(size), np.uint8), count=frames)
+    return np.flatnonzero(bits)
 
 
 def reference_pose(positions: Numbers) -> Numbers:

@@ -13,15 +13,13 @@ from bench.datasets.archive import File
 from bench.datasets.base import check_length
 from bench.datasets.points import MM, plain_labels
 from bench.datasets.text import quoted
-from bench.fill.coded import Coded
+from bench.fill.coded import Coded, triples
 from bench.fill.gaps import Bools, Numbers
 
-AXES = ("x", "y", "z")
 UNITS = {"millimeters": "mm", "centimeters": "cm", "meters": "m"}
 """Units by the names that Motive writes."""
 DECIMALS = 6
 """Most decimals of filled cells, of millimetres."""
-_COORDINATE = re.compile(r"(?P<name>.+?)[ _.:\-]?(?P<axis>[xyz])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -187,14 +185,7 @@ def _opened_motive(file: File, lines: list[str]) -> Coded:
 def _opened_columns(file: File, lines: list[str], separator: str) -> Coded:
     """Return points from columns that are named after a point and an axis."""
     head = [cell.strip('"') for cell in _cells(lines[0], separator)]
-    parts = [_COORDINATE.fullmatch(cell) for cell in head]
-    columns, names = [], []
-    for start in range(len(head) - 2):
-        three = [one for one in parts[start : start + 3] if one]
-        axes = tuple(one["axis"].lower() for one in three)
-        if axes == AXES and len({one["name"] for one in three}) == 1:
-            columns.append([start, start + 1, start + 2])
-            names.append(three[0]["name"])
+    columns, names = triples(head)
     if not columns:
         raise InputError(
             f"{file}: no three columns such as knee_x, knee_y, knee_z in line 1; name them so"

@@ -10,6 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ FILE = "motion.json"
 """The file of a run's folder."""
 MOST = 8_000_000
 """Bytes of motion that a page has room for."""
+FILLED = "#e8590c"
+"""Colour of what was filled in a recording."""
 RANKS = ("shown", "median", "worst", "best")
 """Which windows are shown of each condition, the most wanted first."""
 
@@ -128,18 +131,65 @@ def of_recordings(
     (first, truth), *others = [(name, motion[:frames]) for name, motion in named]
     missing = np.asarray(~np.isfinite(truth).all(axis=-1))
     looks = Looks.named([name for name, _ in named])
-    exhibit = {
+    completions = [
+        {"name": name, "colour": to_hex(looks.style(name)["color"]), "whole": encoded(motion)}
+        for name, motion in others
+    ]
+    exhibit = _recorded(first, missing, completions)
+    return _motion(skeleton, fps, {first: encoded(truth)}, [exhibit])
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of a recording with gaps that were filled.
+
+    Attributes:
+        name: unique on its page.
+        seen: ``(frame, joint, 3)``, mm, nan where missing.
+        filled: what was filled, nan elsewhere.
+        sigma: ``(frame, joint)``, mm, its standard deviation, nan or 0 elsewhere.
+    """
+
+    name: str
+    seen: NDArray[np.float64]
+    filled: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+
+
+def of_stretches(stretches: Sequence[Stretch], skeleton: Skeleton, fps: float) -> Motion:
+    """Return stretches of a recording, with what was filled in the colour of a completion.
+
+    Args:
+        stretches: to choose from.
+        skeleton: the joints, or the points without bones.
+        fps: frames per second.
+    """
+    exhibits = []
+    for one in stretches:
+        missing = ~np.isfinite(one.seen).all(axis=-1)
+        sigma = np.repeat(np.nan_to_num(one.sigma)[..., None], 3, axis=-1)
+        completion = {
+            "name": "filled",
+            "colour": FILLED,
+            "whole": encoded(one.filled),
+            "sigma": encoded(sigma),
+        }
+        exhibits.append(_recorded(one.name, missing, [completion]))
+    truths = {one.name: encoded(one.seen) for one in stretches}
+    return _motion(skeleton, fps, truths, exhibits)
+
+
+def _recorded(
+    name: str, missing: NDArray[np.bool_], completions: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
         "mechanism": "recording",
         "level": "",
-        "window": first,
+        "window": name,
         "rank": "shown",
         "hidden": _packed(missing.astype(np.int16), 1),
-        "completions": [
-            {"name": name, "colour": to_hex(looks.style(name)["color"]), "whole": encoded(motion)}
-            for name, motion in others
-        ],
+        "completions": completions,
     }
-    return _motion(skeleton, fps, {first: encoded(truth)}, [exhibit])
 
 
 def _motion(

@@ -129,9 +129,15 @@ BESIDE = (".csv", ".md", ".tex", ".pdf", ".svg", ".parquet", ".yaml", ".json", "
 """Suffixes of the files of a run that the page links to."""
 
 
-def write_viewer(motion: exhibition.Motion, title: str, notes: Sequence[str], path: Path) -> None:
-    """Write a page that shows motion and nothing else."""
-    page = _render(VIEWER, motion, title=title, notes=notes)
+def write_viewer(
+    motion: exhibition.Motion,
+    title: str,
+    notes: Sequence[str],
+    path: Path,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
+    """Write a page that shows motion, and below it tables by their titles."""
+    page = _render(VIEWER, motion, title=title, notes=notes, tables=tables or {})
     with atomic_file(path) as draft:
         draft.write_text(page, encoding="utf-8")
 

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench.commands import fill as command
@@ -19,7 +21,11 @@ from tests.conftest import Bench
 from tests.datasets.c3d_files import write_c3d
 from tests.fill.test_fill import FPS, body, gappy
 
-REFUSED = {"btk_truncated.trc": "cut short in its header", "c3dorg02_sgi_real.c3d": "MIPS"}
+REFUSED = {
+    "btk_truncated.trc": "cut short in its header",
+    "c3dorg02_sgi_real.c3d": "MIPS",
+    "lwpca_masks.npz": "arrays of shape",
+}
 OTHERWISE = {
     "vicon_pig_hole.c3d": "the index counts model outputs as points",
     "vicon_pig_lowerlimb.c3d": "the index counts model outputs as points",
@@ -77,6 +83,70 @@ def test_every_real_file_is_read_or_refused_for_a_true_reason(markers: Path) -> 
         assert max(map(len, gaps), default=0) == int(row["longest_gap"]), path.name
 
 
+def test_every_real_file_is_filled_and_what_was_seen_is_the_same(
+    markers: Path, tmp_path: Path
+) -> None:
+    wanted = command.Wanted(method="linear", fps=100.0)
+    for path in sorted(markers.iterdir()):
+        if path.suffix not in OPENERS or path.name in (*REFUSED, "index.csv", "complete.csv"):
+            continue
+        recording = command.read(path, wanted)
+        result = command.filled(recording, wanted)
+        command.write(recording, result, tmp_path / path.name)
+        again = opened(tmp_path / path.name)
+        seen = ~result.filled
+        before, after = recording.coded.values[seen], again.values[seen]
+        assert before.tobytes() == after.tobytes(), path.name
+        assert not missing_of(again)[0][result.filled].any(), path.name
+        assert result.filled.sum() == result.gaps.query("status == 'filled'")["frames"].sum()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".parquet"])
+def test_arrays_come_back_as_they_were(tmp_path: Path, bench: Bench, suffix: str) -> None:
+    truth, given = gappy()
+    metres = (given / 1000).astype(np.float32)
+    path, to = tmp_path / f"walk{suffix}", tmp_path / f"filled{suffix}"
+    names = [f"m{point}_{axis}" for point in range(given.shape[1]) for axis in "xyz"]
+    table = pd.DataFrame(metres.reshape(len(given), -1), columns=names).assign(label="x")
+    if suffix == ".npy":
+        np.save(path, metres)
+    elif suffix == ".npz":
+        np.savez(path, poses=metres, fps=FPS, names=np.array(names[::3]), other=np.arange(5))
+    else:
+        table.assign(time=np.arange(len(given)) / FPS).to_parquet(path)
+    ended = bench("fill", path, "-o", to, "--units", "m", "--fps", FPS)
+    assert ended.code == 0, ended.err
+    seen = np.isfinite(given)
+    if suffix == ".parquet":
+        old, new = pd.read_parquet(path), pd.read_parquet(to)
+        pd.testing.assert_frame_equal(old[["label", "time"]], new[["label", "time"]])
+        found = new[names].to_numpy().reshape(given.shape)
+    else:
+        file = np.load(to)
+        found = file if suffix == ".npy" else file["poses"]
+        if suffix == ".npz":
+            assert file.files == ["poses", "fps", "names", "other"]
+    assert found.dtype == np.float32
+    assert found[seen].tobytes() == metres[seen].tobytes()
+    assert np.linalg.norm(found * 1000 - truth, axis=-1)[~seen.all(axis=-1)].mean() < 3
+
+
+def test_the_page_shows_what_was_filled(tmp_path: Path, bench: Bench) -> None:
+    _, given = gappy()
+    given[:4, 3] = np.nan
+    np.savez(tmp_path / "walk.npz", a=given, fps=FPS, names=np.array([*"abcdef", "<b>"]))
+    page = tmp_path / "page.html"
+    ended = bench("fill", tmp_path / "walk.npz", "-o", tmp_path / "b.npz", "--report", page)
+    assert ended.code == 0, ended.err
+    text = page.read_text()
+    assert "3 gaps filled, 1 left" in text
+    assert "<b>" not in text
+    motion = json.loads(re.search(r'id="motion-data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert len(motion["exhibits"]) == 4  # the whole recording, and each filled gap
+    account = pd.read_csv(tmp_path / "b.npz.gaps.csv")
+    assert list(account["status"].eq("filled")) == [True, True, True, False]
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -92,7 +162,7 @@ def test_nothing_but_filled_samples_changes_in_a_file(
     recording = command.read(markers / name, command.Wanted(method="pchip"))
     result = command.filled(recording, command.Wanted(method="pchip"))
     to, report = tmp_path / name, tmp_path / "gaps.json"
-    command.write(recording, result, to, report)
+    assert command.write(recording, result, to, report) == [to, report]
     again = opened(to)
     seen = ~result.filled
     assert again.names == recording.coded.names
@@ -203,8 +273,11 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path, bench: Bench) -> None:
         (["a.trc", "-o", "b.trc", "--method", "magic"], "no such method"),
         (["a.trc", "-o", "b.trc", "--missing", "magic"], "no such rule"),
         (["a.trc", "-o", "b.trc", "--max-gap", "-1"], "give a duration above 0"),
-        (["a.trc", "-o", "b.trc", "--report", "r.pdf"], "end it with .csv or .json"),
+        (["a.trc", "-o", "b.trc", "--report", "r.pdf"], "end it with .csv, .json, .html"),
+        (["a.trc", "-o", "b.trc", "--units", "inch"], "give mm, cm, m"),
+        (["a.trc", "-o", "b.trc", "--run", "x"], "--run and --imputer go together"),
         (["b.doc", "-o", "c.doc"], "not one of .c3d"),
+        (["b.bvh", "-o", "c.bvh"], "has rotations"),
         (["none.trc", "-o", "b.trc"], "no such file"),
         (["cut.trc", "-o", "b.trc"], "cut short in line"),
         (["word.trc", "-o", "b.trc"], "line 7, cell 3: 'x' is no number"),

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from bench.core.errors import InputError
 from bench.fill import METHODS, fill, validate
 from bench.fill.gaps import Gap, gaps_of, seen_in
-from bench.fill.support import spread_of, supports
+from bench.fill.support import Supports, spread_of
 from bench.fill.trials import trials_of
 
 FPS = 100.0
@@ -160,7 +160,7 @@ def test_support_is_seen_throughout_and_has_donors() -> None:
     positions, given_ = gappy(never_whole=True)
     seen = seen_in(given_)
     gap = Gap(1, 120, 150, "inside")
-    parts, rest = supports(seen, spread_of(positions, seen, 1), gap)
+    parts, rest = Supports(seen).of(spread_of(positions, seen, 1), gap)
     assert sum(len(part.frames) for part in parts) + sum(map(len, rest)) == len(gap)
     for part in parts:
         assert seen[np.ix_(part.frames, part.others)].all()

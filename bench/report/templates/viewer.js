@@ -280,7 +280,8 @@
     });
     brush.fillStyle = ink("--ink");
     brush.font = "11px system-ui, sans-serif";
-    brush.fillText(`mean error of hidden joints, 0 to ${top.toFixed(0)} mm`, 6, 12);
+    const judged = peaks.some((peak) => peak > 0);
+    brush.fillText(judged ? `mean error of hidden joints, 0 to ${top.toFixed(0)} mm` : "share of joints hidden", 6, 12);
     brush.fillRect((frame + 0.5) * step - 1, 0, 2, tall);
   }
 

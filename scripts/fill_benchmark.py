@@ -1,0 +1,186 @@
+"""Gaps cut into complete recordings: what ``bench fill`` makes of them, and what it says of that.
+
+    python scripts/fill_benchmark.py errors  --data-root DATA --to errors.csv
+    python scripts/fill_benchmark.py weights --data-root DATA --to bench/fill/weights.csv
+    python scripts/fill_benchmark.py picture --data-root DATA --to docs/fill_gap.png
+
+``errors`` has a row per gap and method, and prints the tables of docs/fill.md. ``weights`` remakes
+the table that ``auto`` falls back on.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from bench.datasets.archive import File
+from bench.datasets.points import read_points
+from bench.fill import fill, validate
+from bench.fill.calibration import CANDIDATES, NORMAL, best_weights
+from bench.fill.gaps import Gap, Numbers, seen_in
+from bench.fill.methods import Methods
+from bench.fill.trials import BUCKETS_MS, Kind, Outcome
+
+RECORDINGS = {
+    "CMU 02_01": "cmu_02_01.c3d",
+    "CMU 135_02": "cmu_135_02.c3d",
+    "CMU 85_12": "cmu_85_12.c3d",
+    "bd_05-01_01": "HDM_bd_05-01_01_120.c3d",
+}
+DURATIONS_MS = (100, 200, 500, 1000, 2000)
+HIDDEN = (1, 3)
+"""Markers that are hidden at once: one, or three neighbours."""
+GAPS = 4
+"""Times at which markers are hidden in a copy."""
+SHIPPED_MS = (25, 75, 150, 350, 750, 1500, 3000)
+"""Durations that stand for those up to each of ``BUCKETS_MS``."""
+
+PICTURED = 3
+"""Seed of the gap of the picture."""
+
+app = typer.Typer(add_completion=False)
+DataRoot = Annotated[Path, typer.Option(help="Folder that has markers/.")]
+To = Annotated[Path, typer.Option(help="The table to write.")]
+
+
+def cut(
+    positions: Numbers, frames: int, hidden: int, seed: int, count: int = GAPS
+) -> tuple[Numbers, list[Gap]]:
+    """Return a copy with gaps, and the gaps: at ``count`` times, of other markers each time."""
+    rng = np.random.default_rng([seed, frames, hidden])
+    copy, gaps = positions.copy(), []
+    thin = positions[:: max(len(positions) // 500, 1)]
+    distance = np.linalg.norm(thin[:, :, None] - thin[:, None], axis=-1).mean(axis=0)
+    free = np.ones(positions.shape[1], dtype=np.bool_)
+    for _ in range(count):
+        first = int(rng.choice(np.flatnonzero(free)))
+        order = np.argsort(np.where(free, distance[first], np.inf))[:hidden]
+        free[order] = False
+        start = int(rng.integers(1, len(positions) - frames))
+        for point in order.tolist():
+            copy[start : start + frames, point] = np.nan
+            gaps.append(Gap(point, start, start + frames, "inside"))
+    return copy, gaps
+
+
+def recordings(root: Path) -> Iterator[tuple[str, Numbers, float]]:
+    """Yield name, positions and rate of each complete recording."""
+    for name, file in RECORDINGS.items():
+        points = read_points(File(root / "markers" / file))
+        yield name, points.positions, points.fps
+
+
+@app.command()
+def errors(data_root: DataRoot, to: To, seeds: int = 20, only: str = "") -> None:
+    """Fill gaps cut into complete recordings, and compare with what was there."""
+    rows = []
+    for name, truth, fps in recordings(data_root):
+        if only not in name:
+            continue
+        for duration in DURATIONS_MS:
+            for seed in range(seeds):
+                for hidden in HIDDEN:
+                    case = {"recording": name, "ms": duration, "hidden": hidden, "seed": seed}
+                    copy, gaps = cut(truth, round(duration * fps / 1000), hidden, seed)
+                    rows += [case | row for row in _errors(copy, truth, fps, gaps)]
+            print(name, duration, flush=True)
+    table = pd.DataFrame(rows)
+    table.to_csv(to, index=False, float_format="%.5g")
+    tell(table)
+
+
+def _errors(
+    copy: Numbers, truth: Numbers, fps: float, gaps: list[Gap]
+) -> Iterator[dict[str, object]]:
+    result = fill(copy, fps)
+    expected = validate(copy, fps, ("auto",))["mean_mm"].mean()
+    curves = Methods(copy, fps)
+    for gap in gaps:
+        place = slice(gap.start, gap.stop), gap.point
+        error = result.positions[place] - truth[place]
+        within = np.abs(error) <= NORMAL * result.sigma[place][:, None]
+        yield {
+            "method": "auto",
+            "error": np.linalg.norm(error, axis=1).mean(),
+            "within": within.mean(),
+            "expected": expected,
+        }
+        for method in ("linear", "pchip", "spline"):
+            found = curves.complete(method, gap, curves.seen).positions
+            yield {"method": method, "error": np.linalg.norm(found - truth[place], axis=1).mean()}
+
+
+def tell(table: pd.DataFrame) -> None:
+    """Print errors, coverage, and what was expected, by recording and duration."""
+    by = ["recording", "ms"]
+    found = table.pivot_table(index=by, columns="method", values="error", sort=False)
+    auto = table[table["method"] == "auto"].groupby(by, sort=False)
+    found["expected"] = auto["expected"].mean()
+    found["within"] = auto["within"].mean()
+    print(found.to_markdown(floatfmt=".3g"))
+
+
+@app.command()
+def show(errors: Path) -> None:
+    """Print the tables of a file that ``errors`` wrote."""
+    tell(pd.read_csv(errors))
+
+
+@app.command()
+def weights(data_root: DataRoot, to: To, seeds: int = 20) -> None:
+    """Find the weights of least error over all complete recordings."""
+    found: dict[float, list[Outcome]] = {end: [] for end in BUCKETS_MS}
+    for _, truth, fps in recordings(data_root):
+        for end, duration in zip(BUCKETS_MS, SHIPPED_MS, strict=True):
+            frames = max(round(duration * fps / 1000), 1)
+            if frames > len(truth) // 2:
+                continue
+            on = Methods(truth, fps)
+            for seed in range(seeds):
+                for hidden in HIDDEN:
+                    copy, gaps = cut(truth, frames, hidden, seed, count=1)
+                    gap, seen = gaps[0], seen_in(copy)
+                    made = {name: on.complete(name, gap, seen) for name in CANDIDATES}
+                    place = slice(gap.start, gap.stop), gap.point
+                    found[end].append(Outcome(Kind("inside", end), truth[place], made))
+    rows = [{"up_to_ms": end} | _all(best_weights(found[end], CANDIDATES)) for end in BUCKETS_MS]
+    pd.DataFrame(rows).to_csv(to, index=False, float_format="%.2f")
+
+
+def _all(weights: dict[str, float]) -> dict[str, float]:
+    return dict.fromkeys(CANDIDATES, 0.0) | weights
+
+
+@app.command()
+def picture(data_root: DataRoot, to: To) -> None:
+    """Draw a gap of half a second: what was there, and what fills it."""
+    from matplotlib import pyplot as plt
+
+    points = read_points(File(data_root / "markers" / RECORDINGS["CMU 85_12"]))
+    truth, fps = points.positions, points.fps
+    copy, gaps = cut(truth, round(0.5 * fps), 1, seed=PICTURED)
+    result, gap = fill(copy, fps, points.labels), gaps[0]
+    around = np.arange(gap.start - 40, gap.stop + 40)
+    inside = slice(gap.start, gap.stop)
+    line = Methods(copy, fps).complete("pchip", gap, seen_in(copy)).positions
+    axis = int(np.ptp(truth[inside, gap.point], axis=0).argmax())
+    figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
+    time = around / fps
+    axes.plot(time, truth[around, gap.point, axis], "k:", label="what was there")
+    axes.plot(time, copy[around, gap.point, axis], "k", label="seen")
+    here = np.arange(gap.start, gap.stop) / fps
+    made = result.positions[inside, gap.point, axis]
+    half = NORMAL * result.sigma[inside, gap.point]
+    axes.fill_between(here, made - half, made + half, alpha=0.3, color="C1", lw=0)
+    axes.plot(here, made, "C1", label="auto, with its 90 % interval")
+    axes.plot(here, line[:, axis], "C0--", label="pchip")
+    axes.set(xlabel="time, s", ylabel=f"{points.labels[gap.point]}, mm")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(to, dpi=110)
+
+
+if __name__ == "__main__":
+    app()
