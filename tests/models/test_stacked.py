@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
 
 from bench.fitting.training import FitContext
 from bench.motion import Windows
@@ -77,20 +76,18 @@ def test_classes_are_those_of_a_walk_along_each_trajectory(seed: int) -> None:
 
 @given(st.integers(0, 1000), st.integers(2, 5))
 @settings(deadline=None, max_examples=25)
-def test_weights_are_the_best_of_all_that_sum_to_one(seed: int, count: int) -> None:
+def test_no_weights_that_sum_to_one_are_better(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     errors = rng.normal(size=(count, 40)) * rng.uniform(0.5, 3, (count, 1)) + rng.normal(size=40)
     products = errors @ errors.T
     weights = simplex(torch.from_numpy(products)).numpy()
     assert weights.min() >= 0
     assert weights.sum() == pytest.approx(1)
-    best = minimize(
-        lambda w: w @ products @ w,
-        np.full(count, 1 / count),
-        bounds=[(0, 1)] * count,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
-    )
-    assert weights @ products @ weights <= best.fun * (1 + 1e-3)
+    # No other point of the simplex, far or near, is better.
+    others = rng.dirichlet(np.ones(count), 2000)
+    others = np.concatenate([others, 0.98 * weights + 0.02 * others])
+    least = np.einsum("ni,ij,nj->n", others, products, others).min()
+    assert weights @ products @ weights <= least * (1 + 1e-3)
 
 
 def test_equal_completions_share_their_weight_in_any_way() -> None:
