@@ -362,13 +362,13 @@ def _by_group(
     """Return ``keys`` and ``SUMMARY`` of each group of windows, of their ``value`` and ``base``."""
     if table.empty:
         return pd.DataFrame(columns=[*keys, *SUMMARY])
-    number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy(np.int64)
     order = np.argsort(number, kind="stable")
     group = number[order]
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     # In order of names, which the draws of a bootstrap depend on.
     (_, windows), (recording, recordings), (seed, seeds) = (
-        _within(group, pd.factorize(table[name], sort=True)[0][order])
+        _within(group, pd.factorize(table[name], sort=True)[0].astype(np.int64)[order])
         for name in ("window", "source", "seed")
     )
     columns = table[["value", "base"]].to_numpy(np.float64)[order]

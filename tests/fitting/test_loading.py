@@ -25,7 +25,7 @@ LENGTH, STRIDE = 10, 5
 
 
 def recorded(lost: tuple[int, ...] = ()) -> Windows:
-    """Return windows of three recordings; joint 2, axis 1 has the number of the frame."""
+    """Return windows of three recordings; at joint 2, in the middle, axis 1 numbers the frames."""
     frames = np.random.default_rng(0).normal(0, 100, (sum(LENGTHS), 18, 3)).astype(np.float32)
     frames[:, 2, 1] = np.arange(len(frames))
     frames[list(lost)] = np.nan
