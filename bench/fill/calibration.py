@@ -144,9 +144,9 @@ def calibrated(
         names: methods to combine.
     """
     if "marker" in names:
-        chosen = trials_of(seen, gaps, methods.fps, CHOICE, CHOOSING)
+        chosen = trials_of(seen, gaps, methods.fps, CHOICE, methods.nearness, CHOOSING)
         methods.choose([(trial.gap, trial.applied(seen)) for trial in chosen])
-    trials = trials_of(seen, gaps, methods.fps, CHOICE)
+    trials = trials_of(seen, gaps, methods.fps, CHOICE, methods.nearness)
     by_kind: dict[Kind, list[Outcome]] = {}
     for outcome in outcomes(methods, seen, trials, names):
         by_kind.setdefault(outcome.kind, []).append(outcome)
