@@ -51,12 +51,11 @@ class Layout:
         return self.frames * (4 * self.points + self.analog) * (2 if self.scale > 0 else 4)
 
     def to_end(self, content: bytes) -> "Layout":
-        """Return the layout with as many frames as a file has, but for zeros at its end."""
-        room = len(content) - self.start
+        """Return the layout with as many frames as a file has, but for zeros in its last block."""
         size = self.size // self.frames
-        # A frame of zeros at the end may be what fills the last block.
-        used = len(content[self.start :].rstrip(b"\0")) if room % size else room
-        return replace(self, frames=min(room // size, -(-used // size)))
+        end = content[-BLOCK:]
+        used = len(content) - self.start - (len(end) - len(end.rstrip(b"\0")))
+        return replace(self, frames=min(-(-used // size), (len(content) - self.start) // size))
 
     def words(self, content: bytes | bytearray) -> Words:
         """Return the words ``(frame, point, 4)`` of a file: three coordinates and the residual.
