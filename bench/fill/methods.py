@@ -193,7 +193,9 @@ def combined(
         weights: of each, of sum 1.
         scale: by method, what its stated deviation has to be multiplied by.
     """
-    mean = sum(weights[name] * one.positions for name, one in found.items())
+    mean = np.asarray(
+        np.sum([weights[name] * one.positions for name, one in found.items()], axis=0)
+    )
     variance = np.zeros(len(mean))
     for name, one in found.items():
         apart = np.square(one.positions - mean).mean(axis=1)
