@@ -185,7 +185,8 @@ def write(recording: Recording, result: Filled, to: Path, report: Path | None = 
     Raises:
         InputError: the format cannot hold a filled sample, or a file cannot be written.
     """
-    values = result.positions / recording.coded.scale
+    scale = recording.coded.scale
+    values = result.positions if scale == 1 else result.positions / scale
     content = recording.coded.written(values, result.filled)
     account, page = to.with_name(f"{to.name}.gaps.csv"), None
     if report is not None and report.suffix.lower() == ".html":

@@ -6,7 +6,7 @@ point data".
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,13 @@ class Layout:
     def size(self) -> int:
         """Bytes of all frames."""
         return self.frames * (4 * self.points + self.analog) * (2 if self.scale > 0 else 4)
+
+    def to_end(self, content: bytes) -> "Layout":
+        """Return the layout with as many frames as a file has, but for zeros in its last block."""
+        size = self.size // self.frames
+        end = content[-BLOCK:]
+        used = len(content) - self.start - (len(end) - len(end.rstrip(b"\0")))
+        return replace(self, frames=min(-(-used // size), (len(content) - self.start) // size))
 
     def words(self, content: bytes | bytearray) -> Words:
         """Return the words ``(frame, point, 4)`` of a file: three coordinates and the residual.

@@ -70,6 +70,7 @@ class C3D:
         units: as stated, empty if not.
         layout: where the samples lie; None where the file does not agree with its header.
         corrected: whether samples were read by the header, against what parameters say.
+        beyond: whether there are more frames than the header can state, and all were read.
     """
 
     content: bytes
@@ -81,6 +82,7 @@ class C3D:
     units: str
     layout: Layout | None
     corrected: bool
+    beyond: bool = False
 
     @property
     def scale(self) -> float:
@@ -98,6 +100,8 @@ class C3D:
             notes.append(f"{stated} taken to be mm")
         if self.corrected:
             notes.append("parameters and header disagree on analog channels, header taken")
+        if self.beyond:
+            notes.append(f"header can state {_LONGEST} frames, all {len(self.positions)} were read")
         return notes
 
 
@@ -134,9 +138,17 @@ def open_c3d(file: File) -> C3D:
     computed = np.array([not name or name in models for name in names])
     units = next((_text(unit) for unit in _values(group, "UNITS")), "")
     residual = data["meta_points"]["residuals"][0].T.astype(np.float64)
+    del c3d, data  # of long recordings a great part of the memory
     layout = layout_of(content, len(positions))
-    corrected = False
-    if layout is not None and not _agree(layout, content, positions):
+    corrected = beyond = False
+    if layout is not None and len(positions) >= _LONGEST:
+        longer = layout.to_end(content)
+        if longer.frames > layout.frames and _agree(layout, content, positions):
+            layout, beyond = longer, True
+            check_length(file, layout.frames)
+            positions, missing = layout.samples(content)
+            residual = np.where(missing, -1.0, 0.0)
+    if layout is not None and not beyond and not _agree(layout, content, positions):
         # What fills the file to its end by the header is not how the library read it.
         corrected = positions.shape[1] == layout.points and _fits(layout, content)
         if corrected:
@@ -144,7 +156,9 @@ def open_c3d(file: File) -> C3D:
             residual = np.where(missing, -1.0, 0.0)
         else:
             layout = None
-    return C3D(content, positions, residual, fps, tuple(names), computed, units, layout, corrected)
+    return C3D(
+        content, positions, residual, fps, tuple(names), computed, units, layout, corrected, beyond
+    )
 
 
 def _agree(layout: Layout, content: bytes, positions: NDArray[np.float64]) -> bool:

@@ -27,7 +27,7 @@ def opened(file: File) -> Coded:
     kept = np.flatnonzero(~c3d.computed)
     labels, notes = plain_labels([c3d.names[number] for number in kept])
 
-    def written(values: Numbers, filled: Bools) -> bytes:
+    def written(values: Numbers, filled: Bools) -> bytes | bytearray:
         reach = FARTHEST * layout.scale
         if layout.scale > 0 and np.abs(values[filled]).max(initial=0) > reach:
             raise InputError(
@@ -39,7 +39,7 @@ def opened(file: File) -> Coded:
         frames, points = np.nonzero(filled)
         words[frames, kept[points], :3] = layout.encoded(values[filled])
         words[frames, kept[points], 3] = 0
-        return bytes(changed)
+        return changed
 
     return Coded(
         values=c3d.positions[:, kept],

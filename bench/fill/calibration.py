@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
-from scipy.optimize import minimize
+from scipy.optimize import LinearConstraint, minimize
 
 from bench.fill.gaps import Bools, Gap, Numbers
 from bench.fill.methods import Completed, Methods, combined
@@ -144,9 +144,9 @@ def calibrated(
         names: methods to combine.
     """
     if "marker" in names:
-        chosen = trials_of(seen, gaps, methods.fps, CHOICE, CHOOSING)
+        chosen = trials_of(seen, gaps, methods.fps, CHOICE, methods.nearness, CHOOSING)
         methods.choose([(trial.gap, trial.applied(seen)) for trial in chosen])
-    trials = trials_of(seen, gaps, methods.fps, CHOICE)
+    trials = trials_of(seen, gaps, methods.fps, CHOICE, methods.nearness)
     by_kind: dict[Kind, list[Outcome]] = {}
     for outcome in outcomes(methods, seen, trials, names):
         by_kind.setdefault(outcome.kind, []).append(outcome)
@@ -207,8 +207,8 @@ def _solved(errors: Numbers, share: Numbers) -> tuple[Numbers, float]:
         loss,
         good / good.sum(),
         jac=True,
-        bounds=[(0, 1)] * len(good),
-        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+        bounds=[(0.0, 1.0)] * len(good),
+        constraints=LinearConstraint(np.ones(len(good)), 1, 1),
         method="SLSQP",
     )
     return solved.x, float(solved.fun)
@@ -241,7 +241,7 @@ def _quantile(ratios: Sequence[Numbers], level: float) -> float:
     values = np.concatenate([one.ravel() for one in ratios])
     share = np.concatenate([np.full(one.size, 1 / one.size / len(ratios)) for one in ratios])
     order = np.argsort(values)
-    place = np.searchsorted(share[order].cumsum(), level)
+    place = int(np.searchsorted(share[order].cumsum(), level))
     return float(values[order[min(place, len(order) - 1)]])
 
 

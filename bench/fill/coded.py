@@ -33,7 +33,7 @@ class Coded:
     names: tuple[str, ...]
     scale: float
     notes: tuple[str, ...]
-    written: Callable[[Numbers, Bools], bytes]
+    written: Callable[[Numbers, Bools], bytes | bytearray]
 
 
 def triples(names: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[str]]:

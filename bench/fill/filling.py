@@ -167,7 +167,7 @@ def validate(
     gaps = gaps_of(seen)
     reasons = _reasons(gaps, seen, fps, max_gap, edges=False)
     wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
-    trials = trials_of(seen, wanted, fps, CHECK)
+    trials = trials_of(seen, wanted, fps, CHECK, on.nearness)
     if not trials:
         raise InputError("no point is seen for as long as the gaps last, so none can be cut")
     found = []

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.core.spacing import spaced
 from bench.fill.curves import CURVES, curve, knots, noise_of, smooth
 from bench.fill.gaps import Bools, Frames, Gap, Numbers, seen_in
-from bench.fill.support import Support, Supports, reference_pose, spread_of
+from bench.fill.support import MEASURED, Support, Supports, reference_pose, spread_of
 
 if TYPE_CHECKING:  # torch is imported when a method needs it
     from bench.fill.segment import Segment
@@ -80,6 +81,22 @@ class Methods:
     def noise(self) -> float:
         """Standard deviation of a coordinate's noise, mm."""
         return noise_of(self.positions, self.seen)
+
+    @cached_property
+    def nearness(self) -> Frames:
+        """The numbers of all points by their mean distance to each, ``(point, point)``."""
+        frames = spaced(len(self.seen), MEASURED)
+        some, known = self.positions[frames], self.seen[frames]
+        order = []
+        for point in range(known.shape[1]):
+            both = known & known[:, point, None]
+            apart = np.linalg.norm(some - some[:, point, None], axis=-1)
+            total = np.where(both, apart, 0.0).sum(axis=0)
+            count = both.sum(axis=0)
+            mean = np.where(count > 0, total / count.clip(1), np.inf)
+            mean[point] = -1.0
+            order.append(np.argsort(mean, kind="stable"))
+        return np.array(order)
 
     @cached_property
     def segment(self) -> "Segment":
@@ -176,7 +193,9 @@ def combined(
         weights: of each, of sum 1.
         scale: by method, what its stated deviation has to be multiplied by.
     """
-    mean = sum(weights[name] * one.positions for name, one in found.items())
+    mean = np.asarray(
+        np.sum([weights[name] * one.positions for name, one in found.items()], axis=0)
+    )
     variance = np.zeros(len(mean))
     for name, one in found.items():
         apart = np.square(one.positions - mean).mean(axis=1)

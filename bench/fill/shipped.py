@@ -16,5 +16,8 @@ TABLE = "weights.csv"
 def shipped() -> dict[float, dict[str, float]]:
     """Return weights by the upper end of durations, ms, and by method."""
     with files(__package__).joinpath(TABLE).open() as file:
-        table = pd.read_csv(file).set_index("up_to_ms")
-    return {float(end): row.to_dict() for end, row in table.iterrows()}
+        rows = pd.read_csv(file).to_dict("records")
+    return {
+        float(row["up_to_ms"]): {str(name): float(row[name]) for name in row if name != "up_to_ms"}
+        for row in rows
+    }

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
-from bench.fill.gaps import Bools, Gap, Numbers
+from bench.fill.gaps import Bools, Frames, Gap, Numbers
 from bench.fill.methods import Completed, Methods
 
 BUCKETS_MS = (50, 100, 200, 500, 1000, 2000, np.inf)
@@ -72,22 +73,30 @@ def kind_of(gap: Gap, fps: float) -> Kind:
 
 
 def trials_of(
-    seen: Bools, gaps: Sequence[Gap], fps: float, seed: int, most: int = PER_KIND
+    seen: Bools,
+    gaps: Sequence[Gap],
+    fps: float,
+    seed: int,
+    nearness: Frames,
+    most: int = PER_KIND,
 ) -> list[Trial]:
     """Return gaps to cut, by turns like the recording's own.
 
     Each is the pattern of a gap, with what else is missing meanwhile, moved to a time at which the
-    point is seen throughout and on both sides; to another point where there is no such time. That
-    of a gap at an edge is cut next to the same edge.
+    point is seen throughout and on both sides; to another point where there is no such time, with
+    what is missing of points as near to that one. That of a gap at an edge is cut next to the same
+    edge.
 
     Args:
         seen: bool ``(frame, point)``.
         gaps: those to be like; of none, single points for ``USUAL_MS``.
         fps: frames per second.
         seed: of the draw.
+        nearness: ``(point, point)``, the numbers of all points by their distance to each.
         most: trials of each kind of gap.
     """
-    rng = np.random.default_rng([seed, *seen.shape])
+    # Copies of one recording with other gaps are tried at other times.
+    rng = np.random.default_rng([seed, crc32(np.packbits(seen).tobytes())])
     alike: dict[Kind, list[Gap]] = {}
     for gap in list(gaps) or _usual(seen, fps):
         alike.setdefault(kind_of(gap, fps), []).append(gap)
@@ -95,7 +104,7 @@ def trials_of(
     for kind in sorted(alike):
         models = alike[kind]
         order = rng.permutation(max(most, len(models)))[:most] % len(models)
-        trials = (_trial(seen, models[number], rng) for number in order)
+        trials = (_trial(seen, models[number], rng, nearness) for number in order)
         found += [trial for trial in trials if trial is not None]
     return found
 
@@ -112,7 +121,7 @@ def _usual(seen: Bools, fps: float) -> list[Gap]:
     ]
 
 
-def _trial(seen: Bools, gap: Gap, rng: np.random.Generator) -> Trial | None:
+def _trial(seen: Bools, gap: Gap, rng: np.random.Generator, nearness: Frames) -> Trial | None:
     """Return a gap of the same pattern elsewhere; None where no point is seen for so long."""
     needed = len(gap) + 2
     if needed > len(seen):
@@ -132,8 +141,8 @@ def _trial(seen: Bools, gap: Gap, rng: np.random.Generator) -> Trial | None:
         else:
             start = int(starts[-1])
             beyond = slice(start, None)
-        pattern = seen[gap.start : gap.stop].copy()
-        pattern[:, gap.point] = seen[start : start + len(gap), gap.point]
+        pattern = np.empty((len(gap), seen.shape[1]), dtype=np.bool_)
+        pattern[:, nearness[point]] = seen[gap.start : gap.stop][:, nearness[gap.point]]
         pattern[:, point] = False
         return Trial(Gap(point, start, start + len(gap), gap.place), pattern, beyond)
     return None

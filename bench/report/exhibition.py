@@ -166,7 +166,7 @@ def of_stretches(stretches: Sequence[Stretch], skeleton: Skeleton, fps: float) -
     """
     exhibits = []
     for one in stretches:
-        missing = ~np.isfinite(one.seen).all(axis=-1)
+        missing = np.asarray(~np.isfinite(one.seen).all(axis=-1))
         sigma = np.repeat(np.nan_to_num(one.sigma)[..., None], 3, axis=-1)
         completion = {
             "name": "filled",

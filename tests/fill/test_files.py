@@ -203,6 +203,16 @@ def test_the_layout_of_a_c3d_file_is_where_the_library_reads(tmp_path: Path) -> 
     assert not missing.any()
 
 
+def test_frames_beyond_what_a_c3d_header_states_are_filled(tmp_path: Path) -> None:
+    positions = np.sin(np.arange(70_000)[:, None, None] / 50 + np.arange(3)) * 300 + [0, 500, 900]
+    positions = np.repeat(positions, 2, axis=1)
+    path = write_c3d(tmp_path / "a.c3d", positions, ["a", "b"])
+    recording = command.read(path, command.Wanted())
+    assert recording.positions.shape == (70_000, 2, 3)
+    np.testing.assert_allclose(recording.positions[66_000:], positions[66_000:], atol=1e-3)
+    assert any("all 70000 were read" in note for note in recording.notes)
+
+
 @pytest.mark.parametrize(("scale", "dec"), [(-1.0, False), (-1.0, True), (0.25, False)])
 def test_words_are_decoded_as_they_were_encoded(scale: float, dec: bool) -> None:
     layout = Layout(0, 1, 1, 0, scale, dec)

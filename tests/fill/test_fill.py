@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from bench.core.errors import InputError
 from bench.fill import METHODS, fill, validate
 from bench.fill.gaps import Gap, gaps_of, seen_in
+from bench.fill.methods import Methods
 from bench.fill.support import Supports, spread_of
 from bench.fill.trials import trials_of
 
@@ -113,8 +114,6 @@ def test_validation_agrees_with_the_true_error() -> None:
 
 
 def test_hidden_values_have_no_part_in_a_trial() -> None:
-    from bench.fill.methods import Methods
-
     truth = body()
     seen = np.ones(truth.shape[:2], dtype=np.bool_)
     seen[100:140, 2] = False
@@ -147,7 +146,7 @@ def test_trials_hide_only_what_is_seen_in_the_pattern_of_the_gaps() -> None:
     _, given_ = gappy(never_whole=True)
     seen = seen_in(given_)
     wanted = [gap for gap in gaps_of(seen) if gap.place == "inside" and len(gap) >= 10]
-    trials = trials_of(seen, wanted, FPS, seed=0)
+    trials = trials_of(seen, wanted, FPS, 0, Methods(given_, FPS).nearness)
     assert {len(trial.gap) for trial in trials} == {10, 30, 80}
     for trial in trials:
         hidden = trial.applied(seen)

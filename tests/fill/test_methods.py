@@ -182,7 +182,7 @@ def test_hidden_samples_of_edges_have_no_part_in_trials() -> None:
     given[390:, 4] = np.nan
     seen = seen_in(given)
     edges = [gap for gap in gaps_of(seen) if gap.place == "edge"]
-    for trial in trials_of(seen, edges, FPS, seed=0):
+    for trial in trials_of(seen, edges, FPS, 0, Methods(given, FPS).nearness):
         path = trial.applied(seen)[:, trial.gap.point]
         early = trial.gap.start < 200
         assert not (path[: trial.gap.stop] if early else path[trial.gap.start :]).any()
