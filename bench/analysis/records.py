@@ -364,7 +364,7 @@ def _by_group(
         return pd.DataFrame(columns=[*keys, *SUMMARY])
     number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy(np.int64)
     order = np.argsort(number, kind="stable")
-    group = number[order]
+    group = number[order].astype(np.int64)
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     # In order of names, which the draws of a bootstrap depend on.
     (_, windows), (recording, recordings), (seed, seeds) = (
