@@ -362,7 +362,7 @@ def _by_group(
     """Return ``keys`` and ``SUMMARY`` of each group of windows, of their ``value`` and ``base``."""
     if table.empty:
         return pd.DataFrame(columns=[*keys, *SUMMARY])
-    number = table.groupby(keys, sort=False, dropna=False).ngroup().to_numpy(np.int64)
+    number = np.asarray(table.groupby(keys, sort=False, dropna=False).ngroup(), dtype=np.int64)
     order = np.argsort(number, kind="stable")
     group = number[order].astype(np.int64)
     starts = np.flatnonzero(np.diff(group, prepend=-1))
