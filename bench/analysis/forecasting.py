@@ -23,7 +23,7 @@ GAIN = "change_vs_zero_velocity"
 COST = "cost"
 """The metric that is the error over that from the true past, mm."""
 IDLE = "predicts no better than standing still: its rows say nothing about imputers"
-"""What is said of a predictor whose interval of ``GAIN`` over the whole future reaches 0."""
+"""What is said of a predictor whose interval of ``GAIN`` reaches 0 at every horizon."""
 TRUE_PAST = "true past"
 """The label of rows whose past was not completed."""
 
@@ -76,14 +76,14 @@ def _costs(errors: pd.DataFrame) -> pd.DataFrame:
 
 
 def idle(table: pd.DataFrame) -> list[str]:
-    """Return the predictors that are not better than standing still over the whole future.
+    """Return the predictors that are better than standing still at no horizon.
 
-    That is: the 95 % interval of their change of error against it is not below 0. Standing still
-    itself is not among them; without it in the run, no predictor is.
+    That is: nowhere, nor over the whole future, is the 95 % interval of their change of error
+    against it below 0. Standing still itself is not among them; without it in the run, none is.
     """
-    rows = table[(table["metric"] == GAIN) & table["horizon_ms"].isna()]
-    better = rows["high"] < 0
-    return list(dict.fromkeys(rows.loc[~better, "predictor"]))
+    gains = table[table["metric"] == GAIN]
+    nearest = gains.groupby("predictor", sort=False)["high"].min()
+    return [str(name) for name in nearest.index[~(nearest < 0)]]
 
 
 def telling(table: pd.DataFrame) -> pd.DataFrame:

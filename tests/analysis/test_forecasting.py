@@ -779,6 +779,8 @@ def test_a_predictor_no_better_than_standing_still_says_nothing_about_imputers()
     ]
     table = forecasting.table(pd.concat(parts), resolve(SMALL)).assign(status="done")
     assert forecasting.idle(table) == ["bad"]
+    soon = pd.DataFrame([{"metric": forecasting.GAIN, "predictor": "bad", "high": -1.0}])
+    assert forecasting.idle(pd.concat([table, soon])) == []
     by_name = {section.name: section for section in forecasting.sections(table)}
     assert f"bad {forecasting.IDLE}" in by_name[forecasting.GAIN].caption
     assert "good" not in by_name[forecasting.GAIN].caption
