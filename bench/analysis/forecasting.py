@@ -82,12 +82,16 @@ def idle(table: pd.DataFrame) -> list[str]:
     against it below 0. Standing still itself is not among them; without it in the run, none is.
     """
     gains = table[table["metric"] == GAIN]
+    if gains.empty:  # perhaps without columns
+        return []
     nearest = gains.groupby("predictor", sort=False)["high"].min()
     return [str(name) for name in nearest.index[~(nearest < 0)]]
 
 
 def telling(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of predictors that say something about imputers."""
+    if table.empty:
+        return table
     gains = (table["metric"] == GAIN).any()
     silent = [*idle(table), *([STILL] if gains else [])]
     return table[~table["predictor"].isin(silent)]

@@ -262,9 +262,9 @@ def predictors(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
         sheet: what all figures have in common.
     """
     gains = table[table["metric"] == GAIN]
-    gains = gains[gains["horizon_ms"].notna()]
     if gains.empty:
         return None
+    gains = gains[gains["horizon_ms"].notna()]
     figure, axis = sheet.single()
     silent = idle(table)
     looks = Looks.named(list(gains["predictor"].unique()))
@@ -290,8 +290,9 @@ def forecasts(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
         label: the data set.
         sheet: what all figures have in common.
     """
-    silent = idle(table)
-    kept = telling(table)
+    if table.empty:
+        return None
+    silent, kept = idle(table), telling(table)
     wholes = kept["metric"] == AVERAGE
     horizons = kept.loc[kept["metric"] == "mpjpe", "horizon_ms"].unique()
     panels = _forecast_panels(kept[wholes], AVERAGE)
