@@ -21,6 +21,7 @@ from bench.datasets.synthetic import (
     _mirror,
     take,
 )
+from bench.motion.clips import Clips
 from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.features import Features
 
@@ -126,7 +127,7 @@ def test_the_future_of_a_window_is_the_continuation_of_its_recording(tmp_path: P
     for windows in data.splits.values():
         assert windows.future is not None
         assert windows.future.shape == (len(windows), 12, 18, 3)
-        assert isinstance(windows.future, np.memmap)
+        assert isinstance(windows.future, Clips)
         for row, (source, start) in enumerate(
             zip(windows.index["source"], windows.index["start"], strict=True)
         ):
