@@ -181,7 +181,7 @@ class Table:
             for column in wanted:
                 cell = cells[column].strip()
                 if not (is_number(cell) or (empty and cell.lower() in MISSING)):
-                    name = f" ({quoted(self.header[column])})" if self.header else ""
+                    name = f" ({quoted(self.header[column])})" if column < len(self.header) else ""
                     stands = f"{quoted(cell)} stands" if cell else "nothing stands"
                     return InputError(
                         f"{self.file}: line {self.numbers[row]}, column {column + 1}{name}: "
