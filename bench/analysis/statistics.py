@@ -84,8 +84,9 @@ def estimates(sums: NDArray[np.float64], statistic: Statistic) -> NDArray[np.flo
     tail = 100 * (1 - COVERAGE) / 2
     size = max(1, TOGETHER // seeds)
     for start in range(0, groups, size):
-        some = slice(start, start + size)
-        drawn = statistic(draw(sums[:, :, some]))
+        some = range(start, min(start + size, groups))
+        # A product for each: in a common one, last bits would depend on the other groups.
+        drawn = np.stack([statistic(draw(sums[:, :, group])) for group in some], axis=-1)
         # The version that ignores nan goes through the groups one by one.
         percentile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
         found[some, 1:] = percentile(drawn, [tail, 100 - tail], axis=0).T
