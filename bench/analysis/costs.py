@@ -47,7 +47,7 @@ def table(
         impute_ms=("impute_ms", "median"), impute_memory=("memory", "max")
     )
     columns = ["model", "parameters", "seconds", "memory"]
-    facts = pd.DataFrame(list(fits)).reindex(columns=columns).astype({"model": str})
+    facts = pd.DataFrame(list(fits)).reindex(columns=columns).astype({"model": object})
     fitting = facts.groupby("model").agg(
         parameters=("parameters", "first"),
         fit_seconds=("seconds", "mean"),

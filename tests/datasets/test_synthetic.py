@@ -139,7 +139,7 @@ def test_the_future_of_a_window_is_the_continuation_of_its_recording(tmp_path: P
     assert whole > 100
     assert cut > 50
     assert sorted(path.name for path in (tmp_path / data.fingerprint).glob("*.npy")) == sorted(
-        f"{split}{part}.npy" for split in ("train", "valid", "test") for part in ("", "_future")
+        f"{split}.npy" for split in ("train", "valid", "test")
     )
 
 
