@@ -160,6 +160,7 @@ a new setting of a class needs no line. A new section of protocols does, or a te
 ALTERNATIVES: dict[str, Any] = {
     "resources.show_windows": [1],
     "dataset.fold": [0, 3],
+    "foreign.*.fold": [0, 3],
     "name": "other",
     "dataset.name": "another",
     "foreign.*.name": "another",
