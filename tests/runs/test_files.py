@@ -32,9 +32,7 @@ FIGURES = (
     "fig4_posterior",
     "fig5_posterior_change",
     "fig6_mse_change",
-    "predictors",
-    "fig7_forecasting",
-    "forecasting_change",
+    "predictors",  # no other figure of them: none here is better than standing still
     "auroc",
     "ranks",
     "comparisons",
