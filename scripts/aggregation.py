@@ -30,7 +30,7 @@ from bench.sweep.store import Store
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "leaderboard"
 DERIVED = "change_vs_"
-RECORDINGS = 40
+RECORDINGS, SUBJECTS = 40, 4
 
 
 def planned(cells: int) -> tuple[plan.Plan, object]:
@@ -55,6 +55,7 @@ def write_cells(store: Store, chosen: plan.Plan, windows: int) -> None:
     index = {
         "window": [f"recording{one}@{5 * row}" for row, one in enumerate(source)],
         "source": [f"recording{one}" for one in source],
+        "subject": [f"person{one % SUBJECTS}" for one in source],
         "action": "walk",
     }
     for cell in chosen.cells:

@@ -53,7 +53,7 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     errors = values[values["metric"].isin(["mpjpe", AVERAGE])]
     errors = records.by_window(errors, [*KEYS, "horizon_ms"])
     parts += [_gains(errors).assign(metric=GAIN), _costs(errors).assign(metric=COST)]
-    return pd.concat([part for part in parts if not part.empty] or parts[:1], ignore_index=True)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _gains(errors: pd.DataFrame) -> pd.DataFrame:

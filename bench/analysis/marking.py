@@ -157,7 +157,7 @@ def marked(
             parts = ", ".join(map(str, group[lacks].unique()))
             partial[key] = f"without {lacks} {parts} ({status})"
         else:
-            labels = dict(zip(keys, key, strict=True)) | dict.fromkeys(ood.COUNTS, 0)
+            labels = dict(zip(keys, key, strict=True)) | dict.fromkeys(records.COUNTS, 0)
             rows += [labels | variant | {"status": status} for variant in variants]
     before = table["status"] if "status" in table else ["done"] * len(table)
     now = [partial.get(key, status) for key, status in zip(row_keys, before, strict=True)]

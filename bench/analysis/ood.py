@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.analysis.records import COUNTS
 from bench.analysis.statistics import COVERAGE, SEED_STREAM, resamples
 from bench.sweep.jobs import DEGRADED
 
 CONDITION = ["model", "score", "mechanism", "level"]
 METRICS = ("auroc", "aupr", "fpr95", "shift_sd")
-COUNTS = ["n", "recordings", "seeds"]
 COLUMNS = [*CONDITION, "metric", "share", "value", "low", "high", *COUNTS]
 LEVEL_COLUMNS = [*CONDITION, "share", "direction", "auroc", "tried", *COUNTS]
 COUNTED = ["window", "source", "seed"]

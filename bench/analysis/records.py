@@ -51,7 +51,8 @@ WINDOW_COLUMNS = [
 ]
 LABELS = ["window", "source", "subject", "action"]
 """What a cell's table says of a window, besides its share and its metrics."""
-SUMMARY = ["share", "value", "low", "high", "n", "recordings", "seeds"]
+COUNTS = ["n", "recordings", "seeds"]
+SUMMARY = ["share", "value", "low", "high", *COUNTS]
 """Share hidden, mean or change, its 95 % interval, number of windows, recordings and seeds."""
 RECORDINGS, SUBJECTS = "recordings", "subjects"
 CONDITION = ["mechanism", "level"]
@@ -361,7 +362,9 @@ def _by_group(
 ) -> pd.DataFrame:
     """Return ``keys`` and ``SUMMARY`` of each group of windows, of their ``value`` and ``base``."""
     if table.empty:
-        return pd.DataFrame(columns=[*keys, *SUMMARY])
+        # Numbers, since columns of objects would make those that they are joined to objects too.
+        kinds = {name: np.int64 if name in COUNTS else np.float64 for name in SUMMARY}
+        return pd.DataFrame(columns=[*keys, *SUMMARY]).astype(kinds)
     number = np.asarray(table.groupby(keys, sort=False, dropna=False).ngroup(), dtype=np.int64)
     order = np.argsort(number, kind="stable")
     group = number[order].astype(np.int64)

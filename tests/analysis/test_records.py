@@ -252,6 +252,9 @@ def test_changes_are_stated_against_every_reference_that_ran() -> None:
     keys = [*records.IMPUTER, *records.CONDITION]
     table = records.summarise(values, keys, ["mean", "linear", "absent"])
     assert set(table["metric"]) == {"mse", "change_vs_mean", "change_vs_linear"}
+    # One that did not run leaves the numbers of the others numbers.
+    kinds = table[records.SUMMARY].dtypes.map(lambda dtype: dtype.kind)
+    assert "".join(kinds) == "ffffiii"
     found = table.set_index(["metric", "model", "level"])["value"]
     expected = {
         ("mse", "net", "10%"): 4,
