@@ -4,7 +4,7 @@ Members, columns and metadata that are no positions are written as they were rea
 """
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import PurePosixPath
 
@@ -121,7 +121,7 @@ def _coded(
     array: NDArray[np.floating],
     fps: float | None,
     names: Sequence[str] | None,
-    written: object,
+    written: Callable[[Numbers, Bools], bytes],
 ) -> Coded:
     labels, notes = plain_labels(names or [str(point) for point in range(array.shape[1])])
     return Coded(
@@ -131,7 +131,7 @@ def _coded(
         names=labels,
         scale=1.0,
         notes=(*notes, "no units, taken to be mm"),
-        written=written,  # type: ignore[arg-type]
+        written=written,
     )
 
 

@@ -141,7 +141,9 @@ def test_the_page_shows_what_was_filled(tmp_path: Path, bench: Bench) -> None:
     text = page.read_text()
     assert "3 gaps filled, 1 left" in text
     assert "<b>" not in text
-    motion = json.loads(re.search(r'id="motion-data">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    found = re.search(r'id="motion-data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    motion = json.loads(found[1])
     assert len(motion["exhibits"]) == 4  # the whole recording, and each filled gap
     account = pd.read_csv(tmp_path / "b.npz.gaps.csv")
     assert list(account["status"].eq("filled")) == [True, True, True, False]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,10 +179,10 @@ def test_support_is_seen_throughout_and_has_donors() -> None:
     ],
 )
 def test_bad_arguments_are_refused(
-    positions: NDArray[np.float64], options: dict[str, object], message: str
+    positions: NDArray[np.float64], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message.replace("(", r"\(").replace(")", r"\)")):
-        fill(positions, **{"fps": FPS, **options})  # type: ignore[arg-type]
+        fill(positions, **{"fps": FPS, **options})
 
 
 def test_importing_loads_neither_torch_nor_ray() -> None:
