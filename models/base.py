@@ -160,6 +160,18 @@ class GenerativeImputer(Imputer, Detector):
         """
         raise NotImplementedError(self._without("infer"))
 
+    def infer_seen(self, motion: Tensor, occluded: Tensor) -> "Chain":
+        """Return q(z | what is seen); of a model that knows no masks, q(z | motion as it is).
+
+        Args:
+            motion: ``(window, frame, joint, 3)``, mm; hidden entries hold the train mean.
+            occluded: bool, the same shape, True where the value is hidden.
+
+        Raises:
+            NotImplementedError: the model does not implement ``infer``.
+        """
+        return self.infer(motion)
+
     def decode(self, z: Tensor) -> "Decoded":
         """Return p(x | z) over motion in mm and p(z), differentiable.
 

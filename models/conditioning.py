@@ -67,18 +67,53 @@ class Conditional:
             offset = -torch.cholesky_solve(self._across @ deviation.T, self._factor)
         return self.gaussian.mean[self.hidden] + offset.T
 
+    def filled(self, values: Tensor) -> Tensor:
+        """Return ``values``, ``(window, coordinate)``, with conditional means where hidden."""
+        filled = values.clone()
+        filled[:, self.hidden] = self.mean(values)
+        return filled
+
     @cached_property
     def variance(self) -> Tensor:
         """``(hidden,)`` conditional variances; they depend on the mask alone."""
+        squares = self._root.square().sum(dim=0)
         if self._by_observed:
-            explained = torch.linalg.solve_triangular(self._factor, self._across.T, upper=False)
-            prior = self.gaussian.covariance.diagonal()[self.hidden]
-            return (prior - explained.square().sum(dim=0)).clamp(min=0)
+            return (self.gaussian.covariance.diagonal()[self.hidden] - squares).clamp(min=0)
+        return squares
+
+    @cached_property
+    def _root(self) -> Tensor:
+        """``(row, hidden)``, whose product with itself is what is explained, or what is left."""
+        if self._by_observed:
+            return torch.linalg.solve_triangular(self._factor, self._across.T, upper=False)
         identity = torch.eye(
             len(self._factor), dtype=self._factor.dtype, device=self._factor.device
         )
-        inverse = torch.linalg.solve_triangular(self._factor, identity, upper=False)
-        return inverse.square().sum(dim=0)
+        return torch.linalg.solve_triangular(self._factor, identity, upper=False)
+
+    def blocks(self, size: int) -> Tensor:
+        """Return conditional covariances within consecutive blocks of coordinates, such as frames.
+
+        Args:
+            size: coordinates of a block; it divides their number.
+
+        Returns:
+            ``(block, size, size)``, 0 where observed.
+        """
+        prior = self.gaussian.covariance
+        found = prior.new_zeros(len(prior) // size, size, size)
+        inside = self.hidden.view(-1, size)
+        ends = inside.sum(dim=1).cumsum(dim=0).tolist()
+        for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            if begin == end:
+                continue
+            rows = torch.nonzero(inside[number])[:, 0]
+            root = self._root[:, begin:end]
+            block = root.T @ root
+            if self._by_observed:
+                block = prior[number * size + rows][:, number * size + rows] - block
+            found[number, rows[:, None], rows] = block
+        return found
 
     def log_density(self, values: Tensor) -> Tensor:
         """Return ``(window,)`` log densities of the observed coordinates, nats.
@@ -94,9 +129,7 @@ class Conditional:
         else:
             # With the conditional mean in place of what is hidden, the quadratic form of all
             # coordinates is that of the observed ones.
-            filled = values.clone()
-            filled[:, self.hidden] = self.mean(values)
-            deviation = filled - self.gaussian.mean
+            deviation = self.filled(values) - self.gaussian.mean
             square = (deviation * (deviation @ self.gaussian.precision)).sum(dim=1)
             log_determinant = 2 * self.gaussian.factor.diagonal().log().sum()
             log_determinant = log_determinant + 2 * self._factor.diagonal().log().sum()

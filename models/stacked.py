@@ -1,6 +1,6 @@
 """A weighted mean of simple completions, with weights learnt by the kind of gap."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows, derive_seed
 from bench.motion.mechanisms.sampler import MaskSampler, usual_masks
 from models.base import Imputation, Imputer
-from models.conditioning import by_mask
+from models.conditioning import Conditional, by_mask
+from models.distances import Distances
 from models.families import FAMILIES, calibration, family_number, of_families, trials
 from models.spectral_gaussian import SpectralGaussian
 from models.spline import Spline
@@ -55,7 +56,7 @@ class Stacked(Imputer):
         """What is weighed, and on how much."""
 
         drifts: tuple[float, ...] = Field(
-            (0.1, 10.0, 1e4), min_length=1, description="drift of each spectral Gaussian"
+            (1e-3, 0.1, 10.0, 1e4), min_length=1, description="drift of each spectral Gaussian"
         )
         folds: int = Field(
             4, ge=2, description="groups of people; Gaussians for one are fitted to the others"
@@ -70,8 +71,9 @@ class Stacked(Imputer):
 
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
         super().__init__(spec, settings)
-        count = len(self.settings.drifts) + 1
+        count = 2 * len(self.settings.drifts) + 1
         self.gaussian = SpectralGaussian(spec)
+        self.distances = Distances(spec)
         self.spline = Spline(spec)
         self.register_buffer("weights", torch.full((len(FAMILIES), CLASSES, count), 1 / count))
         self.register_buffer("calibration", torch.ones(len(FAMILIES), dtype=torch.float64))
@@ -85,6 +87,7 @@ class Stacked(Imputer):
         masks = context.masks or usual_masks(self.spec)
         self.spline.mean.copy_(self.mean)
         self.gaussian.estimate(train_windows)
+        self.distances.measure(train_windows)
         self.weights.copy_(self._learnt(train_windows, masks, context.seed))
         self.calibration.copy_(self._calibrated(valid, masks, context.seed))
 
@@ -93,13 +96,21 @@ class Stacked(Imputer):
         mean, deviation = motion.clone(), torch.zeros_like(motion)
         for mask, rows in by_mask(occluded.flatten(1)):
             hidden = mask.view_as(self.mean)
-            mean[rows], spread = self._mixed(motion[rows], hidden)
-            factor = self.calibration[family_number(hidden)]
-            deviation[rows] = (spread * factor).to(motion.dtype)
+            mean[rows], deviation[rows] = self.mixed(motion[rows], hidden, self.given(hidden))
         return Imputation(mean, deviation)
 
+    def given(self, hidden: Tensor, gaussian: SpectralGaussian | None = None) -> list[Conditional]:
+        """Return the Gaussian of each drift, given what is seen.
+
+        Args:
+            hidden: bool ``(frame, joint, 3)``.
+            gaussian: the Gaussian; None for that of all train people.
+        """
+        gaussian = gaussian or self.gaussian
+        return [gaussian.gaussian(drift).given(hidden.flatten()) for drift in self.settings.drifts]
+
     def completions(
-        self, motion: Tensor, hidden: Tensor, gaussian: SpectralGaussian
+        self, motion: Tensor, hidden: Tensor, given: Sequence[Conditional]
     ) -> tuple[Tensor, Tensor]:
         """Return what is weighed: completions of windows with one mask, and their deviations.
 
@@ -108,55 +119,52 @@ class Stacked(Imputer):
         Args:
             motion: ``(window, frame, joint, 3)``, mm; ignored where hidden.
             hidden: bool ``(frame, joint, 3)``.
-            gaussian: fitted to people that are not in these windows.
+            given: Gaussians given what is seen, of people that are not in these windows.
 
         Returns:
             ``(completion, window, frame, joint, 3)`` and ``(completion, frame, joint, 3)``, mm.
         """
-        mask, values = hidden.flatten(), motion.double().flatten(1)
         fills, sigmas = [], []
-        for drift in self.settings.drifts:
-            found = gaussian.gaussian(drift).given(mask)
-            filled, sigma = values.clone(), torch.zeros_like(values[0])
-            filled[:, mask], sigma[mask] = found.mean(values), found.variance.sqrt()
-            fills.append(filled.view_as(motion).to(motion.dtype))
-            sigmas.append(sigma.view_as(hidden).to(motion.dtype))
-        fills.append(self.spline.impute(motion, hidden.expand(motion.shape)).motion)
-        sigmas.append(sigmas[-1])
-        return torch.stack(fills), torch.stack(sigmas)
+        for conditional in given:
+            free = conditional.filled(motion.double().flatten(1)).view_as(motion)
+            fills += [free, self.distances.kept(free, conditional.blocks(self.spec.nodes))]
+            sigma = torch.zeros_like(free[0])
+            sigma[hidden] = conditional.variance.sqrt()
+            sigmas += 2 * [sigma]
+        spline = self.spline.impute(motion, hidden.expand(motion.shape)).motion
+        fills, sigmas = [*fills, spline.double()], [*sigmas, sigmas[-1]]
+        return torch.stack(fills).to(motion.dtype), torch.stack(sigmas).to(motion.dtype)
 
-    def _mixed(self, motion: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def mixed(
+        self, motion: Tensor, hidden: Tensor, given: Sequence[Conditional]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean and the calibrated deviation of the weighted mixture.
+
+        Args:
+            motion: ``(window, frame, joint, 3)``, mm; ignored where hidden.
+            hidden: bool ``(frame, joint, 3)``.
+            given: Gaussians given what is seen.
+
+        Returns:
+            Two of the shape of ``motion``, mm.
+        """
+        mean, deviation = self._mixed(motion, hidden, given)
+        return mean, deviation * self.calibration[family_number(hidden)].to(deviation.dtype)
+
+    def _mixed(
+        self, motion: Tensor, hidden: Tensor, given: Sequence[Conditional]
+    ) -> tuple[Tensor, Tensor]:
         """Return the mean and the deviation of the weighted mixture, the shape of ``motion``."""
-        fills, sigma = self.completions(motion, hidden, self.gaussian)
-        weights = self.weights[family_number(hidden)][gap_class(hidden)]
-        weights = weights.permute(3, 0, 1, 2)[:, None]
-        mean = (weights * fills).sum(dim=0)
-        square = (weights * (sigma[:, None].square() + (fills - mean).square())).sum(dim=0)
-        return mean, square.sqrt()
+        fills, sigma = self.completions(motion, hidden, given)
+        return weighted(fills, sigma, self.weights, hidden)
 
     def _learnt(self, train: Windows, masks: MaskSampler, seed: int) -> Tensor:
-        """Return the weights, ``(family, class, completion)``.
-
-        The products of errors of a class are pooled with those of its whole family, those of a
-        family that no mask belonged to are of all families together.
-        """
-        count = self.weights.shape[2]
-        products = torch.zeros(len(FAMILIES), CLASSES, count, count, dtype=torch.float64)
+        """Return the weights, ``(family, class, completion)``, by errors on people left out."""
+        products = Products(self.weights.shape[2])
         for motion, hidden, gaussian in self._held_out(train, masks, seed):
-            fills, _ = self.completions(motion, hidden, gaussian)
-            errors = (fills - motion)[..., hidden].double()
-            # Every mask counts equally, however hard it is.
-            errors = errors / errors.square().mean().sqrt().clamp(min=1e-3)
-            classes = gap_class(hidden)[hidden]
-            for number in classes.unique().tolist():
-                some = errors[..., classes == number].flatten(1)
-                products[family_number(hidden), number] += some @ some.T
-        weights = torch.empty_like(self.weights)
-        for family, parts in enumerate(products):
-            whole = _of_one(parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1)))
-            for number, product in enumerate(parts):
-                weights[family, number] = simplex(_of_one(product) + POOLED * whole)
-        return weights
+            fills, _ = self.completions(motion, hidden, self.given(hidden, gaussian))
+            products.add((fills - motion)[..., hidden], hidden)
+        return products.weights()
 
     def _held_out(
         self, train: Windows, masks: MaskSampler, seed: int
@@ -181,11 +189,71 @@ class Stacked(Imputer):
         for family, (motion, hidden) in trials(valid, masks, seed, TRIED).items():
             errors, spreads = [], []
             for window, mask in zip(motion[:, None], hidden, strict=True):
-                mean, spread = self._mixed(window, mask)
+                mean, spread = self._mixed(window, mask, self.given(mask))
                 errors.append((mean - window)[0][mask])
                 spreads.append(spread[0][mask])
             found[family] = calibration(torch.cat(errors), torch.cat(spreads))
         return of_families(found)
+
+
+class Products:
+    """Sums of products of completions' errors, by family of masks and class of gaps.
+
+    Args:
+        count: number of completions.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._sums = torch.zeros(len(FAMILIES), CLASSES, count, count, dtype=torch.float64)
+
+    def add(self, errors: Tensor, hidden: Tensor) -> None:
+        """Add the errors of windows with one mask.
+
+        Args:
+            errors: ``(completion, window, hidden value)``, mm.
+            hidden: bool ``(frame, joint, 3)``.
+        """
+        # Every mask counts equally, however hard it is.
+        errors = errors.double()
+        errors = errors / errors.square().mean().sqrt().clamp(min=1e-3)
+        classes = gap_class(hidden)[hidden]
+        for number in classes.unique().tolist():
+            some = errors[..., classes == number].flatten(1)
+            self._sums[family_number(hidden), number] += some @ some.T
+
+    def weights(self) -> Tensor:
+        """Return the weights of least squared error, ``(family, class, completion)``.
+
+        The products of a class are pooled with those of its whole family, those of a family that
+        no mask belonged to are of all families together.
+        """
+        found = torch.empty(self._sums.shape[:3])
+        for family, parts in enumerate(self._sums):
+            whole = _of_one(parts.sum(dim=0) if parts.any() else self._sums.sum(dim=(0, 1)))
+            for number, product in enumerate(parts):
+                found[family, number] = simplex(_of_one(product) + POOLED * whole)
+        return found
+
+
+def weighted(
+    fills: Tensor, sigma: Tensor, weights: Tensor, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the mean and the deviation of a mixture of completions of windows with one mask.
+
+    Args:
+        fills: ``(completion, window, frame, joint, 3)``, mm.
+        sigma: ``(completion, frame, joint, 3)``, or with windows after completions, mm.
+        weights: ``(family, class, completion)``.
+        hidden: bool ``(frame, joint, 3)``.
+
+    Returns:
+        Two ``(window, frame, joint, 3)``, mm.
+    """
+    own = weights[family_number(hidden)][gap_class(hidden)].permute(3, 0, 1, 2)[:, None]
+    spread = sigma if sigma.ndim == fills.ndim else sigma[:, None]
+    mean = (own * fills).sum(dim=0)
+    square = (own * (spread.square() + (fills - mean).square())).sum(dim=0)
+    return mean, square.sqrt()
 
 
 def _of_one(products: Tensor) -> Tensor:

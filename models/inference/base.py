@@ -84,9 +84,10 @@ def in_batches(
 
 
 def joined(parts: Iterator[Imputation]) -> Imputation:
-    """Return the completions of micro-batches, all with samples, as one of the whole batch."""
+    """Return the completions of micro-batches, and their samples if any, as of the whole batch."""
     motions, samples = zip(*((part.motion, part.samples) for part in parts), strict=True)
-    return Imputation(torch.cat(motions), samples=torch.cat(samples, dim=1))
+    drawn = None if samples[0] is None else torch.cat(samples, dim=1)
+    return Imputation(torch.cat(motions), samples=drawn)
 
 
 @contextmanager

@@ -62,6 +62,19 @@ def test_conditional_moments_and_densities_are_the_textbooks(seed: int, bits: in
     np.testing.assert_allclose(found.log_density(torch.from_numpy(values)), density, atol=1e-7)
 
 
+@given(st.integers(0, 1000), st.integers(1, 2**6 - 1))
+@settings(max_examples=40, deadline=None)
+def test_blocks_are_those_of_the_textbooks_covariance(seed: int, bits: int) -> None:
+    one = gaussian(seed)
+    one = Gaussian(one.mean[:6], one.covariance[:6, :6])
+    hidden = np.array([bool(bits >> place & 1) for place in range(6)])
+    whole = np.zeros((6, 6))
+    whole[np.ix_(hidden, hidden)] = textbook(one, np.zeros((1, 6)), hidden)[1]
+    blocks = one.given(torch.from_numpy(hidden)).blocks(3)
+    np.testing.assert_allclose(blocks[0], whole[:3, :3], atol=1e-8)
+    np.testing.assert_allclose(blocks[1], whole[3:, 3:], atol=1e-8)
+
+
 @pytest.mark.parametrize("count", [2, 5])
 def test_draws_have_the_conditional_mean_and_covariance(count: int) -> None:
     one = gaussian(3)

@@ -129,7 +129,7 @@ def test_the_mean_is_weighted_and_the_deviation_that_of_the_mixture(fitted: Stac
     family = FAMILIES.index("frames")
     for row in range(4):
         mask = hidden[row]
-        fills, sigma = fitted.completions(test.tensor()[[row]], mask, fitted.gaussian)
+        fills, sigma = fitted.completions(test.tensor()[[row]], mask, fitted.given(mask))
         weights = fitted.weights[family][gap_class(mask)].numpy()[mask.numpy()]
         parts, spreads = fills[:, 0, mask].numpy(), sigma[:, mask].numpy()
         mean = (weights.T * parts).sum(axis=0)
