@@ -42,6 +42,7 @@ class Stacked(Imputer):
     Stacking (Wolpert 1992; Breiman 1996, "Stacked regressions", with weights that are not negative
     and sum to one): the weights that minimise the squared error of the mean, one set for each
     family of masks and class of gaps, by length or by distance from an end.
+    Each Gaussian completes twice: as it is, and with the lengths of bones (``Distances``).
     Train people are dealt into folds; what is weighed are completions of one fold's windows by
     Gaussians fitted to the other folds, since those that know the windows look better than they
     are. ``sigma`` is the deviation of the weighted mixture, calibrated for each family on the valid
@@ -71,46 +72,65 @@ class Stacked(Imputer):
 
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
         super().__init__(spec, settings)
-        count = 2 * len(self.settings.drifts) + 1
-        self.gaussian = SpectralGaussian(spec)
+        count = self.completion_count
+        self.experts = self.new_experts()
         self.distances = Distances(spec)
         self.spline = Spline(spec)
         self.register_buffer("weights", torch.full((len(FAMILIES), CLASSES, count), 1 / count))
         self.register_buffer("calibration", torch.ones(len(FAMILIES), dtype=torch.float64))
 
+    @property
+    def completion_count(self) -> int:
+        """Number of completions: a spline's, and two by each Gaussian."""
+        return 2 * len(self.settings.drifts) + 1
+
+    def new_experts(self) -> SpectralGaussian:
+        """Return what is fitted to people and completes windows, not fitted yet."""
+        return SpectralGaussian(self.spec)
+
+    def fit_experts(
+        self,
+        experts: SpectralGaussian,
+        train: Windows,
+        valid: Windows,
+        fold: int | None,
+        context: FitContext,
+    ) -> None:
+        """Fit experts.
+
+        Args:
+            experts: from ``new_experts``.
+            train: of some people.
+            valid: windows that choose among epochs, where there are any.
+            fold: the fold of people that is left out; None if none is.
+            context: of the whole fit.
+        """
+        experts.estimate(train)
+
     def fit(
         self, train_windows: Windows, valid: Windows, context: FitContext | None = None
     ) -> None:
-        """Fit a Gaussian to all people, and weights by those fitted to all but one fold."""
+        """Fit experts to all people, and weights by those fitted to all but one fold."""
         super().fit(train_windows, valid, context)
         context = context or FitContext()
-        masks = context.masks or usual_masks(self.spec)
         self.spline.mean.copy_(self.mean)
-        self.gaussian.estimate(train_windows)
         self.distances.measure(train_windows)
-        self.weights.copy_(self._learnt(train_windows, masks, context.seed))
-        self.calibration.copy_(self._calibrated(valid, masks, context.seed))
+        self.fit_experts(self.experts, train_windows, valid, None, context)
+        self.weights.copy_(self._learnt(train_windows, valid, context))
+        self.calibration.copy_(self._calibrated(valid, _masks(self.spec, context), context.seed))
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
         """Complete windows, those with one mask together."""
         mean, deviation = motion.clone(), torch.zeros_like(motion)
         for mask, rows in by_mask(occluded.flatten(1)):
             hidden = mask.view_as(self.mean)
-            mean[rows], deviation[rows] = self.mixed(motion[rows], hidden, self.given(hidden))
+            mean[rows], spread = self._mixed(motion[rows], hidden)
+            factor = self.calibration[family_number(hidden)]
+            deviation[rows] = (spread * factor).to(motion.dtype)
         return Imputation(mean, deviation)
 
-    def given(self, hidden: Tensor, gaussian: SpectralGaussian | None = None) -> list[Conditional]:
-        """Return the Gaussian of each drift, given what is seen.
-
-        Args:
-            hidden: bool ``(frame, joint, 3)``.
-            gaussian: the Gaussian; None for that of all train people.
-        """
-        gaussian = gaussian or self.gaussian
-        return [gaussian.gaussian(drift).given(hidden.flatten()) for drift in self.settings.drifts]
-
     def completions(
-        self, motion: Tensor, hidden: Tensor, given: Sequence[Conditional]
+        self, motion: Tensor, hidden: Tensor, experts: SpectralGaussian
     ) -> tuple[Tensor, Tensor]:
         """Return what is weighed: completions of windows with one mask, and their deviations.
 
@@ -119,69 +139,99 @@ class Stacked(Imputer):
         Args:
             motion: ``(window, frame, joint, 3)``, mm; ignored where hidden.
             hidden: bool ``(frame, joint, 3)``.
-            given: Gaussians given what is seen, of people that are not in these windows.
+            experts: fitted to people that are not in these windows.
 
         Returns:
             ``(completion, window, frame, joint, 3)`` and ``(completion, frame, joint, 3)``, mm.
         """
-        fills, sigmas = [], []
+        given = [experts.gaussian(one).given(hidden.flatten()) for one in self.settings.drifts]
+        spline = self.spline.impute(motion, hidden.expand(motion.shape)).motion
+        found = [(spline, self._sigma(given[-1]))]
         for conditional in given:
             free = conditional.filled(motion.double().flatten(1)).view_as(motion)
-            fills += [free, self.distances.kept(free, conditional.blocks(self.spec.nodes))]
-            sigma = torch.zeros_like(free[0])
-            sigma[hidden] = conditional.variance.sqrt()
-            sigmas += 2 * [sigma]
-        spline = self.spline.impute(motion, hidden.expand(motion.shape)).motion
-        fills, sigmas = [*fills, spline.double()], [*sigmas, sigmas[-1]]
-        return torch.stack(fills).to(motion.dtype), torch.stack(sigmas).to(motion.dtype)
+            kept = self.distances.kept(free, conditional.blocks(self.spec.nodes))
+            sigma = self._sigma(conditional)
+            found += [(free, sigma), (kept, sigma)]
+        found += self.further(motion, hidden, experts, given)
+        fills, sigmas = zip(*found, strict=True)
+        return (
+            torch.stack([fill.to(motion.dtype) for fill in fills]),
+            torch.stack(sigmas).to(motion.dtype),
+        )
 
-    def mixed(
-        self, motion: Tensor, hidden: Tensor, given: Sequence[Conditional]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the mean and the calibrated deviation of the weighted mixture.
+    def further(
+        self,
+        motion: Tensor,
+        hidden: Tensor,
+        experts: SpectralGaussian,
+        given: Sequence[Conditional],
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return more completions and their deviations; here, none.
 
         Args:
-            motion: ``(window, frame, joint, 3)``, mm; ignored where hidden.
-            hidden: bool ``(frame, joint, 3)``.
-            given: Gaussians given what is seen.
-
-        Returns:
-            Two of the shape of ``motion``, mm.
+            motion: as in ``completions``.
+            hidden: as in ``completions``.
+            experts: as in ``completions``.
+            given: the Gaussian of each drift, given what is seen.
         """
-        mean, deviation = self._mixed(motion, hidden, given)
-        return mean, deviation * self.calibration[family_number(hidden)].to(deviation.dtype)
+        return []
 
-    def _mixed(
-        self, motion: Tensor, hidden: Tensor, given: Sequence[Conditional]
-    ) -> tuple[Tensor, Tensor]:
+    def _sigma(self, given: Conditional) -> Tensor:
+        """Return deviations by a Gaussian, ``(frame, joint, 3)``, mm, 0 where seen."""
+        sigma = given.gaussian.mean.new_zeros(len(given.hidden))
+        sigma[given.hidden] = given.variance.sqrt()
+        return sigma.view(self.mean.shape)
+
+    def _mixed(self, motion: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and the deviation of the weighted mixture, the shape of ``motion``."""
-        fills, sigma = self.completions(motion, hidden, given)
-        return weighted(fills, sigma, self.weights, hidden)
+        fills, sigma = self.completions(motion, hidden, self.experts)
+        own = self.weights[family_number(hidden)][gap_class(hidden)].permute(3, 0, 1, 2)[:, None]
+        mean = (own * fills).sum(dim=0)
+        square = (own * (sigma[:, None].square() + (fills - mean).square())).sum(dim=0)
+        return mean, square.sqrt()
 
-    def _learnt(self, train: Windows, masks: MaskSampler, seed: int) -> Tensor:
-        """Return the weights, ``(family, class, completion)``, by errors on people left out."""
-        products = Products(self.weights.shape[2])
-        for motion, hidden, gaussian in self._held_out(train, masks, seed):
-            fills, _ = self.completions(motion, hidden, self.given(hidden, gaussian))
-            products.add((fills - motion)[..., hidden], hidden)
-        return products.weights()
+    def _learnt(self, train: Windows, valid: Windows, context: FitContext) -> Tensor:
+        """Return the weights, ``(family, class, completion)``, by errors on people left out.
+
+        The products of errors of a class are pooled with those of its whole family, those of a
+        family that no mask belonged to are of all families together.
+        """
+        count = self.weights.shape[2]
+        products = torch.zeros(len(FAMILIES), CLASSES, count, count, dtype=torch.float64)
+        for motion, hidden, experts in self._held_out(train, valid, context):
+            fills, _ = self.completions(motion, hidden, experts)
+            errors = (fills - motion)[..., hidden].double()
+            # Every mask counts equally, however hard it is.
+            errors = errors / errors.square().mean().sqrt().clamp(min=1e-3)
+            classes = gap_class(hidden)[hidden]
+            for number in classes.unique().tolist():
+                some = errors[..., classes == number].flatten(1)
+                products[family_number(hidden), number] += some @ some.T
+        weights = torch.empty_like(self.weights)
+        for family, parts in enumerate(products):
+            whole = _of_one(parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1)))
+            for number, product in enumerate(parts):
+                weights[family, number] = simplex(_of_one(product) + POOLED * whole)
+        return weights
 
     def _held_out(
-        self, train: Windows, masks: MaskSampler, seed: int
+        self, train: Windows, valid: Windows, context: FitContext
     ) -> Iterator[tuple[Tensor, Tensor, SpectralGaussian]]:
-        """Yield train windows, a mask for them, and a Gaussian that was fitted to other people."""
-        folds = folds_of(train, self.settings.folds)
+        """Yield train windows, a mask for them, and experts that were fitted to other people."""
+        folds, masks = folds_of(train, self.settings.folds), _masks(self.spec, context)
         for fold in range(folds.max() + 1):
-            gaussian = SpectralGaussian(self.spec)
-            gaussian.estimate(train.take(folds != fold))
+            experts = self.new_experts()
+            self.fit_experts(experts, train.take(folds != fold), valid, fold, context)
             (rows,) = np.nonzero(folds == fold)
             for family in masks.families:
-                generator = np.random.default_rng(derive_seed("stacked", fold, family, seed))
+                generator = np.random.default_rng(
+                    derive_seed("stacked", fold, family, context.seed)
+                )
                 for _ in range(self.settings.masks):
                     motion = train.tensor(generator.choice(rows, TOGETHER))
                     drawn = masks.draw(self.spec, generator, motion[:1].numpy(), family)
                     if drawn.any():
-                        yield motion, torch.from_numpy(drawn[0]), gaussian
+                        yield motion, torch.from_numpy(drawn[0]), experts
 
     def _calibrated(self, valid: Windows, masks: MaskSampler, seed: int) -> Tensor:
         """Return the factor of deviations of each family, by the valid windows."""
@@ -189,71 +239,15 @@ class Stacked(Imputer):
         for family, (motion, hidden) in trials(valid, masks, seed, TRIED).items():
             errors, spreads = [], []
             for window, mask in zip(motion[:, None], hidden, strict=True):
-                mean, spread = self._mixed(window, mask, self.given(mask))
+                mean, spread = self._mixed(window, mask)
                 errors.append((mean - window)[0][mask])
                 spreads.append(spread[0][mask])
             found[family] = calibration(torch.cat(errors), torch.cat(spreads))
         return of_families(found)
 
 
-class Products:
-    """Sums of products of completions' errors, by family of masks and class of gaps.
-
-    Args:
-        count: number of completions.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._sums = torch.zeros(len(FAMILIES), CLASSES, count, count, dtype=torch.float64)
-
-    def add(self, errors: Tensor, hidden: Tensor) -> None:
-        """Add the errors of windows with one mask.
-
-        Args:
-            errors: ``(completion, window, hidden value)``, mm.
-            hidden: bool ``(frame, joint, 3)``.
-        """
-        # Every mask counts equally, however hard it is.
-        errors = errors.double()
-        errors = errors / errors.square().mean().sqrt().clamp(min=1e-3)
-        classes = gap_class(hidden)[hidden]
-        for number in classes.unique().tolist():
-            some = errors[..., classes == number].flatten(1)
-            self._sums[family_number(hidden), number] += some @ some.T
-
-    def weights(self) -> Tensor:
-        """Return the weights of least squared error, ``(family, class, completion)``.
-
-        The products of a class are pooled with those of its whole family, those of a family that
-        no mask belonged to are of all families together.
-        """
-        found = torch.empty(self._sums.shape[:3])
-        for family, parts in enumerate(self._sums):
-            whole = _of_one(parts.sum(dim=0) if parts.any() else self._sums.sum(dim=(0, 1)))
-            for number, product in enumerate(parts):
-                found[family, number] = simplex(_of_one(product) + POOLED * whole)
-        return found
-
-
-def weighted(
-    fills: Tensor, sigma: Tensor, weights: Tensor, hidden: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the mean and the deviation of a mixture of completions of windows with one mask.
-
-    Args:
-        fills: ``(completion, window, frame, joint, 3)``, mm.
-        sigma: ``(completion, frame, joint, 3)``, or with windows after completions, mm.
-        weights: ``(family, class, completion)``.
-        hidden: bool ``(frame, joint, 3)``.
-
-    Returns:
-        Two ``(window, frame, joint, 3)``, mm.
-    """
-    own = weights[family_number(hidden)][gap_class(hidden)].permute(3, 0, 1, 2)[:, None]
-    spread = sigma if sigma.ndim == fills.ndim else sigma[:, None]
-    mean = (own * fills).sum(dim=0)
-    square = (own * (spread.square() + (fills - mean).square())).sum(dim=0)
-    return mean, square.sqrt()
+def _masks(spec: MotionSpec, context: FitContext) -> MaskSampler:
+    return context.masks or usual_masks(spec)
 
 
 def _of_one(products: Tensor) -> Tensor:

@@ -333,7 +333,10 @@ def divergence(model: Any, motion: Tensor) -> Tensor:
     if model.name == "vae":
         posterior = model._infer(model._features(motion))
         return posterior.kl(Gaussian.standard(posterior.mean))
-    features = model._bottom_up(model._scaled(motion))
+    if model.name == "masked_vae":
+        features = model._encoded(motion)
+    else:
+        features = model._bottom_up(model._scaled(motion))
     _, posteriors, priors = model._top_down(features, SharedNoise())
     return sum(q.kl(p) for q, p in zip(posteriors, priors, strict=True))
 

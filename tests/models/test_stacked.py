@@ -111,7 +111,7 @@ def test_weights_are_learnt_on_people_that_the_gaussians_do_not_know(
     monkeypatch.setattr(SpectralGaussian, "estimate", noted)
     model = Stacked(train.spec, Stacked.Settings(**SMALL))
     used: set[str] = set()
-    for windows, hidden, gaussian in model._held_out(train, usual_masks(train.spec), 0):
+    for windows, hidden, gaussian in model._held_out(train, train, FitContext()):
         rows = [int((motion == window).all(dim=(1, 2, 3)).nonzero()[0, 0]) for window in windows]
         performers = set(train.index["subject"].iloc[rows])
         assert hidden.any()
@@ -129,7 +129,7 @@ def test_the_mean_is_weighted_and_the_deviation_that_of_the_mixture(fitted: Stac
     family = FAMILIES.index("frames")
     for row in range(4):
         mask = hidden[row]
-        fills, sigma = fitted.completions(test.tensor()[[row]], mask, fitted.given(mask))
+        fills, sigma = fitted.completions(test.tensor()[[row]], mask, fitted.experts)
         weights = fitted.weights[family][gap_class(mask)].numpy()[mask.numpy()]
         parts, spreads = fills[:, 0, mask].numpy(), sigma[:, mask].numpy()
         mean = (weights.T * parts).sum(axis=0)

@@ -1,0 +1,96 @@
+"""A weighted mean of Gaussians, splines and a network, with weights learnt by the kind of gap."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.fitting.training import FitContext
+from bench.motion import MotionSpec, Windows
+from models.conditioning import Conditional
+from models.gaussian import Gaussian
+from models.masked_vae import MaskedVAE
+from models.spectral_gaussian import SpectralGaussian
+from models.stacked import Stacked
+
+
+class StackedVAE(Stacked):
+    """``stacked`` with a ``masked_vae``, and Gaussians around what it decodes, in the mixture.
+
+    A Gaussian corrects what the VAE decodes for the whole window by its errors where it is seen, as
+    kriging with a given trend does (Rasmussen and Williams 2006, sec. 2.7), and bones keep their
+    lengths. Each fold of people has a VAE of its own.
+    """
+
+    name = "stacked_vae"
+
+    class Settings(MaskedVAE.Settings, Stacked.Settings):
+        """Those of both."""
+
+        folds: int = Field(
+            3, ge=2, description="groups of people; experts for one are fitted to the others"
+        )
+
+    settings: Settings
+
+    @property
+    def completion_count(self) -> int:
+        """Number of completions: those of ``stacked``, one by each Gaussian, and the VAE's."""
+        return super().completion_count + len(self.settings.drifts) + 1
+
+    def new_experts(self) -> "_Experts":
+        """Return a Gaussian and a VAE."""
+        return _Experts(self.spec, self.settings)
+
+    def fit_experts(
+        self,
+        experts: SpectralGaussian,
+        train: Windows,
+        valid: Windows,
+        fold: int | None,
+        context: FitContext,
+    ) -> None:
+        """Fit the Gaussian and the VAE; each VAE has a checkpoint of its own."""
+        super().fit_experts(experts, train, valid, fold, context)
+        assert isinstance(experts, _Experts)
+        folder = context.folder and context.folder / ("whole" if fold is None else f"fold{fold}")
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        history = context.history if fold is None else []
+        experts.vae.fit(train, valid, replace(context, folder=folder, history=history))
+
+    @torch.no_grad()
+    def further(
+        self,
+        motion: Tensor,
+        hidden: Tensor,
+        experts: SpectralGaussian,
+        given: Sequence[Conditional],
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the VAE's completion, and those of each Gaussian around what it decodes.
+
+        None states a deviation of its own; they have those of the Gaussians.
+        """
+        assert isinstance(experts, _Experts)
+        occluded = hidden.expand(motion.shape)
+        z, _ = experts.vae.infer_seen(motion, occluded).draw(Gaussian.centre)
+        decoded = experts.vae.decode(z)
+        found = [(decoded.given(motion, occluded).fill(Gaussian.centre), self._sigma(given[-1]))]
+        predicted = decoded.motion(decoded.mean).double().flatten(1)
+        for conditional in given:
+            offset = conditional.gaussian.mean - predicted
+            around = conditional.filled(motion.double().flatten(1) + offset) - offset
+            blocks = conditional.blocks(self.spec.nodes)
+            kept = self.distances.kept(around.view_as(motion), blocks)
+            found.append((kept, self._sigma(conditional)))
+        return found
+
+
+class _Experts(SpectralGaussian):
+    """A Gaussian, and a VAE next to it."""
+
+    def __init__(self, spec: MotionSpec, settings: MaskedVAE.Settings) -> None:
+        super().__init__(spec)
+        self.vae = MaskedVAE(spec, settings)
