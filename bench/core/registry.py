@@ -103,7 +103,9 @@ class Registry(Generic[T]):
 
 def _defined_in(module: ModuleType) -> Iterator[type]:
     for value in vars(module).values():
-        if inspect.isclass(value) and value.__module__ == module.__name__:
+        # A private class may inherit the name of the public one that it extends.
+        private = getattr(value, "__name__", "").startswith("_")
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not private:
             yield value
 
 

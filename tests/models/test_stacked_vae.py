@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.registry import MODELS
 from bench.fitting.training import FitContext
 from bench.motion import Windows
 from bench.motion.mechanisms.base import Level
@@ -14,6 +15,7 @@ from bench.motion.mechanisms.frames import Frames
 from bench.motion.mechanisms.limbs import Limbs
 from models.inference.amortised import Amortised
 from models.masked_vae import MaskedVAE
+from models.spectral_gaussian import SpectralGaussian
 from models.stacked_vae import StackedVAE, _Experts
 from tests.conftest import walk
 from tests.models.test_stacked import SHORT, people
@@ -94,6 +96,11 @@ def test_every_fold_has_a_vae_of_its_own_that_does_not_know_its_people(
     assert known[0][1] == set("abcd")
     assert not known[1][1] & known[2][1]
     assert known[1][1] | known[2][1] == set("abcd")
+
+
+def test_experts_do_not_take_the_name_of_the_gaussian_that_they_extend() -> None:
+    assert MODELS.get("spectral_gaussian") is SpectralGaussian
+    assert MODELS.get("stacked_vae") is StackedVAE
 
 
 def test_weights_are_a_mean_and_nothing_seen_changes(fitted: StackedVAE) -> None:
