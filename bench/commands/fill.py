@@ -57,7 +57,7 @@ class Recording:
 
     Attributes:
         path: of its file.
-        coded: as its file has it.
+        coded: what its file has but samples.
         positions: ``(frame, point, 3)``, mm, nan where missing; channels of a file of rotations, in
             its own units.
         fps: frames per second.
@@ -102,7 +102,9 @@ def read(path: Path, wanted: Wanted) -> Recording:
         positions = np.where(missing[..., None], np.nan, coded.values) * unit
     if coded.tree is None and _small(positions):
         notes.append("all within 20 mm of each other: give --units m if it is in metres")
-    return Recording(path, coded, positions, fps, (*coded.notes, *notes))
+    # Of long recordings, what was read is a great part of the memory, and of no more use.
+    rest = replace(coded, values=coded.values[:0].copy(), residual=None)
+    return Recording(path, rest, positions, fps, (*coded.notes, *notes))
 
 
 def _check_method(path: Path, coded: Coded, wanted: Wanted) -> None:

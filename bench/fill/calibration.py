@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.externals.loky import get_reusable_executor
 from scipy.optimize import LinearConstraint, minimize
 
 from bench.fill.gaps import Bools, Gap, Numbers
@@ -31,6 +32,8 @@ COMPARED = 50
 """Frames of a trial, evenly spaced, that weights are taken from at most."""
 MANY = 4000
 """Gaps from which every core takes a part; a process needs seconds to start."""
+PARTS = 8
+"""Parts of the gaps that each core takes: what a part returns is in memory twice."""
 LEVEL, NORMAL = 0.9, 1.6448536
 """Share of errors that a stated interval is to hold, and its half width in deviations."""
 
@@ -106,7 +109,7 @@ def completed(known: Calibration, gaps: Sequence[Gap]) -> Iterator[Completed]:
     if jobs == 1:
         yield from (known.complete(gap, known.methods.seen) for gap in gaps)
         return
-    methods, size = known.methods, -(-len(gaps) // jobs)
+    methods, size = known.methods, -(-len(gaps) // (jobs * PARTS))
     segment = methods.segment
     # Copied on write: torch does not take what cannot be written to.
     for part in Parallel(jobs, mmap_mode="c", return_as="generator")(
@@ -117,6 +120,8 @@ def completed(known: Calibration, gaps: Sequence[Gap]) -> Iterator[Completed]:
         for start in range(0, len(gaps), size)
     ):  # fmt: skip
         yield from part
+    # Idle processes would keep their memory for minutes.
+    get_reusable_executor().shutdown()
 
 
 def _completed(
