@@ -4,9 +4,11 @@
     python scripts/fill_benchmark.py weights --data-root DATA --to bench/fill/weights.csv
     python scripts/fill_benchmark.py picture --data-root DATA --to docs/fill_gap.png
     python scripts/fill_benchmark.py joints  --data-root DATA --to joints.csv
+    python scripts/fill_benchmark.py records results/reference/markers/records.parquet
 
 ``errors`` has a row per gap and method, and prints the tables of docs/fill.md; ``joints`` does so
-for gaps of rotations. ``weights`` remakes the table that ``auto`` falls back on.
+for gaps of rotations. ``weights`` remakes the table that ``auto`` falls back on, and ``records``
+holds that against the records of a run of protocols/markers.yaml.
 """
 
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from bench.fill.joints import METHODS
 from bench.fill.joints import fill as fill_joints
 from bench.fill.methods import Methods
 from bench.fill.recording import opened
+from bench.fill.shipped import shipped
 from bench.fill.trials import BUCKETS_MS, Kind, Outcome
 
 RECORDINGS = {
@@ -42,6 +45,9 @@ GAPS = 4
 """Times at which markers are hidden in a copy."""
 SHIPPED_MS = (25, 75, 150, 350, 750, 1500, 3000)
 """Durations that stand for those up to each of ``BUCKETS_MS``."""
+GAP_MECHANISMS = ("marker", "neighbours")
+IMPUTERS = {"marker_process": "marker"}
+"""Names in ``fill`` of imputers that are called otherwise in the harness."""
 ROTATIONS = (
     "bandai_namco_1/dataset-1_dance-short_normal_001.bvh",
     "bandai_namco_1/dataset-1_walk_normal_001.bvh",
@@ -226,6 +232,19 @@ def _by_angle(values: Numbers, gone: Bools) -> Numbers:
             known = values[~away, track, axis]
             made[away, track, axis] = np.interp(frames[away], frames[~away], known)
     return made
+
+
+@app.command()
+def records(file: Path) -> None:
+    """Print errors of a run's imputers of gaps, mm, and the weights of ``fill`` next to them."""
+    rows = pd.read_parquet(file).query("metric == 'mpjpe' and mechanism in @GAP_MECHANISMS")
+    table = rows.pivot_table(index=["mechanism", "level"], columns="model", values="value")
+    table = table.rename(columns=IMPUTERS)
+    ends = [float(level.split()[0]) for _, level in table.index]
+    for method in CANDIDATES:
+        table[f"weight of {method}"] = [shipped()[end][method] for end in ends]
+    order = sorted(table.index, key=lambda one: (one[0], float(one[1].split()[0])))
+    print(table.loc[order].to_markdown(floatfmt=".3g"))
 
 
 @app.command()

@@ -139,6 +139,27 @@ def test_each_method_fills_joints_and_the_root(tmp_path: Path, bench: Bench, end
         assert to.read_bytes().count(end.encode()) == path.read_bytes().count(end.encode())
 
 
+def test_joints_are_where_the_reader_of_data_sets_has_them(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.bvh", chain(40))
+    content, coded = read_bvh(File(path)), opened(path)
+    placed = content.place(range(len(content.nodes)), 0, content.fps)
+    found = body_of(coded, coded.values) / coded.scale
+    for node, (positions, _) in placed.items():
+        np.testing.assert_allclose(found[:, node], positions, atol=1e-9)
+
+
+def test_where_two_axes_coincide_rotations_are_right_all_the_same() -> None:
+    tree = _tree_of_chain()
+    values = np.zeros((60, len(tree.tracks), 3))
+    # In the order ZXY, x at 90 degrees.
+    values[:, 2] = np.stack([np.arange(60), np.full(60, 90.0), np.full(60, 20.0)], axis=1)
+    given = values.copy()
+    given[20:30, 2] = np.nan
+    made = joints.fill(tree, given, FPS, 10.0, "linear").channels[:, 2]
+    found, truth = (Rotation.from_euler("ZXY", one, degrees=True) for one in (made, values[:, 2]))
+    assert np.degrees((found.inv() * truth).magnitude()).max() < 1e-3
+
+
 def test_a_steady_turn_is_filled_exactly() -> None:
     axis = np.array([1.0, 2.0, -1.0]) / np.sqrt(6)
     turns = Rotation.from_rotvec(np.outer(np.radians(7 * np.arange(120)), axis))
