@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
-from joblib.externals.loky import get_reusable_executor
 from scipy.optimize import LinearConstraint, minimize
 
 from bench.fill.gaps import Bools, Gap, Numbers
@@ -112,7 +111,8 @@ def completed(known: Calibration, gaps: Sequence[Gap]) -> Iterator[Completed]:
     methods, size = known.methods, -(-len(gaps) // (jobs * PARTS))
     segment = methods.segment
     # Copied on write: torch does not take what cannot be written to.
-    for part in Parallel(jobs, mmap_mode="c", return_as="generator")(
+    # Idle processes would keep their memory for minutes.
+    for part in Parallel(jobs, mmap_mode="c", return_as="generator", idle_worker_timeout=1)(
         delayed(_completed)(
             methods.positions, methods.fps, (segment.reach, segment.scale), known.recipes,
             known.names, gaps[start : start + size],
@@ -120,8 +120,6 @@ def completed(known: Calibration, gaps: Sequence[Gap]) -> Iterator[Completed]:
         for start in range(0, len(gaps), size)
     ):  # fmt: skip
         yield from part
-    # Idle processes would keep their memory for minutes.
-    get_reusable_executor().shutdown()
 
 
 def _completed(
