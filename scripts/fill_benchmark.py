@@ -3,9 +3,12 @@
     python scripts/fill_benchmark.py errors  --data-root DATA --to errors.csv
     python scripts/fill_benchmark.py weights --data-root DATA --to bench/fill/weights.csv
     python scripts/fill_benchmark.py picture --data-root DATA --to docs/fill_gap.png
+    python scripts/fill_benchmark.py joints  --data-root DATA --to joints.csv
+    python scripts/fill_benchmark.py records results/reference/markers/records.parquet
 
-``errors`` has a row per gap and method, and prints the tables of docs/fill.md. ``weights`` remakes
-the table that ``auto`` falls back on.
+``errors`` has a row per gap and method, and prints the tables of docs/fill.md; ``joints`` does so
+for gaps of rotations. ``weights`` remakes the table that ``auto`` falls back on, and ``records``
+holds that against the records of a run of protocols/markers.yaml.
 """
 
 from collections.abc import Iterator
@@ -20,8 +23,13 @@ from bench.datasets.archive import File
 from bench.datasets.points import read_points
 from bench.fill import fill, validate
 from bench.fill.calibration import CANDIDATES, NORMAL, best_weights
-from bench.fill.gaps import Gap, Numbers, seen_in
+from bench.fill.coded import Coded
+from bench.fill.gaps import Bools, Gap, Numbers, seen_in
+from bench.fill.joints import METHODS
+from bench.fill.joints import fill as fill_joints
 from bench.fill.methods import Methods
+from bench.fill.recording import opened
+from bench.fill.shipped import shipped
 from bench.fill.trials import BUCKETS_MS, Kind, Outcome
 
 RECORDINGS = {
@@ -37,7 +45,22 @@ GAPS = 4
 """Times at which markers are hidden in a copy."""
 SHIPPED_MS = (25, 75, 150, 350, 750, 1500, 3000)
 """Durations that stand for those up to each of ``BUCKETS_MS``."""
-
+GAP_MECHANISMS = ("marker", "neighbours")
+IMPUTERS = {"marker_process": "marker"}
+"""Names in ``fill`` of imputers that are called otherwise in the harness."""
+ROTATIONS = (
+    "bandai_namco_1/dataset-1_dance-short_normal_001.bvh",
+    "bandai_namco_1/dataset-1_walk_normal_001.bvh",
+    "cmu_pairs/01_01_mb.bvh",
+    "cmu_pairs/135_04_daz.bvh",
+    "cmu_pairs/16_15.bvh",
+    "cmu_94_daz/indian_13.bvh",
+)
+JOINT_DURATIONS_MS = (100, 300, 600, 1200)
+JOINT_GAPS = 6
+"""Gaps in a copy of a file of rotations."""
+MOVING = 3.0
+"""Degrees, or units, that a joint's channels must vary by to be hidden."""
 PICTURED = 3
 """Seed of the gap of the picture."""
 
@@ -152,6 +175,76 @@ def weights(data_root: DataRoot, to: To, seeds: int = 20) -> None:
 
 def _all(weights: dict[str, float]) -> dict[str, float]:
     return dict.fromkeys(CANDIDATES, 0.0) | weights
+
+
+@app.command()
+def joints(data_root: DataRoot, to: To, seeds: int = 3) -> None:
+    """Fill gaps cut into BVH files; errors are of all joints, in frames with a gap."""
+    rows = []
+    for name in ROTATIONS:
+        coded = opened(data_root / "bvh" / name)
+        assert coded.fps is not None
+        for duration in JOINT_DURATIONS_MS:
+            frames = round(duration * coded.fps / 1000)
+            for seed in range(seeds if 3 * frames < len(coded.values) else 0):
+                case = {"file": name, "ms": duration, "seed": seed}
+                rows += [case | row for row in _joint_errors(coded, frames, seed)]
+        print(name, flush=True)
+    table = pd.DataFrame(rows)
+    table.to_csv(to, index=False, float_format="%.5g")
+    print(table.pivot_table(index="ms", columns="method", values="error").to_markdown())
+    print(table.groupby("ms")["within"].mean().to_markdown())
+
+
+def _joint_errors(coded: Coded, frames: int, seed: int) -> Iterator[dict[str, object]]:
+    assert coded.tree is not None
+    assert coded.fps is not None
+    truth, tree = coded.values, coded.tree
+    rng = np.random.default_rng([seed, frames])
+    gone = np.zeros(truth.shape[:2], dtype=np.bool_)
+    moving = np.flatnonzero(np.ptp(truth, axis=0).max(axis=1) > MOVING)
+    for _ in range(JOINT_GAPS):
+        start = int(rng.integers(1, len(truth) - frames))
+        gone[start : start + frames, rng.choice(moving)] = True
+    given = np.where(gone[..., None], np.nan, truth)
+    there = coded.scale * tree.placed(truth)
+    away = gone.any(axis=1)
+
+    def error(positions: Numbers) -> float:
+        return float(np.linalg.norm((positions - there)[away], axis=-1).mean())
+
+    yield {"method": "angles", "error": error(coded.scale * tree.placed(_by_angle(truth, gone)))}
+    for method in METHODS:
+        result = fill_joints(tree, given, coded.fps, coded.scale, method)
+        row: dict[str, object] = {"method": method, "error": error(result.positions)}
+        if method == "auto":
+            off = np.abs(result.positions - there)[result.filled]
+            row["within"] = (off <= NORMAL * result.sigma[result.filled][:, None]).mean()
+        yield row
+
+
+def _by_angle(values: Numbers, gone: Bools) -> Numbers:
+    """Return values with each channel interpolated linearly by itself."""
+    made, frames = values.copy(), np.arange(len(values))
+    for track in np.flatnonzero(gone.any(axis=0)):
+        away = gone[:, track]
+        for axis in range(3):
+            known = values[~away, track, axis]
+            made[away, track, axis] = np.interp(frames[away], frames[~away], known)
+    return made
+
+
+@app.command()
+def records(file: Path) -> None:
+    """Print errors of a run's imputers of gaps, mm, and the weights of ``fill`` next to them."""
+    rows = pd.read_parquet(file).query("metric == 'mpjpe' and mechanism in @GAP_MECHANISMS")
+    table = rows.pivot_table(index=["mechanism", "level"], columns="model", values="value")
+    table = table.rename(columns=IMPUTERS)
+    ends = [float(level.split()[0]) for _, level in table.index]
+    for method in CANDIDATES:
+        table[f"weight of {method}"] = [shipped()[end][method] for end in ends]
+    order = sorted(table.index, key=lambda one: (one[0], float(one[1].split()[0])))
+    print(table.loc[order].to_markdown(floatfmt=".3g"))
 
 
 @app.command()

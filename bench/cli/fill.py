@@ -23,7 +23,7 @@ WORST = 5
 def fill(
     recordings: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUT...", help="C3D, TRC, CSV, TSV, npz, npy or Parquet."),
+        typer.Argument(metavar="INPUT...", help="C3D, TRC, CSV, TSV, npz, npy, Parquet or BVH."),
     ],
     output: Annotated[
         Path | None,
@@ -33,7 +33,7 @@ def fill(
         str,
         typer.Option(
             metavar="NAME",
-            help="auto, linear, pchip, spline, smooth, kalman, rigid, pca_gap or marker.",
+            help="auto, linear, pchip, spline, smooth; of markers kalman, rigid, pca_gap, marker.",
         ),
     ] = "auto",
     run: Annotated[
@@ -75,7 +75,7 @@ def fill(
         typer.Option("--validate", help="Hide seen samples as its gaps do, and print the errors."),
     ] = False,
 ) -> None:
-    """Fill the gaps of recordings of markers, touch nothing else, and account for each gap.
+    """Fill the gaps of recordings of markers or joints, touch nothing else, account for each gap.
 
     Example: bench fill walk.c3d -o walk_filled.c3d --max-gap 500 --validate
     """
@@ -92,8 +92,8 @@ def fill(
         places = list(command.places(recordings, output))
     for path, place in zip(recordings, places, strict=True):
         recording = command.read(path, wanted)
-        frames, points = recording.positions.shape[:2]
-        _say(f"{path}: {frames} frames of {points} points, {recording.fps:g} per second")
+        frames = len(recording.positions)
+        _say(f"{path}: {frames} frames of {recording.what}, {recording.fps:g} per second")
         for note in recording.notes:
             _say(f"  {note}")
         if dry_run:
@@ -142,8 +142,9 @@ def _summarise(gaps: "pd.DataFrame") -> None:
     _say(f"  {len(done)} gaps filled, {len(left)} left")
     for reason, count in left["status"].value_counts().items():
         _say(f"  left: {count} {reason}")
-    columns = ["point", "start", "ms", "method", "sigma_mm", "stretch_mm", "warnings"]
     if len(done):
+        told = ("point", "start", "ms", "method", "sigma_mm", "sigma_deg", "stretch_mm", "warnings")
+        columns = [name for name in told if name in done.columns]
         worst = done.sort_values("sigma_mm", ascending=False)[columns].head(WORST)
         _print(worst, "least sure of the filled")
 

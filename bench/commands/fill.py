@@ -13,7 +13,7 @@ import pandas as pd
 from bench.core.errors import InputError
 from bench.core.files import atomic_file
 from bench.datasets.points import MM
-from bench.fill import Filled, fill, validate
+from bench.fill import Filled, fill, joints, validate
 from bench.fill.coded import Coded
 from bench.fill.gaps import Numbers, seen_in
 from bench.fill.missing import missing_of
@@ -57,8 +57,9 @@ class Recording:
 
     Attributes:
         path: of its file.
-        coded: as its file has it.
-        positions: ``(frame, point, 3)``, mm, nan where missing.
+        coded: what its file has but samples.
+        positions: ``(frame, point, 3)``, mm, nan where missing; channels of a file of rotations, in
+            its own units.
         fps: frames per second.
         notes: what was decided, one sentence each.
     """
@@ -69,27 +70,55 @@ class Recording:
     fps: float
     notes: tuple[str, ...]
 
+    @property
+    def what(self) -> str:
+        """How many points it has, or joints."""
+        tree = self.coded.tree
+        if tree is None:
+            return f"{self.positions.shape[1]} points"
+        return f"{len({track.node for track in tree.tracks})} joints"
+
 
 def read(path: Path, wanted: Wanted) -> Recording:
     """Read a recording, and decide what is missing in it.
 
     Raises:
-        InputError: it cannot be read, or the rate is not known.
+        InputError: it cannot be read, the rate is not known, or the method is none for it.
     """
     coded = opened(path)
+    _check_method(path, coded, wanted)
     if wanted.units is not None:
-        notes = [note for note in coded.notes if "taken to be mm" not in note]
+        said = ("units", "taken to be mm")
+        notes = [note for note in coded.notes if not any(word in note for word in said)]
         notes.append(f"units {wanted.units}, as asked")
         coded = replace(coded, scale=MM[wanted.units], notes=tuple(notes))
     missing, notes = missing_of(coded, wanted.missing)
     fps = wanted.fps or coded.fps
     if fps is None:
-        raise InputError(f"{path}: no column of times, so its rate is not known; give --fps")
+        why = "its frame time is not clear" if coded.tree else "no column of times"
+        raise InputError(f"{path}: {why}, so its rate is not known; give --fps")
     with np.errstate(over="ignore"):  # what is too great is refused when it is filled
-        positions = np.where(missing[..., None], np.nan, coded.values) * coded.scale
-    if _small(positions):
+        unit = 1.0 if coded.tree else coded.scale
+        positions = np.where(missing[..., None], np.nan, coded.values) * unit
+    if coded.tree is None and _small(positions):
         notes.append("all within 20 mm of each other: give --units m if it is in metres")
-    return Recording(path, coded, positions, fps, (*coded.notes, *notes))
+    # Of long recordings, what was read is a great part of the memory, and of no more use.
+    rest = replace(coded, values=coded.values[:0].copy(), residual=None)
+    return Recording(path, rest, positions, fps, (*coded.notes, *notes))
+
+
+def _check_method(path: Path, coded: Coded, wanted: Wanted) -> None:
+    """Raise InputError if what is wanted needs positions, of which the file has none."""
+    if coded.tree is None:
+        return
+    if wanted.imputer is not None:
+        raise InputError(
+            f"{path}: an imputer of a run fills positions, not rotations; use --method"
+        )
+    try:
+        joints.check_method(wanted.method)
+    except InputError as error:
+        raise InputError(f"{path}: --method {error}") from None
 
 
 def _small(positions: Numbers) -> bool:
@@ -104,7 +133,18 @@ def filled(recording: Recording, wanted: Wanted) -> Filled:
     Raises:
         InputError: names the file, and what is wrong with it or with what is wanted.
     """
+    tree, scale = recording.coded.tree, recording.coded.scale
     try:
+        if tree is not None:
+            return joints.fill(
+                tree,
+                recording.positions,
+                recording.fps,
+                scale,
+                wanted.method,
+                wanted.max_gap,
+                wanted.edges,
+            )
         return fill(
             recording.positions,
             recording.fps,
@@ -139,8 +179,11 @@ def expected(recording: Recording, wanted: Wanted) -> pd.DataFrame:
     Raises:
         InputError: names the file, and why no gap can be cut into it.
     """
+    positions, fps, coded = recording.positions, recording.fps, recording.coded
     try:
-        return validate(recording.positions, recording.fps, max_gap=wanted.max_gap)
+        if coded.tree is not None:
+            return joints.validate(coded.tree, positions, fps, coded.scale, max_gap=wanted.max_gap)
+        return validate(positions, fps, max_gap=wanted.max_gap)
     except InputError as error:
         raise InputError(f"{recording.path}: {error}") from None
 
@@ -185,9 +228,7 @@ def write(recording: Recording, result: Filled, to: Path, report: Path | None = 
     Raises:
         InputError: the format cannot hold a filled sample, or a file cannot be written.
     """
-    scale = recording.coded.scale
-    values = result.positions if scale == 1 else result.positions / scale
-    content = recording.coded.written(values, result.filled)
+    content = _content(recording.coded, result)
     account, page = to.with_name(f"{to.name}.gaps.csv"), None
     if report is not None and report.suffix.lower() == ".html":
         page = report
@@ -204,15 +245,25 @@ def write(recording: Recording, result: Filled, to: Path, report: Path | None = 
         if page is not None:
             from bench.fill.page import write_page
 
+            tree = recording.coded.tree
             write_page(
                 page,
                 f"{to.name}: gaps filled",
                 result,
                 recording.fps,
-                recording.coded.names,
+                tree.names if tree else recording.coded.names,
                 [f"{recording.path.name}: {_summary(result)}.", *_sentences(recording.notes)],
+                [node.parent for node in tree.nodes] if tree else None,
             )
     return [to, account, *([page] if page else [])]
+
+
+def _content(coded: Coded, result: Filled) -> bytes | bytearray:
+    """Return the content of a filled file; raises InputError if its format cannot hold a sample."""
+    if isinstance(result, joints.FilledJoints):
+        return coded.written(result.channels, result.replaced)
+    values = result.positions if coded.scale == 1 else result.positions / coded.scale
+    return coded.written(values, result.filled)
 
 
 def _summary(result: Filled) -> str:

@@ -139,6 +139,22 @@ def read_bvh(file: File, rate: float | None = None) -> BVHFile:
         InputError: it is truncated, its counts are inconsistent, or it has an implausible number.
     """
     text = decoded(file.read(LARGEST_FILE))
+    nodes, section = sections(file, text)
+    motion = section.table(sum(len(node.channels) for node in nodes))
+    # Memory is allocated for every joint in every frame, even for a joint without channels.
+    if len(nodes) * len(motion) > len(text):
+        raise InputError(
+            f"{file}: {len(nodes)} joints, hardly any of which has a channel; {REMEDY}"
+        )
+    return BVHFile(nodes, motion, section.rate() if rate is None else rate)
+
+
+def sections(file: File, text: str) -> "tuple[tuple[Node, ...], MotionSection]":
+    """Return the nodes of a file's text, and the lines of its MOTION section.
+
+    Raises:
+        InputError: it is cut short, or its hierarchy is damaged.
+    """
     head, *rest = re.split(
         r"^[ \t]*MOTION[ \t]*:?[ \t]*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE
     )
@@ -148,14 +164,7 @@ def read_bvh(file: File, rate: float | None = None) -> BVHFile:
         raise InputError(f"{file}: a hierarchy of {len(head) >> 10} KiB; {REMEDY}")
     nodes = _Hierarchy(file, head).nodes
     check_length(file, rest[0].count("\n"))
-    section = _Motion(file, rest[0], head.count("\n") + 1)
-    motion = section.table(sum(len(node.channels) for node in nodes))
-    # Memory is allocated for every joint in every frame, even for a joint without channels.
-    if len(nodes) * len(motion) > len(text):
-        raise InputError(
-            f"{file}: {len(nodes)} joints, hardly any of which has a channel; {REMEDY}"
-        )
-    return BVHFile(nodes, motion, section.rate() if rate is None else rate)
+    return nodes, MotionSection(file, rest[0], head.count("\n") + 1)
 
 
 class _Hierarchy:
@@ -294,7 +303,7 @@ def _few(rows: int) -> int:
     return max(1, min(max(5, rows // 50), rows // 4))
 
 
-class _Motion:
+class MotionSection:
     """The lines of a file's MOTION section: what it states, and its rows of numbers.
 
     Attributes:
@@ -337,17 +346,19 @@ class _Motion:
                 "wrong one"
             )
 
-    def rate(self) -> float:
-        """Return the frames per second; raises InputError if they are unclear."""
+    def rate(self, setting: str = "dataset.rate") -> float:
+        """Return the frames per second; raises InputError if they are unclear.
+
+        ``setting`` is what else states them, for messages.
+        """
         text = self.stated["frametime"]
         plain = with_points([text])
-        return rate_of(plain[0] if plain else text, f"{self.file}: 'Frame Time:'")
+        return rate_of(plain[0] if plain else text, f"{self.file}: 'Frame Time:'", setting)
 
     def table(self, columns: int) -> NDArray[np.float64]:
         """Return ``(frame, channel)`` values; raises InputError if they do not fit the channels."""
-        rows = _Rows(self.file, self.rows, columns, self._frames())
-        found = rows.table()
-        frames = self._frames()
+        frames = self.frames()
+        found = _Rows(self.file, self.rows, columns, frames).table()
         if frames is None or abs(frames - len(found)) > _few(len(found)):
             raise InputError(
                 f"{self.file}: 'Frames: {self.stated['frames'][:40]}', but {len(found)} rows; "
@@ -359,7 +370,7 @@ class _Motion:
             note("number of frames", f"says {quoted(self.stated['frames'])} frames")
         return found
 
-    def _frames(self) -> int | None:
+    def frames(self) -> int | None:
         """Return the stated number of frames; None if it is no whole number."""
         text = self.stated["frames"]
         plain = re.fullmatch(r"0*(\d{1,9})(?:[.,]0*)?", text)

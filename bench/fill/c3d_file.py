@@ -24,7 +24,9 @@ def opened(file: File) -> Coded:
     layout = c3d.layout
     if layout is None:
         raise InputError(f"{file}: its data are not where its header says; export it again")
-    kept = np.flatnonzero(~c3d.computed)
+    content, kept = c3d.content, np.flatnonzero(~c3d.computed)
+    # Of long recordings, a copy is a great part of the memory.
+    some = slice(None) if len(kept) == len(c3d.computed) else kept
     labels, notes = plain_labels([c3d.names[number] for number in kept])
 
     def written(values: Numbers, filled: Bools) -> bytes | bytearray:
@@ -34,7 +36,7 @@ def opened(file: File) -> Coded:
                 f"{file}: its integers reach no farther than {reach:.4g}, but a sample is filled "
                 "beyond; choose another method or a smaller --max-gap"
             )
-        changed = bytearray(c3d.content)
+        changed = bytearray(content)
         words = layout.words(changed)
         frames, points = np.nonzero(filled)
         words[frames, kept[points], :3] = layout.encoded(values[filled])
@@ -42,8 +44,8 @@ def opened(file: File) -> Coded:
         return changed
 
     return Coded(
-        values=c3d.positions[:, kept],
-        residual=c3d.residual[:, kept],
+        values=c3d.positions[:, some],
+        residual=c3d.residual[:, some],
         fps=c3d.fps,
         names=labels,
         scale=c3d.scale,

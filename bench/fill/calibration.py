@@ -21,6 +21,8 @@ OF_USE = 1.02
 """How many times its least error an error has to be for the marker process to be of use."""
 FEWEST = 6
 """Trials of a kind from which weights are taken, and by which deviations are scaled."""
+SHORT_MS = 200
+"""Durations up to which a spline is the usual choice where no other point is of help."""
 CHOICE, CHECK = 0, 1
 """Seeds: trials that a choice is made on have no part in its check."""
 CHOOSING = 4
@@ -29,6 +31,8 @@ COMPARED = 50
 """Frames of a trial, evenly spaced, that weights are taken from at most."""
 MANY = 4000
 """Gaps from which every core takes a part; a process needs seconds to start."""
+PARTS = 8
+"""Parts of the gaps that each core takes: what a part returns is in memory twice."""
 LEVEL, NORMAL = 0.9, 1.6448536
 """Share of errors that a stated interval is to hold, and its half width in deviations."""
 
@@ -104,10 +108,11 @@ def completed(known: Calibration, gaps: Sequence[Gap]) -> Iterator[Completed]:
     if jobs == 1:
         yield from (known.complete(gap, known.methods.seen) for gap in gaps)
         return
-    methods, size = known.methods, -(-len(gaps) // jobs)
+    methods, size = known.methods, -(-len(gaps) // (jobs * PARTS))
     segment = methods.segment
     # Copied on write: torch does not take what cannot be written to.
-    for part in Parallel(jobs, mmap_mode="c", return_as="generator")(
+    # Idle processes would keep their memory for minutes.
+    for part in Parallel(jobs, mmap_mode="c", return_as="generator", idle_worker_timeout=1)(
         delayed(_completed)(
             methods.positions, methods.fps, (segment.reach, segment.scale), known.recipes,
             known.names, gaps[start : start + size],
@@ -218,6 +223,9 @@ def _usual(kind: Kind, names: Sequence[str]) -> dict[str, float]:
     """Return the weights where too few trials can be cut; at an edge no curve is of use."""
     if len(names) == 1:
         return {names[0]: 1.0}
+    if "marker" not in names:
+        short = kind.place == "inside" and kind.up_to_ms <= SHORT_MS
+        return {"spline" if short else "linear": 1.0}
     return {"marker": 1.0} if kind.place == "edge" else _cleaned(shipped()[kind.up_to_ms])
 
 
@@ -245,24 +253,17 @@ def _quantile(ratios: Sequence[Numbers], level: float) -> float:
     return float(values[order[min(place, len(order) - 1)]])
 
 
-def expected(found: Iterable[tuple[Kind, str, Completed, Numbers]]) -> pd.DataFrame:
+def expected(found: Iterable[tuple[Kind, str, float]]) -> pd.DataFrame:
     """Return errors by duration and method.
 
     Args:
-        found: of each trial and method the kind, the method, what it made of it, and the truth.
+        found: of each trial and method the kind, the method, and the mean error, mm.
 
     Returns:
         Columns ``up_to_ms``, ``method``, ``gaps``, ``mean_mm``, ``median_mm``, ``p90_mm``.
     """
     rows = pd.DataFrame(
-        [
-            {
-                "up_to_ms": kind.up_to_ms,
-                "method": method,
-                "error": float(np.linalg.norm(one.positions - truth, axis=1).mean()),
-            }
-            for kind, method, one, truth in found
-        ],
+        [(kind.up_to_ms, method, error) for kind, method, error in found],
         columns=["up_to_ms", "method", "error"],
     )
     errors = rows.groupby(["up_to_ms", "method"], sort=True)["error"]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.fill.gaps import Bools, Numbers
+from bench.fill.tree import Tree
 
 _COORDINATE = re.compile(r"(?P<name>.+?)[ _.:\-]?(?P<axis>[xyz])", re.IGNORECASE)
 
@@ -34,6 +35,7 @@ class Coded:
     scale: float
     notes: tuple[str, ...]
     written: Callable[[Numbers, Bools], bytes | bytearray]
+    tree: Tree | None = None
 
 
 def triples(names: Sequence[str]) -> tuple[list[tuple[int, int, int]], list[str]]:

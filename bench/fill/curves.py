@@ -57,9 +57,31 @@ def curve(name: str, frames: Frames, values: Numbers, gap: Gap) -> Numbers:
     if len(frames) == 1:
         return np.repeat(values, len(gap), axis=0)
     if name == "pchip":
+        place = int(np.searchsorted(frames, gap.start))
+        near = slice(max(place - 2, 0), place + 2)
+        if place >= 2 and place + 2 <= len(frames):
+            return _pchip(frames[near], values[near], np.arange(gap.start, gap.stop))
         at = np.arange(gap.start, gap.stop).clip(frames[0], frames[-1])
         return PchipInterpolator(frames, values)(at)
     return _cardinal(name, _after(frames, gap), len(gap)) @ values
+
+
+def _pchip(frames: Frames, values: Numbers, at: Frames) -> Numbers:
+    """Return what scipy's PchipInterpolator does between the middle two of four knots.
+
+    Of many gaps, most time would go into making one of these for each.
+    """
+    apart = np.diff(frames).astype(np.float64)
+    slopes = np.diff(values, axis=0) / apart[:, None]
+    one, two = slopes[:-1], slopes[1:]
+    first, second = (apart[:-1] + 2 * apart[1:])[:, None], (2 * apart[:-1] + apart[1:])[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (first + second) / (first / one + second / two)
+    start, end = np.where(one * two > 0, mean, 0.0) * apart[1]
+    time = ((at - frames[1]) / apart[1])[:, None]
+    rest = 1 - time
+    ends = values[1] * (1 + 2 * time) * rest**2 + values[2] * (3 - 2 * time) * time**2
+    return np.asarray(ends + start * time * rest**2 - end * rest * time**2)
 
 
 @lru_cache(maxsize=PATTERNS)

@@ -72,12 +72,12 @@ def fill(
         InputError: the arguments are no recording, or there is no such method.
     """
     plain = method if isinstance(method, str) else "auto"
-    given = _checked(positions, fps, plain, max_gap)
+    given = checked(positions, fps, plain, max_gap)
     names = _names(names, given.shape[1])
     methods = Methods(given, fps)
     seen = methods.seen
     gaps = gaps_of(seen)
-    reasons = _reasons(gaps, seen, fps, max_gap, edges)
+    reasons = reasons_of(gaps, seen, fps, max_gap, edges)
     wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
     result = Filled(
         np.where(seen[..., None], given, np.nan),
@@ -125,13 +125,13 @@ def listed(
         Columns ``point``, ``start``, ``frames``, ``ms``, ``place``, and ``status``, which is
         ``to fill`` or why the gap would be left.
     """
-    given = _checked(positions, fps, METHODS[0], max_gap)
+    given = checked(positions, fps, METHODS[0], max_gap)
     named = _names(names, given.shape[1])
     seen = seen_in(given)
     gaps = gaps_of(seen)
     rows = [
         outline(gap, named, fps) | {"status": reason or "to fill"}
-        for gap, reason in zip(gaps, _reasons(gaps, seen, fps, max_gap, edges), strict=True)
+        for gap, reason in zip(gaps, reasons_of(gaps, seen, fps, max_gap, edges), strict=True)
     ]
     return pd.DataFrame(rows, columns=["point", "start", "frames", "ms", "place", "status"])
 
@@ -161,11 +161,11 @@ def validate(
         InputError: as ``fill``; or no gap can be cut.
     """
     for method in methods:
-        given = _checked(positions, fps, method, max_gap)
+        given = checked(positions, fps, method, max_gap)
     on = Methods(given, fps)
     seen = on.seen
     gaps = gaps_of(seen)
-    reasons = _reasons(gaps, seen, fps, max_gap, edges=False)
+    reasons = reasons_of(gaps, seen, fps, max_gap, edges=False)
     wanted = [gap for gap, reason in zip(gaps, reasons, strict=True) if not reason]
     trials = trials_of(seen, wanted, fps, CHECK, on.nearness)
     if not trials:
@@ -174,13 +174,14 @@ def validate(
     for method in methods:
         known = calibrated(on, seen, wanted, CANDIDATES if method == "auto" else (method,))
         for trial in trials:
-            truth = given[trial.gap.start : trial.gap.stop, trial.gap.point]
-            made = known.complete(trial.gap, trial.applied(seen))
-            found.append((kind_of(trial.gap, fps), method, made, truth))
+            hidden = trial.applied(seen)
+            error = known.complete(trial.gap, hidden).positions - on.truth(trial.gap, hidden)
+            mean = float(np.linalg.norm(error, axis=1).mean())
+            found.append((kind_of(trial.gap, fps), method, mean))
     return expected(found)
 
 
-def _reasons(
+def reasons_of(
     gaps: Sequence[Gap], seen: Bools, fps: float, max_gap: float | None, edges: bool
 ) -> list[str]:
     """Return why each gap is left; empty if it is to be filled."""
@@ -201,7 +202,7 @@ def _reason(gap: Gap, count: int, fps: float, max_gap: float | None, edges: bool
     return ""
 
 
-def _checked(positions: ArrayLike, fps: float, method: str, max_gap: float | None) -> Numbers:
+def checked(positions: ArrayLike, fps: float, method: str, max_gap: float | None) -> Numbers:
     """Return positions as float64; raises InputError if the arguments are no recording."""
     given = np.asarray(positions, dtype=np.float64)
     if given.ndim != 3 or given.shape[2] != 3 or not given.size:

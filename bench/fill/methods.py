@@ -67,6 +67,10 @@ class Methods:
             return self._kalman(gap, seen) or self._curve(FALLBACK, gap, seen)
         return self._from_others(method, gap, seen)
 
+    def truth(self, gap: Gap, seen: Bools) -> Numbers:
+        """Return what is known of a gap, ``(frame, 3)``, as ``complete`` would have it."""
+        return self.positions[gap.start : gap.stop, gap.point]
+
     def choose(self, gaps: Sequence[tuple[Gap, Bools]]) -> None:
         """Choose reach and scale of the marker process by gaps whose values are known.
 
@@ -125,7 +129,10 @@ class Methods:
     def _curve(self, method: str, gap: Gap, seen: Bools) -> Completed:
         """Fill a gap by a curve through the point's own samples around it."""
         frames = self._knots(gap, seen)
-        values = self.positions[frames, gap.point]
+        return self._through(method, frames, self.positions[frames, gap.point], gap)
+
+    def _through(self, method: str, frames: Frames, values: Numbers, gap: Gap) -> Completed:
+        """Fill a gap by a curve through values ``(knot, 3)``, mm, at frames around it."""
         if method == "smooth" and len(frames) > 1:
             return Completed(*smooth(frames, values, gap, self.fps, self.noise), (method,))
         return Completed(curve(method, frames, values, gap), bridge(gap), (method,))

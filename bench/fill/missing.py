@@ -25,7 +25,8 @@ def missing_of(coded: Coded, rule: str = "auto") -> tuple[Bools, list[str]]:
 
     ``nan`` takes what is no number (an empty cell, or NaN), which is missing by any rule;
     ``residual`` also a negative residual, ``zero`` exactly 0, 0, 0 and ``held`` a value held
-    constant beyond doubt. ``auto`` is all of them, unless a point comes to 0, 0, 0 in passing.
+    constant beyond doubt. ``auto`` is all of them, unless a point comes to 0, 0, 0 in passing; of
+    rotations, which often are 0 or constant, it is ``nan``.
 
     Raises:
         InputError: there is no such rule.
@@ -47,7 +48,9 @@ def missing_of(coded: Coded, rule: str = "auto") -> tuple[Bools, list[str]]:
 
 def _kinds(coded: Coded, rule: str) -> Iterator[tuple[str, Bools]]:
     """Yield what is missing by each rule that applies, with its name."""
-    values = coded.values
+    values, rotations = coded.values, coded.tree is not None
+    if rotations and rule == "auto":
+        rule = "nan"
     if rule in ("auto", "residual") and coded.residual is not None:
         yield "negative residual", coded.residual < 0
     yield "no number", ~seen_in(values)
@@ -55,6 +58,8 @@ def _kinds(coded: Coded, rule: str) -> Iterator[tuple[str, Bools]]:
         zero: Bools = (values == 0).all(axis=-1)
         if rule == "auto":
             zero &= ~_passing(values, zero, NEAR_MM / coded.scale)
+        if rotations:
+            zero &= ~zero.all(axis=0)
         yield "exactly at 0, 0, 0", zero
     if rule in ("auto", "held"):
         yield "held constant", _held(values)

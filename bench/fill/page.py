@@ -30,6 +30,7 @@ def write_page(
     fps: float,
     names: Sequence[str],
     notes: Sequence[str],
+    parents: Sequence[int] | None = None,
 ) -> None:
     """Write a page of a filled recording.
 
@@ -40,6 +41,7 @@ def write_page(
         fps: frames per second.
         names: of the points.
         notes: to be shown, one sentence each.
+        parents: the point that each one's bone begins at, -1 for none; None for points alone.
     """
     upright = _upright(result.positions)
     done = result.gaps[result.gaps["status"] == "filled"]
@@ -65,7 +67,8 @@ def write_page(
         for name, first, last in spans
     ]
     named = tuple(names)
-    skeleton = Skeleton(named, (-1,) * len(named), np.zeros((len(named), 3)), {"points": named}, ())
+    bones = tuple(parents or [-1] * len(named))
+    skeleton = Skeleton(named, bones, np.zeros((len(named), 3)), {"points": named}, ())
     motion = exhibition.of_stretches(stretches, skeleton, fps)
     left = result.gaps[result.gaps["status"] != "filled"]
     tables = {"Filled, least sure first": _written(worst.drop(columns=["status"]))}

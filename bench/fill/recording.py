@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.datasets.archive import File
-from bench.fill import arrays_file, c3d_file, text_files
+from bench.fill import arrays_file, bvh_file, c3d_file, text_files
 from bench.fill.coded import Coded
 
 OPENERS: dict[str, Callable[[File], Coded]] = {
@@ -16,6 +16,7 @@ OPENERS: dict[str, Callable[[File], Coded]] = {
     ".npy": arrays_file.opened_npy,
     ".npz": arrays_file.opened_npz,
     ".parquet": arrays_file.opened_parquet,
+    ".bvh": bvh_file.opened,
 }
 """What reads each format, by suffix."""
 
@@ -26,11 +27,6 @@ def opened(path: Path) -> Coded:
     Raises:
         InputError: the format is not known, or the file is damaged.
     """
-    if path.suffix.lower() == ".bvh":
-        raise InputError(
-            f"{path}: has rotations, into which filled positions cannot be written back; export "
-            "its positions as C3D or CSV, and fill those"
-        )
     opener = OPENERS.get(path.suffix.lower())
     if opener is None:
         raise InputError(f"{path}: not one of {', '.join(OPENERS)}; export it as one of these")

@@ -155,7 +155,7 @@ def outcomes(
     found = []
     for trial in trials:
         hidden, gap = trial.applied(seen), trial.gap
-        truth = methods.positions[gap.start : gap.stop, gap.point]
+        truth = methods.truth(gap, hidden)
         completed = {name: methods.complete(name, gap, hidden) for name in names}
         found.append(Outcome(kind_of(gap, methods.fps), truth, completed))
     return found

@@ -11,11 +11,12 @@ from bench.fill.recording import opened
 from tests.conftest import Bench
 
 FILES = (
-    "c3dorg02_dec_int.c3d",
-    "c3dorg02_pc_real.c3d",
-    "opensimcreator_1068.trc",
-    "opensim_nan_cases.trc",
-    "motive_121_take.csv",
+    "markers/c3dorg02_dec_int.c3d",
+    "markers/c3dorg02_pc_real.c3d",
+    "markers/opensimcreator_1068.trc",
+    "markers/opensim_nan_cases.trc",
+    "markers/motive_121_take.csv",
+    "bvh/bandai_namco_1/dataset-1_bow_active_001.bvh",
 )
 COPIES = 40
 """Of each file."""
@@ -53,10 +54,10 @@ def damaged(content: bytes, suffix: str, rng: np.random.Generator) -> bytes:
 def test_a_damaged_copy_is_refused_in_one_line_or_read(
     real_data: Path, tmp_path: Path, bench: Bench, name: str
 ) -> None:
-    source = real_data / "markers" / name
+    source = real_data / name
     if not source.is_file():
-        pytest.skip("no folder markers/ in the real data")
-    rng = np.random.default_rng([len(name), source.stat().st_size])
+        pytest.skip(f"no {name} in the real data")
+    rng = np.random.default_rng([len(source.name), source.stat().st_size])
     refused = 0
     for number in range(COPIES):
         path = tmp_path / f"{number}{source.suffix}"

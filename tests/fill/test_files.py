@@ -95,7 +95,7 @@ def test_every_real_file_is_filled_and_what_was_seen_is_the_same(
         command.write(recording, result, tmp_path / path.name)
         again = opened(tmp_path / path.name)
         seen = ~result.filled
-        before, after = recording.coded.values[seen], again.values[seen]
+        before, after = opened(path).values[seen], again.values[seen]
         assert before.tobytes() == after.tobytes(), path.name
         assert not missing_of(again)[0][result.filled].any(), path.name
         assert result.filled.sum() == result.gaps.query("status == 'filled'")["frames"].sum()
@@ -168,7 +168,7 @@ def test_nothing_but_filled_samples_changes_in_a_file(
     again = opened(to)
     seen = ~result.filled
     assert again.names == recording.coded.names
-    assert again.values[seen].tobytes() == recording.coded.values[seen].tobytes()
+    assert again.values[seen].tobytes() == opened(markers / name).values[seen].tobytes()
     step = 1.0 if name.endswith(".c3d") else 1e-5
     want = result.positions[result.filled]
     np.testing.assert_allclose(again.values[result.filled] * again.scale, want, atol=step)
@@ -289,7 +289,6 @@ def test_dry_run_lists_and_writes_nothing(tmp_path: Path, bench: Bench) -> None:
         (["a.trc", "-o", "b.trc", "--units", "inch"], "give mm, cm, m"),
         (["a.trc", "-o", "b.trc", "--run", "x"], "--run and --imputer go together"),
         (["b.doc", "-o", "c.doc"], "not one of .c3d"),
-        (["b.bvh", "-o", "c.bvh"], "has rotations"),
         (["none.trc", "-o", "b.trc"], "no such file"),
         (["cut.trc", "-o", "b.trc"], "cut short in line"),
         (["word.trc", "-o", "b.trc"], "line 7, cell 3: 'x' is no number"),

@@ -5,12 +5,13 @@ import itertools
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from bench.fill import calibration, fill
-from bench.fill.curves import LENGTH_MS, SPREAD_MM, noise_of, smooth
+from bench.fill.curves import LENGTH_MS, SPREAD_MM, curve, noise_of, smooth
 from bench.fill.gaps import Gap, gaps_of, seen_in
 from bench.fill.methods import Completed, Methods, combined
 from bench.fill.segment import LASTING, LASTING_MS, LINEAR, LOCAL, SMOOTH, SMOOTH_MS, Segment
@@ -18,6 +19,17 @@ from bench.fill.support import Supports, reference_pose, spread_of
 from bench.fill.trials import Kind, Outcome
 from models.marker_process import FLOOR, SHARPNESS
 from tests.fill.test_fill import FPS, body, gappy
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pchip_is_that_of_scipy(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = np.unique([*rng.integers(0, 20, 8), *rng.integers(30, 50, 8)])
+    # Whole numbers have equal neighbours, and slopes of 0.
+    values = rng.integers(-3, 4, (len(frames), 3)).astype(np.float64)
+    found = curve("pchip", frames, values, Gap(0, 20, 30, "inside"))
+    expected = PchipInterpolator(frames, values)(np.arange(20, 30))
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_a_smooth_path_is_a_gaussian_process() -> None:
