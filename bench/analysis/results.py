@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +88,19 @@ class Results:
     prediction: pd.DataFrame
     generation: pd.DataFrame
 
-    @property
+    @cached_property
     def with_values(self) -> "Results":
         """The same without the rows of tables that only state a failure."""
         kept: dict[str, Any] = {name: marking.with_values(getattr(self, name)) for name in TABLES}
         return replace(self, **kept)
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Number of test windows ``n``, of recordings (or subjects) and of seeds."""
         foreign = self.values["mechanism"].isin(list(self.protocol.foreign))
-        tests = self.values[(self.values["split"] == "test") & ~foreign]
+        tests = (self.values["split"] == "test") & ~foreign
         named = {"n": "window", records.unit(self.values): "source", "seeds": "seed"}
-        return {name: tests[column].nunique() for name, column in named.items()}
+        return {name: self.values.loc[tests, column].nunique() for name, column in named.items()}
 
     @property
     def basis(self) -> str:
