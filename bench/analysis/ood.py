@@ -150,15 +150,16 @@ def _split(values: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     if chosen["value"].isna().any():
         raise ValueError("scores of some windows are nan; windows cannot be ordered by them")
     elbo = chosen["metric"] == "elbo"
+    metric = chosen["metric"].astype(str)
     no_inference = chosen["inference"] == ""
     mechanism = chosen["mechanism"] != ""
     degraded = mechanism & (no_inference | (chosen["inference"] == DEGRADED))
     chosen = chosen.assign(
-        score=chosen["metric"].mask(elbo, "negative_elbo"),
+        score=metric.mask(elbo, "negative_elbo"),
         value=chosen["value"].mask(elbo, -chosen["value"]),
     )[[*CONDITION, *COUNTED, "share", "value"]]
     for name in ("window", "source"):
-        chosen[name] = pd.factorize(chosen[name].astype(str), sort=True)[0]
+        chosen[name] = pd.factorize(chosen[name], sort=True)[0]
     return chosen[~mechanism & no_inference], chosen[degraded]
 
 

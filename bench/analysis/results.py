@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bench.analysis import (
     costs,
@@ -132,7 +134,7 @@ def build(
     """
     missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
-    counted, values = records.unit(values), records.of_units(values)
+    counted, values = records.unit(values), records.coded(records.of_units(values))
     imputed, forecasts = (values[(values["predictor"] == "") == no] for no in (True, False))
     detection = ood.detection(imputed)
     marked = marking.detection(detection, missing, protocol)
@@ -196,6 +198,12 @@ def open_run(folder: Path) -> Run:
         RecursionError,
     ) as error:
         raise no_run(folder, str(error)) from None
+
+
+def write_values(values: pd.DataFrame, folder: Path) -> None:
+    """Write per-window values to a run's folder, categories as the text that they stand for."""
+    table = pa.Table.from_pandas(values, preserve_index=False).replace_schema_metadata()
+    pq.write_table(table, folder / VALUES, store_schema=False)
 
 
 def read(folder: Path) -> Results:

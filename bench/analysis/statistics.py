@@ -21,7 +21,7 @@ DRAWS = 2000
 """Resamples of a bootstrap."""
 FLIPS = 9999
 """Random sign flips of a test; if there are fewer distinct ones, the test is exact."""
-TOGETHER = 500
+TOGETHER = 100
 """Groups times seeds of which resamples are held in memory at a time."""
 COVERAGE = 0.95
 """Nominal coverage of intervals."""
@@ -84,13 +84,24 @@ def estimates(sums: NDArray[np.float64], statistic: Statistic) -> NDArray[np.flo
     tail = 100 * (1 - COVERAGE) / 2
     size = max(1, TOGETHER // seeds)
     for start in range(0, groups, size):
-        some = range(start, min(start + size, groups))
-        # A product for each: in a common one, last bits would depend on the other groups.
-        drawn = np.stack([statistic(draw(sums[:, :, group])) for group in some], axis=-1)
+        some = slice(start, start + size)
+        drawn = statistic(_draw_each(sums[:, :, some]))
         # The version that ignores nan goes through the groups one by one.
         percentile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
-        found[some, 1:] = percentile(drawn, [tail, 100 - tail], axis=0).T
+        found[some, 1:] = percentile(drawn, [tail, 100 - tail], axis=-1).T
     return found
+
+
+def _draw_each(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(group, DRAWS, column)`` totals, as ``draw`` does, of each group."""
+    seeds, recordings, groups, columns = sums.shape
+    # A product for each: in a common one, last bits would depend on the other groups.
+    flat = np.ascontiguousarray(sums.transpose(2, 1, 0, 3)).reshape(groups, recordings, -1)
+    drawn = (resamples(recordings) @ flat).reshape(groups, -1, seeds, columns)
+    if seeds == 1:
+        return drawn[:, :, 0]
+    weights = resamples(seeds, SEED_STREAM)
+    return np.stack([np.einsum("ds,dsc->dc", weights, one) for one in drawn])
 
 
 def summed(
