@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -362,22 +363,21 @@ def paired_tests(
     Returns:
         model, inference, mechanism, level, best_baseline, p, p_holm.
     """
-    errors = values[values["metric"] == "mse"]
     rows = []
-    for condition, level in by_window(errors, [*IMPUTER, *CONDITION]).groupby(
-        CONDITION, sort=False, observed=True
-    ):
-        simple = level[level["model"].isin(baselines) & (level["inference"] == "")]
-        if simple.empty:
+    for condition, level in _conditions(values, "mse"):
+        simple = [
+            (level.means[number], model, number)
+            for number, (model, inference) in enumerate(level.imputers)
+            if model in baselines and not inference
+        ]
+        if not simple:
             continue
-        best = str(simple.groupby("model", observed=True)["value"].mean().idxmin())
-        base = simple[simple["model"] == best]
-        for imputer, group in level.groupby(IMPUTER, sort=False, observed=True):
-            if imputer[0] in models:
-                pairs = paired(group, base)
-                difference = (pairs["value"] - pairs["base"]).to_numpy()
-                p = statistics.sign_flip_p(difference, pairs["source"].to_numpy())
-                rows.append((*imputer, *condition, best, p))
+        _, name, best = min(simple)
+        rows += [
+            (*imputer, *condition, name, level.p(number, best))
+            for number, imputer in enumerate(level.imputers)
+            if imputer[0] in models
+        ]
     columns = [*IMPUTER, *CONDITION, "best_baseline", "p"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
@@ -396,23 +396,52 @@ def leads(values: pd.DataFrame, metric: str) -> pd.DataFrame:
     Returns:
         model and inference of the best, mechanism, level, p_lead.
     """
-    errors = by_window(values[values["metric"] == metric], [*IMPUTER, *CONDITION])
     rows = []
-    for condition, level in errors.groupby(CONDITION, sort=False, observed=True):
-        means = (
-            level.groupby(IMPUTER, sort=False, observed=True)["value"]
-            .mean()
-            .sort_values(kind="stable")
-        )
-        if len(means) < 2:
-            continue
-        first, second = means.index[:2]
-        pairs = paired(_of(level, *first), _of(level, *second))
-        difference = (pairs["value"] - pairs["base"]).to_numpy()
-        p = statistics.sign_flip_p(difference, pairs["source"].to_numpy())
-        rows.append((*first, *condition, p))
+    for condition, level in _conditions(values, metric):
+        if len(level.imputers) > 1:
+            first, second = (int(number) for number in np.argsort(level.means, kind="stable")[:2])
+            rows.append((*level.imputers[first], *condition, level.p(first, second)))
     table = pd.DataFrame(rows, columns=[*IMPUTER, *CONDITION, "p_lead"])
     return table.assign(p_lead=statistics.holm(table["p_lead"].to_numpy(dtype=np.float64)))
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """Errors of all imputers under one condition.
+
+    Attributes:
+        imputers: model and inference of each.
+        means: ``(imputer,)`` of all errors.
+        errors: ``(imputer, pair)`` by window and seed, nan where there is none.
+        recordings: ``(pair,)`` numbers that sort as the names do.
+    """
+
+    imputers: list[tuple[str, str]]
+    means: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    recordings: NDArray[np.intp]
+
+    def p(self, one: int, other: int) -> float:
+        """Return the p of the difference of two imputers (``statistics.sign_flip_p``)."""
+        difference = self.errors[one] - self.errors[other]
+        both = ~np.isnan(difference)
+        return statistics.sign_flip_p(difference[both], self.recordings[both])
+
+
+def _conditions(
+    values: pd.DataFrame, metric: str
+) -> Iterator[tuple[tuple[Hashable, ...], _Condition]]:
+    """Yield mechanism and level of each condition, with the errors of one metric under it."""
+    errors = by_window(values[values["metric"] == metric], [*IMPUTER, *CONDITION])
+    errors = errors.assign(source=pd.factorize(errors["source"], sort=True)[0])
+    for condition, level in errors.groupby(CONDITION, sort=False, observed=True):
+        by_imputer = level.groupby(IMPUTER, sort=False, observed=True)
+        means = by_imputer["value"].mean()
+        pairs = level.groupby(["window", "seed"], sort=False, observed=True)
+        table = np.full((len(means), pairs.ngroups), np.nan)
+        table[by_imputer.ngroup(), pairs.ngroup()] = level["value"]
+        recordings = pairs["source"].first().to_numpy()
+        yield condition, _Condition(list(means.index), means.to_numpy(), table, recordings)
 
 
 def _by_group(

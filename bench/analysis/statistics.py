@@ -137,14 +137,14 @@ def draw(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.einsum("ds,ds...->d...", resamples(seeds, SEED_STREAM), drawn)
 
 
-def sign_flip_p(difference: NDArray[np.float64], recordings: NDArray[np.object_]) -> float:
+def sign_flip_p(difference: NDArray[np.float64], recordings: NDArray[Any]) -> float:
     """Return the two-sided p of a paired permutation test that flips whole recordings.
 
     With R recordings the least possible p is 2 ** (1 - R): 0.0625 with five.
 
     Args:
         difference: ``(window,)`` difference of two imputers' errors.
-        recordings: ``(window,)`` the recording of each window.
+        recordings: ``(window,)`` the recording of each window, as in ``estimate``.
 
     Returns:
         p; 1 with fewer than two recordings or without any difference.
