@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.analysis import (
     costs,
@@ -202,8 +200,8 @@ def open_run(folder: Path) -> Run:
 
 def write_values(values: pd.DataFrame, folder: Path) -> None:
     """Write per-window values to a run's folder, categories as the text that they stand for."""
-    table = pa.Table.from_pandas(values, preserve_index=False).replace_schema_metadata()
-    pq.write_table(table, folder / VALUES, store_schema=False)
+    # As text, since the order of categories would show in the file.
+    records.plain(values).to_parquet(folder / VALUES, index=False)
 
 
 def read(folder: Path) -> Results:
