@@ -38,6 +38,7 @@ def table(
         cell's mean per window, memory is the most of any cell. What was not measured has no row.
     """
     imputed = values[(values["metric"] == "mse") & (values["inference"] != DEGRADED)]
+    imputed = records.plain(imputed)
     counts = imputed.groupby(records.IMPUTER, sort=False)[list(COUNTS)].nunique()
     cell = [name for name in records.CELL[2:] if name != "predictor"]
     windows = imputed.groupby(cell, sort=False).size().rename("windows").reset_index()

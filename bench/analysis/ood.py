@@ -4,6 +4,10 @@ A score is a value per window that is larger the less normal a window is. Scores
 from two fits and have no common scale: they are never pooled, only their metrics are averaged.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,9 +26,11 @@ ACCEPTED = 95
 """Per cent of clean windows that the threshold of ``fpr95`` accepts as clean."""
 
 _SCORE = r"nlp(_z\d+)?|distance|elbo"
-_DRAWS_AT_ONCE = 100
+_DRAWS_AT_ONCE = 250
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.float32]
+Number = TypeVar("Number", bound=np.floating[Any])
 Side = tuple[Floats, NDArray[np.intp]]
 """Clean or degraded windows of one fit: ``(window,)`` scores and index of the recording."""
 
@@ -63,18 +69,17 @@ def detection(values: pd.DataFrame) -> pd.DataFrame:
         ValueError: a score is nan.
     """
     clean, degraded = _split(values)
-    references = dict(iter(clean.groupby(["model", "score"], observed=True)))
+    references = dict(_groups(clean, ["model", "score"]))
     rows = []
-    for labels, group in degraded.groupby(CONDITION, sort=False, observed=True):
-        reference = references.get(labels[:2], clean.iloc[:0])
-        seeds = np.intersect1d(reference["seed"], group["seed"])
-        if not len(seeds):
+    for labels, group in _groups(degraded, CONDITION):
+        reference = references.get(labels[:2])
+        if reference is None or not len(seeds := np.intersect1d(reference.seed, group.seed)):
             continue
-        group = group[group["seed"].isin(seeds)]
-        estimates = _estimates(reference[reference["seed"].isin(seeds)], group)
-        share, counts = group["share"].mean(), [group[name].nunique() for name in COUNTED]
+        reference, group = (one.take(np.isin(one.seed, seeds)) for one in (reference, group))
+        estimates = _estimates(reference, group)
+        counts = [len(np.unique(one)) for one in (group.window, group.source, group.seed)]
         for metric, estimate in zip(METRICS, estimates.tolist(), strict=True):
-            rows.append((*labels, metric, share, *estimate, *counts))
+            rows.append((*labels, metric, group.share.mean(), *estimate, *counts))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -109,39 +114,78 @@ def detection_levels(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=LEVEL_COLUMNS)
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """Windows of one or several fits, ``(window,)`` each.
+
+    Attributes:
+        window: its number.
+        source: the number of its recording.
+        seed: of the fit.
+        share: of its features that is hidden.
+        value: its score.
+    """
+
+    window: NDArray[np.int64]
+    source: NDArray[np.int64]
+    seed: NDArray[np.int64]
+    share: Floats
+    value: Floats
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "_Scores":
+        """Return some of the windows."""
+        return _Scores(*(getattr(self, one.name)[rows] for one in fields(self)))
+
+    def side(self, seed: int, recordings: NDArray[np.int64]) -> Side:
+        """Return the windows of one fit."""
+        rows = self.seed == seed
+        order = np.argsort(recordings)
+        place = np.searchsorted(recordings, self.source[rows], sorter=order)
+        return self.value[rows], order[place]
+
+
 def _split(values: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the scores of clean and of degraded test windows; larger is less normal."""
     chosen = values[(values["split"] == "test") & values["metric"].str.fullmatch(_SCORE)]
     if chosen["value"].isna().any():
         raise ValueError("scores of some windows are nan; windows cannot be ordered by them")
     elbo = chosen["metric"] == "elbo"
+    metric = chosen["metric"].astype(str)
     no_inference = chosen["inference"] == ""
     mechanism = chosen["mechanism"] != ""
     degraded = mechanism & (no_inference | (chosen["inference"] == DEGRADED))
     chosen = chosen.assign(
-        score=chosen["metric"].mask(elbo, "negative_elbo"),
+        score=metric.mask(elbo, "negative_elbo"),
         value=chosen["value"].mask(elbo, -chosen["value"]),
     )[[*CONDITION, *COUNTED, "share", "value"]]
-    # Hundreds of groups are taken from the table, of text several times as slowly as of numbers.
-    chosen = chosen.astype(dict.fromkeys(CONDITION, "category"))
     for name in ("window", "source"):
-        chosen[name] = pd.factorize(chosen[name].astype(str), sort=True)[0]
+        chosen[name] = pd.factorize(chosen[name], sort=True)[0]
     return chosen[~mechanism & no_inference], chosen[degraded]
 
 
-def _estimates(clean: pd.DataFrame, degraded: pd.DataFrame) -> Floats:
+def _groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[str, ...], "_Scores"]]:
+    """Yield each combination of the keys' values with its windows, in order of appearance."""
+    # Hundreds of groups of few windows: frames would take longer than what is computed from them.
+    whole = _Scores(*(table[one.name].to_numpy() for one in fields(_Scores)))
+    group = table.groupby(keys, sort=False, observed=True).ngroup().to_numpy()
+    order = np.argsort(group, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
+    for rows in parts:
+        yield tuple(table[keys].iloc[rows[0]]), whole.take(rows)
+
+
+def _estimates(clean: "_Scores", degraded: "_Scores") -> Floats:
     """Return ``(metric, 3)`` value, low and high from the windows of the same seeds."""
-    recordings, weights = _weights(clean["source"], degraded["source"])
-
-    def side(table: pd.DataFrame, seed: int) -> Side:
-        rows = table[table["seed"] == seed]
-        return rows["value"].to_numpy(np.float64), recordings.get_indexer(pd.Index(rows["source"]))
-
-    seeds = clean["seed"].unique()
-    by_seed = [_measure(side(clean, seed), side(degraded, seed), weights) for seed in seeds]
+    recordings, weights = _weights(clean.source, degraded.source)
+    # In order of appearance, which the draws of seeds depend on.
+    seeds = pd.unique(clean.seed).tolist()
+    by_seed = [
+        _measure(clean.side(seed, recordings), degraded.side(seed, recordings), weights)
+        for seed in seeds
+    ]
     drawn = _over_seeds(np.array(by_seed))
     interval = np.full((2, len(METRICS)), np.nan)
-    if min(clean["source"].nunique(), degraded["source"].nunique()) > 1:
+    if min(len(np.unique(one.source)) for one in (clean, degraded)) > 1:
         tail = (1 - COVERAGE) / 2
         interval = pd.DataFrame(drawn[:, 1:].T).quantile([tail, 1 - tail]).to_numpy()
     return np.column_stack([drawn[:, 0], *interval])
@@ -161,7 +205,9 @@ def _over_seeds(by_seed: Floats) -> Floats:
     return (taken * weights[:, None]).sum(axis=0) / count
 
 
-def _weights(clean: "pd.Series[int]", degraded: "pd.Series[int]") -> tuple[pd.Index, Floats]:
+def _weights(
+    clean: NDArray[np.int64], degraded: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Floats]:
     """Return the recordings, and their weights: 1 in the first row, then those of resamples.
 
     Recordings with degraded windows only are resampled separately, so that every draw has as many
@@ -179,17 +225,23 @@ def _weights(clean: "pd.Series[int]", degraded: "pd.Series[int]") -> tuple[pd.In
         if len(names)
     ]
     once = np.ones((1, len(own) + len(foreign)))
-    return pd.Index([*own, *foreign]), np.vstack([once, np.hstack(parts)])
+    return np.concatenate([own, foreign]), np.vstack([once, np.hstack(parts)])
 
 
 def _measure(clean: Side, degraded: Side, weights: Floats) -> Floats:
     """Return ``(metric, draw)`` values; nan where a draw lacks clean or degraded windows."""
     counts = _counts(clean, degraded, weights.shape[1])
-    # Few draws at a time: the counts at every score of a large test set take too much memory.
-    chunks = [weights[start:][:_DRAWS_AT_ONCE] for start in range(0, len(weights), _DRAWS_AT_ONCE)]
+    # Single precision holds these whole numbers and takes half of the time.
+    few, whole = counts.astype(np.float32), weights.astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ranked = np.hstack([_ranked(*(chunk @ counts)) for chunk in chunks])
-        return np.vstack([ranked, _shift(clean, degraded, weights)])
+        return np.stack(
+            [
+                _auroc(counts[0], counts[1], weights),
+                _average_precision(few[0], few[1], whole),
+                _false_positives(few[0], few[1], whole),
+                _shift(clean, degraded, weights),
+            ]
+        )
 
 
 def _counts(clean: Side, degraded: Side, recordings: int) -> Floats:
@@ -206,27 +258,60 @@ def _counts(clean: Side, degraded: Side, recordings: int) -> Floats:
     return counts.cumsum(axis=-1)
 
 
-def _ranked(clean: Floats, degraded: Floats) -> Floats:
-    """Return AUROC, average precision and FPR95, ``(3, draw)``, from two ``(draw, step)`` counts.
+def _auroc(clean: Floats, degraded: Floats, weights: Floats) -> Floats:
+    """Return ``(draw,)`` AUROCs of two ``(recording, step)`` counts (``_counts``)."""
+    # Which of two windows has the larger score is counted once for any two recordings.
+    above = degraded - _here(degraded) / 2
+    pairs = ((weights @ (_here(clean) @ above.T)) * weights).sum(axis=-1)
+    return pairs / ((weights @ clean[:, -1]) * (weights @ degraded[:, -1]))
 
-    They count the windows at or above each step, which a threshold just below the step rejects.
+
+def _average_precision(clean: Counts, degraded: Counts, weights: Counts) -> Floats:
+    """Return ``(draw,)`` average precisions; arguments are those of ``_auroc``."""
+    steps = _here(degraded).any(axis=0)  # only these change the recall
+    clean, degraded = clean[:, steps], degraded[:, steps]
+    parts = []
+    for some in _chunks(weights):
+        found, others = some @ degraded, some @ clean
+        others += found
+        # A draw may lack the windows of the first steps; these have no weight.
+        precision = np.divide(found, np.maximum(others, 1, out=others), dtype=np.float64)
+        parts.append(np.einsum("ds,ds->d", _here(found), precision) / found[:, -1])
+    return np.concatenate(parts)
+
+
+def _false_positives(clean: Counts, degraded: Counts, weights: Counts) -> Floats:
+    """Return ``(draw,)`` FPR95; arguments are those of ``_auroc``.
+
+    A threshold just below a step rejects the windows at or above it.
     """
-    clean_in_all, degraded_in_all = clean[:, -1], degraded[:, -1]
-    clean_here = np.diff(clean, prepend=0)
-    degraded_here = np.diff(degraded, prepend=0)
-    pairs = (clean_here * (degraded - degraded_here / 2)).sum(axis=-1)
-    # A draw may lack the windows of the first steps; these have no weight.
-    precision = degraded / np.maximum(clean + degraded, 1)
+    steps = _here(clean).any(axis=0)  # only these bring the number of clean windows to its limit
+    # Before each such step, and in all.
+    rejected = np.column_stack([(degraded - _here(degraded))[:, steps], degraded[:, -1]])
+    clean = clean[:, steps]
     # In whole numbers: 0.95 times a number of windows may be off by rounding.
-    accepting = 100 * clean <= (100 - ACCEPTED) * clean_in_all[:, None]
-    rejected = np.where(accepting, degraded, 0).max(axis=-1)
-    return np.stack(
+    limit = (100 - ACCEPTED) * (weights @ clean[:, -1:]) // 100
+    accepting = np.concatenate(
         [
-            pairs / (clean_in_all * degraded_in_all),
-            (degraded_here * precision).sum(axis=-1) / degraded_in_all,
-            1 - rejected / degraded_in_all,
+            np.count_nonzero(some @ clean <= most, axis=-1)
+            for some, most in zip(_chunks(weights), _chunks(limit), strict=True)
         ]
     )
+    before = (weights * rejected.T[accepting]).sum(axis=-1, dtype=np.float64)
+    return 1 - before / (weights @ degraded[:, -1])
+
+
+def _chunks(draws: Counts) -> Iterator[Counts]:
+    """Yield few draws at a time: the counts at every score of a large set take too much memory."""
+    for start in range(0, len(draws), _DRAWS_AT_ONCE):
+        yield draws[start : start + _DRAWS_AT_ONCE]
+
+
+def _here(counts: NDArray[Number]) -> NDArray[Number]:
+    """Return what ``(..., step)`` cumulative counts gain at each step."""
+    here = counts.copy()
+    here[..., 1:] -= counts[..., :-1]
+    return here
 
 
 def _shift(clean: Side, degraded: Side, weights: Floats) -> Floats:

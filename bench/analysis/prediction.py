@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis import records
 from bench.analysis.tables import Section, pivot, stated
 from bench.protocol.schema import Protocol, Published
 
@@ -52,7 +53,7 @@ def table(
         ``COLUMNS``, a row per predictor, choice of windows, action and horizon: value (MPJPE) and
         published in mm, difference in per cent, and how long the predictor was trained.
     """
-    clean = values[(values["mechanism"] == "") & (values["metric"] == "mpjpe")]
+    clean = records.plain(values[(values["mechanism"] == "") & (values["metric"] == "mpjpe")])
     if clean.empty:
         return pd.DataFrame(columns=COLUMNS)
     keys = ["predictor", "horizon_ms", "window", "source", "action"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from bench.analysis import statistics
-from bench.analysis.records import CONDITION, IMPUTER, by_window
+from bench.analysis.records import CONDITION, IMPUTER, by_window, plain
 from bench.analysis.tables import Section, named, number, wide
 from bench.protocol.schema import Protocol
 from bench.sweep.jobs import DEGRADED
@@ -60,7 +60,7 @@ def table(values: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         relative differences from it, and the latter after Holm's correction. Empty if there are
         fewer than ``LEAST_IMPUTERS`` or ``LEAST_CONDITIONS``.
     """
-    errors = values[(values["metric"] == METRIC) & (values["inference"] != DEGRADED)]
+    errors = plain(values[(values["metric"] == METRIC) & (values["inference"] != DEGRADED)])
     paired = by_window(errors, [*IMPUTER, *CONDITION]).pivot(
         index=[*CELL, "window", "source"], columns=IMPUTER, values="value"
     )

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +50,8 @@ WINDOW_COLUMNS = [
     "metric",
     "value",
 ]
+NUMBERS = ("share", "seed", "horizon_ms", "value")
+TEXT = [name for name in WINDOW_COLUMNS if name not in NUMBERS]
 LABELS = ["window", "source", "subject", "action"]
 """What a cell's table says of a window, besides its share and its metrics."""
 COUNTS = ["n", "recordings", "seeds"]
@@ -73,11 +76,30 @@ def windows(plan: Plan, store: Store, dataset: str, fold: str = "") -> pd.DataFr
         fold: the number in the column ``fold``; empty if subjects are not dealt into folds.
 
     Returns:
-        ``WINDOW_COLUMNS``.
+        ``WINDOW_COLUMNS``, text as categories (``coded``).
     """
     finished = [cell for cell in plan.cells if store.has_cell(cell.key)]
     tables = store.load_cells([cell.key for cell in finished])
-    return long(zip(finished, tables, strict=True), dataset, fold)
+    return _long(finished, tables, dataset, fold)
+
+
+def coded(values: pd.DataFrame) -> pd.DataFrame:
+    """Return per-window values with text as categories, in order of names.
+
+    Rows are taken and grouped by a byte of each in place of a text, and fit into memory.
+    """
+    kinds = {
+        name: "category"
+        for name in TEXT
+        if name in values and not isinstance(values[name].dtype, pd.CategoricalDtype)
+    }
+    return values.astype(kinds)
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with text in the place of categories."""
+    coded = table.select_dtypes("category").columns
+    return table.astype(dict.fromkeys(coded, str))
 
 
 def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str, fold: str = "") -> pd.DataFrame:
@@ -91,36 +113,67 @@ def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str, fold: str = "
     Returns:
         ``WINDOW_COLUMNS``, one row per cell, window and metric that the window has.
     """
-    cells: list[Cell] = []
-    by_columns: dict[tuple[str, ...], list[tuple[int, pd.DataFrame]]] = {}
-    for cell, wide in found:
-        by_columns.setdefault(tuple(wide.columns), []).append((len(cells), wide))
-        cells.append(cell)
+    pairs = list(found)
+    return plain(_long([cell for cell, _ in pairs], [table for _, table in pairs], dataset, fold))
+
+
+def _long(
+    cells: Sequence[Cell], tables: Sequence[pd.DataFrame], dataset: str, fold: str
+) -> pd.DataFrame:
+    """Return what ``long`` does, text as categories."""
     if not cells:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
-    table = pd.concat([_melted(tables) for tables in by_columns.values()], ignore_index=True)
-    table = table.iloc[table["cell"].argsort(kind="stable")]
-    cell_of = table["cell"].to_numpy()
-    # Some metrics do not apply to all rows: errors need something hidden, a set is no window.
-    kept = table["value"].notna().to_numpy()
-    named = pd.DataFrame([labels(cell) for cell in cells], columns=CELL[1:])
-    repeated = named.take(cell_of[kept]).reset_index(drop=True)
-    table = pd.concat([repeated, table[kept].reset_index(drop=True)], axis=1).assign(
-        dataset=dataset, fold=fold
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, table in enumerate(tables):
+        alike.setdefault(tuple(table.columns), []).append(number)
+    wide = [pd.concat([tables[one] for one in numbers]) for numbers in alike.values()]
+    cell = np.concatenate(
+        [np.repeat(numbers, [len(tables[one]) for one in numbers]) for numbers in alike.values()]
     )
-    codes, metrics = pd.factorize(table["metric"])
-    parts = [str(metric).partition("@") for metric in metrics]
-    table["metric"] = pd.Index([name for name, _, _ in parts]).take(codes)
-    horizons = np.array([float(horizon) if horizon else np.nan for _, _, horizon in parts])
-    table["horizon_ms"] = horizons[codes]
-    return table[WINDOW_COLUMNS]
+    rows = pd.concat([table[[*LABELS, "share"]] for table in wide], ignore_index=True)
+    row, metric, value = _melted([table.drop(columns=rows.columns) for table in wide])
+    # Some metrics do not apply to all rows: errors need something hidden, a set is no window.
+    kept = np.flatnonzero(~np.isnan(value))
+    order = kept[np.argsort(cell[row[kept]], kind="stable")]
+    row, metric, value = row[order], metric[order], value[order]
+    named = pd.DataFrame([labels(one) for one in cells], columns=CELL[1:])
+    names = pd.Series(metric.categories).str.partition("@")
+    horizons = pd.to_numeric(names[2].where(names[2] != "", None)).to_numpy(np.float64)
+    found: dict[str, pd.Series | NDArray[np.float64]] = {
+        **{name: _taken(named[name], cell[row]) for name in CELL[1:]},
+        **{str(name): _taken(rows[name], row) for name in rows},
+        "dataset": _taken(pd.Series([dataset]), np.zeros(len(row), np.intp)),
+        "fold": _taken(pd.Series([fold]), np.zeros(len(row), np.intp)),
+        "metric": _taken(names[0], metric.codes),
+        "horizon_ms": horizons[metric.codes],
+        "value": value,
+    }
+    return pd.DataFrame(found)[WINDOW_COLUMNS]
 
 
-def _melted(tables: list[tuple[int, pd.DataFrame]]) -> pd.DataFrame:
-    """Return tables of the same columns in long format, each table's number as ``cell``."""
-    wide = pd.concat([table for _, table in tables], ignore_index=True)
-    wide["cell"] = np.repeat([number for number, _ in tables], [len(one) for _, one in tables])
-    return wide.melt(id_vars=["cell", *LABELS, "share"], var_name="metric")
+def _melted(
+    tables: Sequence[pd.DataFrame],
+) -> tuple[NDArray[np.intp], pd.Categorical, NDArray[np.float64]]:
+    """Return the row of each value, counted through all tables, its column, and the value."""
+    metrics = pd.Index(list(dict.fromkeys(name for table in tables for name in table)))
+    first = np.cumsum([0, *map(len, tables)])
+    parts = [
+        (
+            np.tile(np.arange(start, start + len(table)), table.shape[1]),
+            np.repeat(metrics.get_indexer(table.columns), len(table)),
+            table.to_numpy(np.float64).T.ravel(),
+        )
+        for start, table in zip(first, tables, strict=False)
+    ]
+    row, code, value = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return row, pd.Categorical.from_codes(code, metrics), value
+
+
+def _taken(values: pd.Series, places: NDArray[np.intp]) -> pd.Series:
+    """Return the values at places; text as categories, in order of names."""
+    if values.name in NUMBERS:
+        return pd.Series(values.to_numpy()[places])
+    return pd.Series(pd.Categorical(values).take(places))
 
 
 def records(
@@ -159,7 +212,7 @@ def of_units(values: pd.DataFrame) -> pd.DataFrame:
     That is the recording. In joined folds it is the subject, if it is known of all test windows:
     each fold's imputers are fitted on other subjects, and each subject is tested once.
     """
-    return values.assign(source=_units(values)) if unit(values) == SUBJECTS else values
+    return values.assign(source=_units(plain(values))) if unit(values) == SUBJECTS else values
 
 
 def unit(values: pd.DataFrame) -> str:
@@ -172,7 +225,9 @@ def unit(values: pd.DataFrame) -> str:
 
 def tested(values: pd.DataFrame) -> pd.Series[bool]:
     """Return which rows are of recorded test windows: not of drawn ones, or of a whole set."""
-    return (values["split"] == "test") & (values["source"] != values["window"])
+    # As text: categories of different names cannot be compared.
+    source, window = (values[name].astype(str) for name in ("source", "window"))
+    return (values["split"] == "test") & (source != window)
 
 
 def _units(values: pd.DataFrame) -> pd.Series[str]:
@@ -210,9 +265,8 @@ def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     if set(CELL) <= set(keys):
         return values  # a cell has one value per metric and window
     kept = list(dict.fromkeys([*keys, "metric", "seed", "window", "source"]))
-    return values.groupby(kept, sort=False, as_index=False, dropna=False).agg(
-        value=("value", "mean"), share=("share", "mean")
-    )
+    grouped = values.groupby(kept, sort=False, as_index=False, dropna=False, observed=True)
+    return grouped.agg(value=("value", "mean"), share=("share", "mean"))
 
 
 def paired(group: pd.DataFrame, base: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
@@ -244,7 +298,8 @@ def changes(values: pd.DataFrame, keys: list[str], reference: str) -> pd.DataFra
     """
     others = [key for key in keys if key not in IMPUTER]
     table = by_window(values, keys)
-    condition = table.groupby(others, sort=False, dropna=False).ngroup().to_numpy()
+    grouped = table.groupby(others, sort=False, dropna=False, observed=True)
+    condition = grouped.ngroup().to_numpy()
     table = table.iloc[np.argsort(condition, kind="stable")]
     return against(table, _of(table, reference, ""), keys, others, statistics.change)
 
@@ -308,22 +363,21 @@ def paired_tests(
     Returns:
         model, inference, mechanism, level, best_baseline, p, p_holm.
     """
-    errors = values[values["metric"] == "mse"]
     rows = []
-    for condition, level in by_window(errors, [*IMPUTER, *CONDITION]).groupby(
-        CONDITION, sort=False
-    ):
-        simple = level[level["model"].isin(baselines) & (level["inference"] == "")]
-        if simple.empty:
+    for condition, level in _conditions(values, "mse"):
+        simple = [
+            (level.means[number], model, number)
+            for number, (model, inference) in enumerate(level.imputers)
+            if model in baselines and not inference
+        ]
+        if not simple:
             continue
-        best = str(simple.groupby("model")["value"].mean().idxmin())
-        base = simple[simple["model"] == best]
-        for imputer, group in level.groupby(IMPUTER, sort=False):
-            if imputer[0] in models:
-                pairs = paired(group, base)
-                difference = (pairs["value"] - pairs["base"]).to_numpy()
-                p = statistics.sign_flip_p(difference, pairs["source"].to_numpy())
-                rows.append((*imputer, *condition, best, p))
+        _, name, best = min(simple)
+        rows += [
+            (*imputer, *condition, name, level.p(number, best))
+            for number, imputer in enumerate(level.imputers)
+            if imputer[0] in models
+        ]
     columns = [*IMPUTER, *CONDITION, "best_baseline", "p"]
     table = pd.DataFrame(rows, columns=columns)
     return table.assign(p_holm=statistics.holm(table["p"].to_numpy(dtype=np.float64)))
@@ -342,19 +396,52 @@ def leads(values: pd.DataFrame, metric: str) -> pd.DataFrame:
     Returns:
         model and inference of the best, mechanism, level, p_lead.
     """
-    errors = by_window(values[values["metric"] == metric], [*IMPUTER, *CONDITION])
     rows = []
-    for condition, level in errors.groupby(CONDITION, sort=False):
-        means = level.groupby(IMPUTER, sort=False)["value"].mean().sort_values(kind="stable")
-        if len(means) < 2:
-            continue
-        first, second = means.index[:2]
-        pairs = paired(_of(level, *first), _of(level, *second))
-        difference = (pairs["value"] - pairs["base"]).to_numpy()
-        p = statistics.sign_flip_p(difference, pairs["source"].to_numpy())
-        rows.append((*first, *condition, p))
+    for condition, level in _conditions(values, metric):
+        if len(level.imputers) > 1:
+            first, second = (int(number) for number in np.argsort(level.means, kind="stable")[:2])
+            rows.append((*level.imputers[first], *condition, level.p(first, second)))
     table = pd.DataFrame(rows, columns=[*IMPUTER, *CONDITION, "p_lead"])
     return table.assign(p_lead=statistics.holm(table["p_lead"].to_numpy(dtype=np.float64)))
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """Errors of all imputers under one condition.
+
+    Attributes:
+        imputers: model and inference of each.
+        means: ``(imputer,)`` of all errors.
+        errors: ``(imputer, pair)`` by window and seed, nan where there is none.
+        recordings: ``(pair,)`` numbers that sort as the names do.
+    """
+
+    imputers: list[tuple[str, str]]
+    means: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    recordings: NDArray[np.intp]
+
+    def p(self, one: int, other: int) -> float:
+        """Return the p of the difference of two imputers (``statistics.sign_flip_p``)."""
+        difference = self.errors[one] - self.errors[other]
+        both = ~np.isnan(difference)
+        return statistics.sign_flip_p(difference[both], self.recordings[both])
+
+
+def _conditions(
+    values: pd.DataFrame, metric: str
+) -> Iterator[tuple[tuple[Hashable, ...], _Condition]]:
+    """Yield mechanism and level of each condition, with the errors of one metric under it."""
+    errors = by_window(values[values["metric"] == metric], [*IMPUTER, *CONDITION])
+    errors = errors.assign(source=pd.factorize(errors["source"], sort=True)[0])
+    for condition, level in errors.groupby(CONDITION, sort=False, observed=True):
+        by_imputer = level.groupby(IMPUTER, sort=False, observed=True)
+        means = by_imputer["value"].mean()
+        pairs = level.groupby(["window", "seed"], sort=False, observed=True)
+        table = np.full((len(means), pairs.ngroups), np.nan)
+        table[by_imputer.ngroup(), pairs.ngroup()] = level["value"]
+        recordings = pairs["source"].first().to_numpy()
+        yield condition, _Condition(list(means.index), means.to_numpy(), table, recordings)
 
 
 def _by_group(
@@ -365,7 +452,8 @@ def _by_group(
         # Numbers, since columns of objects would make those that they are joined to objects too.
         kinds = {name: np.int64 if name in COUNTS else np.float64 for name in SUMMARY}
         return pd.DataFrame(columns=[*keys, *SUMMARY]).astype(kinds)
-    number = np.asarray(table.groupby(keys, sort=False, dropna=False).ngroup(), dtype=np.int64)
+    grouped = table.groupby(keys, sort=False, dropna=False, observed=True)
+    number = np.asarray(grouped.ngroup(), dtype=np.int64)
     order = np.argsort(number, kind="stable")
     group = number[order].astype(np.int64)
     starts = np.flatnonzero(np.diff(group, prepend=-1))
@@ -388,7 +476,7 @@ def _by_group(
         interval[alike] = statistics.estimates(sums, statistic)
     summary[["value", "low", "high"]] = interval
     summary["n"], summary["recordings"], summary["seeds"] = windows, recordings, seeds
-    identified = table[keys].iloc[order[starts]].reset_index(drop=True)
+    identified = plain(table[keys].iloc[order[starts]]).reset_index(drop=True)
     return pd.concat([identified, summary[SUMMARY]], axis=1)
 
 

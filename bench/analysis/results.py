@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +88,19 @@ class Results:
     prediction: pd.DataFrame
     generation: pd.DataFrame
 
-    @property
+    @cached_property
     def with_values(self) -> "Results":
         """The same without the rows of tables that only state a failure."""
         kept: dict[str, Any] = {name: marking.with_values(getattr(self, name)) for name in TABLES}
         return replace(self, **kept)
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Number of test windows ``n``, of recordings (or subjects) and of seeds."""
         foreign = self.values["mechanism"].isin(list(self.protocol.foreign))
-        tests = self.values[(self.values["split"] == "test") & ~foreign]
+        tests = (self.values["split"] == "test") & ~foreign
         named = {"n": "window", records.unit(self.values): "source", "seeds": "seed"}
-        return {name: tests[column].nunique() for name, column in named.items()}
+        return {name: self.values.loc[tests, column].nunique() for name, column in named.items()}
 
     @property
     def basis(self) -> str:
@@ -131,7 +132,7 @@ def build(
     """
     missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
-    counted, values = records.unit(values), records.of_units(values)
+    counted, values = records.unit(values), records.coded(records.of_units(values))
     imputed, forecasts = (values[(values["predictor"] == "") == no] for no in (True, False))
     detection = ood.detection(imputed)
     marked = marking.detection(detection, missing, protocol)
@@ -195,6 +196,12 @@ def open_run(folder: Path) -> Run:
         RecursionError,
     ) as error:
         raise no_run(folder, str(error)) from None
+
+
+def write_values(values: pd.DataFrame, folder: Path) -> None:
+    """Write per-window values to a run's folder, categories as the text that they stand for."""
+    # As text, since the order of categories would show in the file.
+    records.plain(values).to_parquet(folder / VALUES, index=False)
 
 
 def read(folder: Path) -> Results:

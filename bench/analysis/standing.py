@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.analysis.comparable import DEGRADED
 from bench.analysis.leaderboard import leaderboard
-from bench.analysis.records import IMPUTER
+from bench.analysis.records import IMPUTER, plain
 from bench.core.errors import InputError
 
 if TYPE_CHECKING:  # it loads torch, which figures of records do without
@@ -75,7 +75,7 @@ def _errors(windows: pd.DataFrame | None) -> pd.DataFrame | None:
     """Return the rows of per-window values that skill is computed from; None if there are none."""
     if windows is None or windows.empty:
         return None
-    return windows[(windows["metric"] == "mse") & (windows["predictor"] == "")]
+    return plain(windows[(windows["metric"] == "mse") & (windows["predictor"] == "")])
 
 
 def milliseconds(records: pd.DataFrame) -> pd.Series[float]:

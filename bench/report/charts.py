@@ -18,7 +18,9 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import NullFormatter
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike
 
 from bench.core.files import atomic_file
@@ -117,11 +119,27 @@ class Sheet:
             wspace=between / wide,
             hspace=(below + 0.2) / height,
         )
+        _place_labels(figure)
         figure.suptitle(wrapped, fontsize=8, y=1 - 0.06 / whole, va="top")
         if entries:
             place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.16 / whole)}
             figure.legend(entries.values(), entries.keys(), ncols=columns, borderpad=0, **place)
         return figure
+
+
+def _place_labels(figure: Figure) -> None:
+    """Put labels of x axes below one row of tick labels, and those without text anywhere.
+
+    Placing by what is known, since matplotlib measures all tick labels for each label.
+    """
+    settings = matplotlib.rcParams
+    ticks = FontProperties(size=settings["xtick.labelsize"]).get_size_in_points()
+    parts = (settings[name] for name in ("xtick.major.size", "xtick.major.pad", "axes.labelpad"))
+    below = ScaledTranslation(0, -(ticks + sum(parts)) / 72, figure.dpi_scale_trans)
+    for axis in figure.axes:
+        axis.xaxis.set_label_coords(0.5, 0, axis.transAxes + below)
+        if not axis.get_ylabel():
+            axis.yaxis.set_label_coords(0, 0.5)
 
 
 def line(
@@ -201,6 +219,7 @@ def plain_ticks(axis: Axes, which: str = "x") -> None:
     side = axis.xaxis if which == "x" else axis.yaxis
     side.set_major_formatter("{x:g}")
     side.set_minor_formatter(NullFormatter())
+    side.set_tick_params(which="minor", label1On=False)
 
 
 def save(

@@ -97,7 +97,7 @@ def write(
         resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
         (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
-        run.values.to_parquet(draft / results.VALUES, index=False)
+        results.write_values(run.values, draft)
         cells.to_parquet(draft / results.RECORDS, index=False)
         timed.to_csv(draft / times.TIMES, index=False)
         results.write(found, draft)

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis import records, statistics, tables
+from bench.analysis import records, results, statistics, tables
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import Comparison
+from bench.sweep.jobs import Cell
 from tests.conftest import TINY
 
 SOURCES = ("a", "a", "b", "c", "d", "e")
@@ -336,3 +338,63 @@ def test_each_group_has_the_interval_of_its_own_windows() -> None:
         assert row["share"] == pytest.approx(own["share"].mean())
         counts = [own[name].nunique() for name in ("window", "source", "seed")]
         assert row[["n", "recordings", "seeds"]].tolist() == counts
+
+
+def test_text_as_categories_changes_no_table() -> None:
+    rng = np.random.default_rng(5)
+    values = joined(
+        *(
+            errors(model, rng.lognormal(size=6).tolist(), level=level, seed=seed)
+            for model in ("zeta", "alpha", "mean")
+            for level in ("50%", "10%")
+            for seed in (0, 1)
+        )
+    )
+    categories = records.coded(values)
+    assert (categories[records.TEXT].dtypes == "category").all()
+    pd.testing.assert_frame_equal(records.plain(categories), values)
+    keys = [*records.IMPUTER, *records.CONDITION]
+    for function in (
+        lambda table: records.summarise(table, keys, ["mean"]),
+        lambda table: records.summarise(table, ["model"]),
+        lambda table: records.paired_tests(table, ["zeta"], ["alpha", "mean"]),
+        lambda table: records.leads(table, "mse"),
+    ):
+        pd.testing.assert_frame_equal(function(categories), function(values), check_exact=True)
+
+
+def test_cells_in_long_format_are_those_that_melting_gives() -> None:
+    wide = {
+        "window": ["w1", "w0"],
+        "source": ["b", "a"],
+        "subject": "s",
+        "action": "walk",
+        "share": [0.5, 0.25],
+    }
+    cells = [
+        (Cell("1", "", "zeta", 0, "impute", "", "features", "10%"), {"mse": [1.0, 2.0]}),
+        (Cell("2", "", "alpha", 1, "forecast"), {"mpjpe@80": [3.0, np.nan], "mse": [5.0, 6.0]}),
+        (Cell("3", "", "zeta", 1, "impute", "", "features", "10%"), {"mse": [7.0, 8.0]}),
+    ]
+    found = records.long([(cell, pd.DataFrame(wide | own)) for cell, own in cells], "motion", "1")
+    columns = ["model", "seed", "window", "source", "share", "metric", "horizon_ms", "value"]
+    expected = [
+        ("zeta", 0, "w1", "b", 0.5, "mse", np.nan, 1.0),
+        ("zeta", 0, "w0", "a", 0.25, "mse", np.nan, 2.0),
+        ("alpha", 1, "w1", "b", 0.5, "mpjpe", 80.0, 3.0),
+        ("alpha", 1, "w1", "b", 0.5, "mse", np.nan, 5.0),
+        ("alpha", 1, "w0", "a", 0.25, "mse", np.nan, 6.0),
+        ("zeta", 1, "w1", "b", 0.5, "mse", np.nan, 7.0),
+        ("zeta", 1, "w0", "a", 0.25, "mse", np.nan, 8.0),
+    ]
+    pd.testing.assert_frame_equal(found[columns], pd.DataFrame(expected, columns=columns))
+    assert list(found) == records.WINDOW_COLUMNS
+    assert set(found["dataset"]) == {"motion"}
+    assert set(found["fold"]) == {"1"}
+
+
+def test_values_are_written_as_text(tmp_path: Path) -> None:
+    values = errors("zeta", [1, 2, 3])
+    results.write_values(records.coded(values), tmp_path)
+    written = pd.read_parquet(tmp_path / results.VALUES)
+    pd.testing.assert_frame_equal(written, values, check_exact=True)

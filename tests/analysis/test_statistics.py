@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import permutation_test
 
 from bench import metrics
 from bench.analysis import statistics
@@ -173,6 +174,23 @@ def test_sign_flip_p_is_two_sided_and_has_no_unit() -> None:
     assert 0.0 < p < 0.9
     assert statistics.sign_flip_p(-difference, recordings) == pytest.approx(p)
     assert statistics.sign_flip_p(1000 * difference, recordings) == pytest.approx(p)
+
+
+@pytest.mark.parametrize("count", [2, 5, 9, 13, 14, 40])
+def test_sign_flip_p_is_that_of_scipy(count: int) -> None:
+    rng = np.random.default_rng(count)
+    names = np.array([f"r{number:02d}" for number in range(count)], dtype=object)
+    # Tenths have sums that are equal but for rounding.
+    for difference in (rng.normal(0.2, 1, count), rng.integers(-2, 4, count) / 10):
+        expected = permutation_test(
+            (difference,),
+            np.mean,
+            permutation_type="samples",
+            vectorized=True,
+            n_resamples=statistics.FLIPS,
+            rng=np.random.default_rng(0),
+        )
+        assert statistics.sign_flip_p(difference, names) == expected.pvalue
 
 
 @pytest.mark.parametrize(("recordings", "least"), [(2, 0.5), (4, 0.125), (5, 0.0625)])
