@@ -38,7 +38,10 @@ def fill(
     ] = "auto",
     run: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="A run's folder, whose --imputer fills, not --method."),
+        typer.Option(
+            metavar="RUN",
+            help="A run's folder or an exported file, whose --imputer fills.",
+        ),
     ] = None,
     imputer: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""Commands about finished runs: ``show``, ``claims``, ``compare``, ``merge``, ``rescore``."""
+"""Commands about finished runs: ``show``, ``claims``, ``compare``, ``export``, ..."""
 
 from pathlib import Path
 from typing import Annotated
@@ -127,6 +127,26 @@ def compare(
     if not found.paired:
         console.print("means of cells were compared: not both folders have windows.parquet")
     raise typer.Exit(0 if found.identical else 1)
+
+
+def export(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, such as results/cmu/latest.")
+    ],
+    imputer: Annotated[str, typer.Argument(metavar="IMPUTER", help="Its label in the protocol.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="A new .safetensors file.")
+    ],
+    plugin: Plugins = None,
+) -> None:
+    """Write a fitted imputer of a run to one file, which bench fill --run takes.
+
+    Example: bench export results/leaderboard/latest stacked -o stacked.safetensors
+    """
+    from bench.commands.export import export as write
+
+    size = write(run, imputer, output)
+    console.print(f"written: {output} ({size / 1e6:.1f} MB)", soft_wrap=True)
 
 
 def merge(

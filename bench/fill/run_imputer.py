@@ -21,6 +21,7 @@ from bench.motion import derive_seed
 from bench.motion.kinematics import facing, resample_positions
 from bench.protocol.schema import Protocol
 from bench.report import run_folder
+from bench.sweep import exported
 from bench.sweep.workspace import Workspace
 from models.base import GenerativeImputer, Imputer
 
@@ -187,15 +188,17 @@ def _starts(gone: Bools, frames: int) -> list[int]:
 
 
 def load(run: Path, imputer: str) -> RunImputer:
-    """Return an imputer of a run, with its first seed.
+    """Return an imputer of a run, with its first seed, or one that was exported.
 
     Args:
-        run: the folder of the run, below that of all results.
+        run: the folder of the run, below that of all results; or the file of an imputer.
         imputer: its label, or ``label/inference``.
 
     Raises:
         InputError: it is no run, has no such imputer, or its weights are gone.
     """
+    if run.is_file():
+        return _exported(run, imputer)
     contents = run_folder.read(run)
     protocol = contents.run.protocol
     label, _, inference = imputer.partition("/")
@@ -221,6 +224,21 @@ def load(run: Path, imputer: str) -> RunImputer:
         )
     model = workspace.load(fit.key, label, fit.seed)
     assert isinstance(model, Imputer)
+    return _with_inference(run, RunImputer(imputer, model, protocol), label, inference)
+
+
+def _exported(file: Path, imputer: str) -> RunImputer:
+    """Return the imputer in a file; raises InputError if it is another one."""
+    label, protocol, model = exported.read(file)
+    wanted, _, inference = imputer.partition("/")
+    if wanted != label:
+        raise InputError(f"{file}: holds the imputer '{label}', not '{wanted}'")
+    return _with_inference(file, RunImputer(imputer, model, protocol), label, inference)
+
+
+def _with_inference(run: Path, found: RunImputer, label: str, inference: str) -> RunImputer:
+    """Set the inference of a generative model; raises InputError if there is none of the name."""
+    model, protocol = found.model, found.protocol
     if isinstance(model, GenerativeImputer):
         known = list(protocol.inference)
         if inference and inference not in known:
@@ -229,4 +247,4 @@ def load(run: Path, imputer: str) -> RunImputer:
         model.inference = protocol.inference.get(chosen) or INFERENCES.get(chosen)()
     elif inference:
         raise InputError(f"{run}: {label} has no inference; give --imputer {label}")
-    return RunImputer(imputer, model, protocol)
+    return found

@@ -69,3 +69,34 @@ def test_a_stiff_body_is_completed_in_its_own_axes(run: Path, tmp_path: Path, be
     ended = bench(*command, "--imputer", "magic")
     assert (ended.code, "no imputer 'magic'" in ended.err) == (2, True)
     assert bench(*command).code == 2
+
+
+def test_an_exported_imputer_fills_as_that_of_its_run_does(
+    run: Path, tmp_path: Path, bench: Bench
+) -> None:
+    given = body()
+    given[100:160, NAMES.index("left_wrist")] = np.nan
+    np.savez(tmp_path / "walk.npz", positions=given, fps=FPS, names=np.array(NAMES))
+    command = "fill", tmp_path / "walk.npz"
+    for imputer, label in (("linear", "linear"), ("vae/map", "vae")):
+        file = tmp_path / f"{label}.safetensors"
+        ended = bench("export", run, label, "-o", file)
+        assert (ended.code, "written" in ended.out) == (0, True), ended.err
+        outcomes = []
+        for number, source in enumerate((run, file)):
+            to = tmp_path / f"{label}{number}.npz"
+            assert bench(*command, "-o", to, "--run", source, "--imputer", imputer).code == 0
+            outcomes.append(np.load(to)["positions"])
+        np.testing.assert_array_equal(*outcomes)
+    ended = bench("export", run, "vae", "-o", tmp_path / "vae.safetensors")
+    assert (ended.code, "exists" in ended.err) == (2, True)
+    for arguments, reason in (
+        ((run, "magic", "-o", tmp_path / "x.safetensors"), "no imputer 'magic'"),
+        ((run, "vae/map", "-o", tmp_path / "x.safetensors"), "give vae"),
+        ((run, "vae", "-o", tmp_path / "x.pt"), "rename it"),
+    ):
+        ended = bench("export", *arguments)
+        assert (ended.code, reason in ended.err) == (2, True), ended.err
+        assert not Path(arguments[-1]).exists()
+    ended = bench(*command, "-o", "y.npz", "--run", file, "--imputer", "linear")
+    assert (ended.code, "holds the imputer 'vae'" in ended.err) == (2, True)
