@@ -32,8 +32,10 @@ TOGETHER = 16
 """Windows that share a mask: a Gaussian is conditioned once for all of them."""
 POOLED = 0.2
 """Share that the products of a family's other classes have in those of one, which may be few."""
-TRIED = 16
+TRIED = 64
 """Valid windows that deviations are calibrated on, for each family of masks."""
+ENOUGH = 8
+"""Windows by which a class of gaps is calibrated for itself."""
 
 
 class Stacked(Imputer):
@@ -45,8 +47,8 @@ class Stacked(Imputer):
     Each Gaussian completes twice: as it is, and with the lengths of bones (``Distances``).
     Train people are dealt into folds; what is weighed are completions of one fold's windows by
     Gaussians fitted to the other folds, since those that know the windows look better than they
-    are. ``sigma`` is the deviation of the weighted mixture, calibrated for each family on the valid
-    windows.
+    are. ``sigma`` is the deviation of the weighted mixture, calibrated for each family and class on
+    the valid windows.
     """
 
     name = "stacked"
@@ -77,7 +79,7 @@ class Stacked(Imputer):
         self.distances = Distances(spec)
         self.spline = Spline(spec)
         self.register_buffer("weights", torch.full((len(FAMILIES), CLASSES, count), 1 / count))
-        self.register_buffer("calibration", torch.ones(len(FAMILIES), dtype=torch.float64))
+        self.register_buffer("calibration", torch.ones(len(FAMILIES), CLASSES, dtype=torch.float64))
 
     @property
     def completion_count(self) -> int:
@@ -125,7 +127,7 @@ class Stacked(Imputer):
         for mask, rows in by_mask(occluded.flatten(1)):
             hidden = mask.view_as(self.mean)
             mean[rows], spread = self._mixed(motion[rows], hidden)
-            factor = self.calibration[family_number(hidden)]
+            factor = self.calibration[family_number(hidden)][gap_class(hidden)]
             deviation[rows] = (spread * factor).to(motion.dtype)
         return Imputation(mean, deviation)
 
@@ -234,15 +236,25 @@ class Stacked(Imputer):
                         yield motion, torch.from_numpy(drawn[0]), experts
 
     def _calibrated(self, valid: Windows, masks: MaskSampler, seed: int) -> Tensor:
-        """Return the factor of deviations of each family, by the valid windows."""
+        """Return factors of deviations, ``(family, class)``, by the valid windows.
+
+        A class that few windows have is calibrated as its whole family.
+        """
         found = {}
         for family, (motion, hidden) in trials(valid, masks, seed, TRIED).items():
-            errors, spreads = [], []
-            for window, mask in zip(motion[:, None], hidden, strict=True):
+            parts = []
+            for number, (window, mask) in enumerate(zip(motion[:, None], hidden, strict=True)):
                 mean, spread = self._mixed(window, mask)
-                errors.append((mean - window)[0][mask])
-                spreads.append(spread[0][mask])
-            found[family] = calibration(torch.cat(errors), torch.cat(spreads))
+                error = (mean - window)[0][mask]
+                row = torch.full_like(error, number)
+                parts.append(torch.stack([error, spread[0][mask], gap_class(mask)[mask], row]))
+            errors, spreads, classes, rows = torch.cat(parts, dim=1)
+            factors = calibration(errors, spreads).repeat(CLASSES)
+            for number in classes.unique().long().tolist():
+                own = classes == number
+                if len(rows[own].unique()) >= ENOUGH:
+                    factors[number] = calibration(errors[own], spreads[own])
+            found[family] = factors
         return of_families(found)
 
 

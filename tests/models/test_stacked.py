@@ -135,8 +135,27 @@ def test_the_mean_is_weighted_and_the_deviation_that_of_the_mixture(fitted: Stac
         mean = (weights.T * parts).sum(axis=0)
         np.testing.assert_allclose(found.motion[row][mask], mean, rtol=1e-4, atol=1e-2)
         square = (weights.T * (spreads**2 + (parts - mean) ** 2)).sum(axis=0)
-        expected = np.sqrt(square) * float(fitted.calibration[family])
+        factor = fitted.calibration[family][gap_class(mask)].numpy()[mask.numpy()]
+        expected = np.sqrt(square) * factor
         np.testing.assert_allclose(found.sigma[row][mask], expected, rtol=1e-3, atol=1e-2)
+
+
+def test_stated_intervals_cover_what_they_say_in_every_class_of_gaps() -> None:
+    train, valid = people(walk(**SHORT, seed=1), list("abc")), walk(60, 12, seed=2)
+    model = Stacked(train.spec, Stacked.Settings(**SMALL))
+    model.fit(train, valid)
+    assert len(model.calibration[FAMILIES.index("frames")].unique()) > 2
+    masks = usual_masks(train.spec)
+    generator = np.random.default_rng(0)
+    hidden = torch.from_numpy(masks.draw(train.spec, generator, valid.motion[:], "frames"))
+    found = model.impute(valid.tensor(), hidden)
+    assert found.sigma is not None
+    inside = (found.motion - valid.tensor()).abs() <= 1.645 * found.sigma
+    classes = torch.stack([gap_class(mask) for mask in hidden])
+    for number in classes[hidden].unique().tolist():
+        own = hidden & (classes == number)
+        if own.flatten(1).any(dim=1).sum() > 20:
+            assert 0.8 < float(inside[own].float().mean()) < 0.98
 
 
 def test_deviations_grow_into_a_gap(fitted: Stacked) -> None:
