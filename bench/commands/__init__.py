@@ -9,6 +9,7 @@ __all__ = [
     "describe",
     "doctor",
     "download",
+    "export",
     "fill",
     "inventory",
     "merge",
