@@ -18,7 +18,6 @@ from bench.fill.coded import Coded
 from bench.fill.gaps import Numbers, seen_in
 from bench.fill.missing import missing_of
 from bench.fill.recording import opened
-from bench.motion.body import KEPT
 
 SMALL_MM = 20.0
 """Extent below which the units of a recording are doubted."""
@@ -27,14 +26,6 @@ if TYPE_CHECKING:  # runs are read when an imputer of one is wanted
 
 REPORTS = (".csv", ".json", ".html")
 """Formats of reports, by suffix."""
-
-
-ADVICE = (
-    "all 18 joints of the body: where some are gone for a second and more, an imputer that was "
-    "fitted to such bodies errs less; give --run stacked.safetensors --imputer stacked, which "
-    "results/reference/weights has"
-)
-"""What is said of a recording of a body."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +102,6 @@ def read(path: Path, wanted: Wanted) -> Recording:
         positions = np.where(missing[..., None], np.nan, coded.values) * unit
     if coded.tree is None and _small(positions):
         notes.append("all within 20 mm of each other: give --units m if it is in metres")
-    if wanted.imputer is None and set(KEPT) <= set(coded.names):
-        notes.append(ADVICE)
     # Of long recordings, what was read is a great part of the memory, and of no more use.
     rest = replace(coded, values=coded.values[:0].copy(), residual=None)
     return Recording(path, rest, positions, fps, (*coded.notes, *notes))
