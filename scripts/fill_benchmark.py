@@ -5,14 +5,18 @@
     python scripts/fill_benchmark.py picture --data-root DATA --to docs/fill_gap.png
     python scripts/fill_benchmark.py joints  --data-root DATA --to joints.csv
     python scripts/fill_benchmark.py records results/reference/markers/records.parquet
+    python scripts/fill_benchmark.py imputer stacked.safetensors stacked --data-root DATA
 
 ``errors`` has a row per gap and method, and prints the tables of docs/fill.md; ``joints`` does so
 for gaps of rotations. ``weights`` remakes the table that ``auto`` falls back on, and ``records``
-holds that against the records of a run of protocols/markers.yaml.
+holds that against the records of a run of protocols/markers.yaml. ``imputer`` holds ``auto``
+against an imputer of a run, on recordings of people that it was not fitted to.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -20,6 +24,7 @@ import pandas as pd
 import typer
 
 from bench.datasets.archive import File
+from bench.datasets.build import load
 from bench.datasets.points import read_points
 from bench.fill import fill, validate
 from bench.fill.calibration import CANDIDATES, NORMAL, best_weights
@@ -29,6 +34,8 @@ from bench.fill.joints import METHODS
 from bench.fill.joints import fill as fill_joints
 from bench.fill.methods import Methods
 from bench.fill.recording import opened
+from bench.fill.run_imputer import RunImputer
+from bench.fill.run_imputer import load as load_imputer
 from bench.fill.shipped import shipped
 from bench.fill.trials import BUCKETS_MS, Kind, Outcome
 
@@ -61,6 +68,14 @@ JOINT_GAPS = 6
 """Gaps in a copy of a file of rotations."""
 MOVING = 3.0
 """Degrees, or units, that a joint's channels must vary by to be hidden."""
+HIDDEN_JOINTS = (
+    ("left_wrist",),
+    ("left_elbow", "left_wrist"),
+    ("left_shoulder", "left_elbow", "left_wrist"),
+)
+"""Joints of a body that are hidden at once."""
+LONGEST = 1000
+"""Frames of a body's recording that are used."""
 PICTURED = 3
 """Seed of the gap of the picture."""
 
@@ -245,6 +260,41 @@ def records(file: Path) -> None:
         table[f"weight of {method}"] = [shipped()[end][method] for end in ends]
     order = sorted(table.index, key=lambda one: (one[0], float(one[1].split()[0])))
     print(table.loc[order].to_markdown(floatfmt=".3g"))
+
+
+@app.command()
+def imputer(run: Path, name: str, data_root: DataRoot, recordings: int = 10) -> None:
+    """Print mean distances, mm, of gaps of a body's joints, by ``auto`` and by a run's imputer."""
+    found = load_imputer(run, name)
+    names, fps = found.protocol.spec.skeleton.names, found.protocol.spec.fps
+    rng, rows = np.random.default_rng(0), []
+    for truth in islice(_bodies(found, data_root), recordings):
+        for duration in DURATIONS_MS[1:]:
+            frames = round(duration * fps / 1000)
+            for joints in HIDDEN_JOINTS:
+                start = int(rng.integers(frames, len(truth) - 2 * frames))
+                gap = slice(start, start + frames), [names.index(joint) for joint in joints]
+                given = truth.copy()
+                given[gap] = np.nan
+                for method in ("auto", found):
+                    off = fill(given, fps, names, method).positions[gap] - truth[gap]
+                    row = {"ms": duration, "joints": len(joints)}
+                    row["method"] = method if isinstance(method, str) else name
+                    rows.append(row | {"mm": np.linalg.norm(off, axis=-1).mean()})
+    table = pd.DataFrame(rows).pivot_table(index="ms", columns=["method", "joints"], values="mm")
+    print(table.to_markdown(floatfmt=".3g"))
+
+
+def _bodies(found: RunImputer, data_root: Path) -> Iterator[Numbers]:
+    """Yield recordings of test people, relative to the root, as the imputer's data set has them."""
+    with TemporaryDirectory() as folder:
+        whole = load(found.protocol.dataset, data_root, Path(folder)).splits["test"]
+        pieces = whole.clips.recordings
+        order = np.random.default_rng(0).permutation(len(pieces.bounds) - 1)
+        for number in order:
+            truth = pieces.frames[pieces.bounds[number] : pieces.bounds[number + 1]]
+            if len(truth) >= 4 * DURATIONS_MS[-1] * whole.fps / 1000 and np.isfinite(truth).all():
+                yield np.asarray(truth[:LONGEST], dtype=np.float64)
 
 
 @app.command()
