@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator, LogFormatter, NullLocator, SymmetricalLogLocator
 
 from bench.analysis import tables
 from bench.analysis.forecasting import CHANGE, GAIN, idle, telling
@@ -106,13 +106,13 @@ def posterior(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
         axis.axhline(mean, color="0.25", linestyle="--", linewidth=0.8, label="ground truth")
         axis.axhspan(mean - deviation, mean + deviation, color="0.25", alpha=0.12, linewidth=0)
         for name, group in hidden.groupby("inference", sort=False, observed=True):
-            by_share = group.groupby("share")["value"]
-            centre, spread = -by_share.mean(), by_share.std()
+            shares, by_level = _by_level(group)
+            centre, spread = -by_level.mean()[shares.index], by_level.std()[shares.index]
             shown = pd.DataFrame({"value": centre, "low": centre - spread, "high": centre + spread})
             style = sheet.looks.style(model, str(name))
             top = mean + 3 * deviation
             # Bands that reach far above the ground truth only say that the scores are skewed.
-            line(axis, 100 * centre.index.to_numpy(), shown, _state(model, str(name)), style,
+            line(axis, 100 * shares.to_numpy(), shown, _state(model, str(name)), style,
                  (-np.inf, top), unit="nats")  # fmt: skip
             lowest = min(lowest, float(centre.min()))
             axis.set_ylim(top=top)
@@ -136,9 +136,9 @@ def posterior_change(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure |
     for axis, ((model, mechanism), clean, hidden) in zip(axes, panels, strict=True):
         reference = clean["value"].mean()
         for name, group in hidden.groupby("inference", sort=False, observed=True):
-            mean = group.groupby("share")["value"].mean()
-            change = 100 * (mean - reference) / abs(reference)
-            shares = 100 * change.index.to_numpy()
+            share, by_level = _by_level(group)
+            change = 100 * (by_level.mean()[share.index] - reference) / abs(reference)
+            shares = 100 * share.to_numpy()
             style = sheet.looks.style(model, str(name))
             table = pd.DataFrame({"value": change.abs()})
             line(axis, shares, table, _state(model, str(name)), style, band=False, unit="%")
@@ -147,6 +147,9 @@ def posterior_change(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure |
             axis.plot(shares[lower], change.abs()[lower], **hollow)
         _by_share(axis, yscale="log", title=plain(f"{model}, {mechanism}"))
         plain_ticks(axis)
+        # Powers of ten, as 6 x 10^1, would reach into the panel on the left.
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
     axes[0].set_ylabel("|change of -log posterior|, %")
     return sheet.finish(figure, f"Change against ground truth on {label}; hollow: negative")
 
@@ -523,9 +526,20 @@ def _stretch(places: Any) -> Any:
 def _by_share(axis: Axes, **settings: Any) -> None:
     """Make the x axis that of shares hidden, logarithmic, and set what else is given."""
     least, most = axis.dataLim.intervalx
-    if least == most:  # a single level has no width
+    alone = len(axis.get_shared_x_axes().get_siblings(axis)) == 1
+    # A single level has no width; limits of a shared axis would cut other panels off.
+    if least == most and alone:
         axis.set_xlim(least / 2, most * 2)
     axis.set(xscale="log", xlabel=SHARE, **settings)
+
+
+def _by_level(scores: pd.DataFrame) -> tuple[pd.Series, Any]:
+    """Return the mean share that is hidden at each level, ascending, and the scores by level.
+
+    Windows of one level may lack different shares: what a body hides of itself, for instance.
+    """
+    groups = scores.groupby("level", sort=False, observed=True)
+    return groups["share"].mean().sort_values(), groups["value"]
 
 
 def _panels(

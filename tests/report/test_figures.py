@@ -84,6 +84,45 @@ def test_values_beyond_an_axis_are_marked_at_its_end_and_squeeze_nothing() -> No
     assert "beyond" not in str(good.get_gid())
 
 
+def scores() -> pd.DataFrame:
+    """Return scores of clean windows, and under two mechanisms, one of a single level."""
+    clean = {"mechanism": "", "level": "", "share": 0.0, "inference": ""}
+    rows = [clean | {"value": 10.0}, clean | {"value": 12.0}]
+    for mechanism, level, shares in (
+        ("features", "10%", (0.1, 0.1)),
+        ("features", "90%", (0.9, 0.9)),
+        ("self_occlusion", "2", (0.2, 0.4)),
+    ):
+        rows += [
+            {
+                "mechanism": mechanism,
+                "level": level,
+                "share": share,
+                "inference": "mean",
+                "value": 20.0 + share,
+            }
+            for share in shares
+        ]
+    return pd.DataFrame(rows).assign(model="vae", metric="nlp")
+
+
+def test_a_panel_of_one_level_cuts_no_other_off() -> None:
+    figure = figures.posterior_change(scores(), "data", Sheet(Looks.named(["vae"])))
+    assert figure is not None
+    low, high = figure.axes[0].get_xlim()
+    assert low < 10
+    assert high > 90
+
+
+def test_windows_of_one_level_are_one_point_at_their_mean_share() -> None:
+    sheet = Sheet(Looks.named(["vae"]))
+    for draw in (figures.posterior, figures.posterior_change):
+        figure = draw(scores(), "data", sheet)
+        assert figure is not None
+        drawn = [line for line in figure.axes[1].lines if line.get_marker() not in ("None", "")]
+        assert np.asarray(drawn[0].get_xdata()).tolist() == pytest.approx([30])
+
+
 def test_an_svg_has_the_number_of_each_point(tmp_path: Path) -> None:
     sheet = Sheet(Looks.named(["model"]))
     figure, axis = sheet.single()
