@@ -49,8 +49,8 @@ from models.base import Detector, GenerativeImputer, Imputer
 
 REFERENCES = ("mean", "linear")
 """Default ``references``: the models that the error of the others is compared with."""
-LIMITED_EPOCHS = 2
-"""Maximum number of epochs of a fit in a quick look."""
+LIMITED = {"epochs": 2, "masks": 2}
+"""Largest values of a fit's settings in a quick look: epochs, and masks that are tried."""
 HORIZONS_MS = (80, 160, 320, 400, 560, 720, 880, 1000)
 """Default horizons of predictions; those that fall on no frame of the future are left out."""
 
@@ -138,11 +138,13 @@ def _limited(protocol: Protocol, limit: int) -> Protocol:
     """Return a protocol reduced to a quick look; doing so twice changes nothing."""
 
     def shortened(entry: Any) -> Any:
-        epochs = getattr(entry.settings, "epochs", LIMITED_EPOCHS)
-        if epochs <= LIMITED_EPOCHS:
-            return entry
-        settings = entry.settings.model_copy(update={"epochs": LIMITED_EPOCHS})
-        return replace(entry, settings=settings)
+        stated = {name: getattr(entry.settings, name, None) for name in LIMITED}
+        less = {
+            name: LIMITED[name]
+            for name, value in stated.items()
+            if isinstance(value, int) and value > LIMITED[name]
+        }
+        return replace(entry, settings=entry.settings.model_copy(update=less)) if less else entry
 
     splits = {
         split: min(limit, getattr(protocol.scale, split) or limit)

@@ -11,7 +11,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from bench.protocol import resolving
-from bench.protocol.resolving import LIMITED_EPOCHS, resolve
+from bench.protocol.resolving import LIMITED, resolve
 from tests.conftest import PROJECT, TINY, Bench, run_of
 
 PROTOCOL: dict[str, Any] = {
@@ -55,7 +55,11 @@ def test_a_limit_caps_windows_draws_and_epochs() -> None:
     entries = {**whole.learners}
     for label, entry in quick.learners.items():
         epochs = getattr(entries[label].settings, "epochs", None)
-        assert getattr(entry.settings, "epochs", None) == (epochs and min(epochs, LIMITED_EPOCHS))
+        assert getattr(entry.settings, "epochs", None) == (
+            epochs and min(epochs, LIMITED["epochs"])
+        )
+    more = resolve(TINY | {"limit": 5, "models": {**TINY["models"], "stacked": {}}})
+    assert more.models["stacked"].settings.masks == LIMITED["masks"]
     assert (whole.limit, quick.limit) == (None, 5)
     assert (whole.folder, quick.folder) == ("tiny", "tiny-limit-5")
 

@@ -17,6 +17,7 @@ LEFT_OUT = {
     # A fit of the Gaussians of windows takes 8 s and more whatever the windows, the cells of the
     # graph networks a third of a second each. Their own tests run them.
     *("window_gaussian", "ppca", "gaussian_mixture", "kalman", "kernel"),
+    *("spectral_gaussian", "stacked", "stacked_vae"),
     *("hgvae", "hmvae", "untrained"),
 }
 
