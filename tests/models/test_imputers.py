@@ -25,6 +25,8 @@ TRAIN = walk(20, seed=1)
 
 
 IMPUTERS = [name for name, cls in MODELS.all().items() if issubclass(cls, Imputer)]
+SMALL_VAE = {"latents": [4, 3, 2], "width": 16}
+SMALL_STACK = {"folds": 2, "masks": 1, "drifts": [0.1]}
 TINY: dict[str, dict[str, Any]] = {
     "hgvae": SMALL,
     "untrained": SMALL,
@@ -32,6 +34,9 @@ TINY: dict[str, dict[str, Any]] = {
     "hmvae": {**SMALL, "latents": [[18, 6], [54, 4]]},
     "vae": {"hidden": [16, 8], "latent": 4},
     "window_gaussian": {"shrinkage": 0.1},
+    "masked_vae": SMALL_VAE,
+    "stacked": SMALL_STACK,
+    "stacked_vae": {**SMALL_VAE, **SMALL_STACK},
     "pypots": {"width": 8, "heads": 2},
     "marker_process": {"memory": 20, "near": 5},
 }
