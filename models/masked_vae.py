@@ -85,7 +85,8 @@ class MaskedVAE(GenerativeImputer):
         self.register_buffer("scale", torch.ones(spec.frames))
         self.register_buffer("pose_mean", torch.zeros(spec.nodes))
         self.register_buffer("pose_precision", torch.eye(spec.nodes))
-        basis = torch.tensor(dct_matrix(spec.frames).T.copy(), dtype=torch.float32)
+        # In double precision, since latents' densities are computed in it.
+        basis = torch.tensor(dct_matrix(spec.frames).T.copy(), dtype=torch.float64)
         self.register_buffer("basis", basis, persistent=False)
         width, drop = options.width, options.dropout
         size = spec.nodes * self._kept + spec.frames * len(spec.skeleton)
@@ -223,11 +224,11 @@ class MaskedVAE(GenerativeImputer):
 
     def _coefficients(self, motion: Tensor) -> Tensor:
         """Return DCT coefficients of motion, mm: ``(node, window, frequency)``."""
-        return to_nodes(motion - self.mean) @ self.basis
+        return to_nodes(motion - self.mean) @ self.basis.to(motion)
 
     def _motion(self, scaled: Tensor) -> Tensor:
         """Invert ``_scaled``."""
-        return from_nodes((scaled * self.scale) @ self.basis.T) + self.mean
+        return from_nodes((scaled * self.scale) @ self.basis.T.to(scaled)) + self.mean
 
     def _encoded(self, motion: Tensor, occluded: Tensor | None = None) -> Tensor:
         """Return the encoder's features of windows, ``(window, width)``; None: all is seen."""
