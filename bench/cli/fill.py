@@ -39,8 +39,7 @@ def fill(
     run: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN",
-            help="A run's folder or an exported file, whose --imputer fills.",
+            metavar="RUN", help="A run's folder or an exported file, whose --imputer fills."
         ),
     ] = None,
     imputer: Annotated[

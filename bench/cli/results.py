@@ -1,4 +1,4 @@
-"""Commands about finished runs: ``show``, ``claims``, ``compare``, ``export``, ..."""
+"""Commands about finished runs: show, claims, compare, export, merge, rescore."""
 
 from pathlib import Path
 from typing import Annotated

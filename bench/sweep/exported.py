@@ -60,7 +60,8 @@ def read(path: Path) -> tuple[str, Protocol, Imputer]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()  # a safetensors file is no mapping
+            tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:
