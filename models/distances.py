@@ -96,8 +96,8 @@ class Distances(nn.Module):
         first, second = torch.nonzero(
             pairs.to(hidden.device) & involved & (self.spread < CONSTANT), as_tuple=True
         )
-        points = torch.eye(joints, 2 * joints).to(self.centre)
-        joint, centre = (points[:, first] - points.T[second].T).T, second >= joints
+        points = torch.eye(2 * joints, joints).to(self.centre)
+        joint, centre = points[first] - points[second], second >= joints
         difference = torch.einsum("bj,ac->bajc", joint, torch.eye(3).to(joint))
         origin = torch.where(centre[:, None], self.centre[second % joints], 0.0)
         noise = self.spread[first, second].clamp(min=NOISE).square()

@@ -1,7 +1,7 @@
 """A weighted mean of simple completions, with weights learnt by the kind of gap."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows, derive_seed
 from bench.motion.mechanisms.sampler import MaskSampler, usual_masks
 from models.base import Imputation, Imputer
-from models.conditioning import Conditional, by_mask
+from models.conditioning import Conditional, Gaussian, by_mask
 from models.distances import Distances
 from models.families import FAMILIES, calibration, family_number, of_families, trials
 from models.spectral_gaussian import SpectralGaussian
@@ -36,6 +36,20 @@ TRIED = 64
 """Valid windows that deviations are calibrated on, for each family of masks."""
 ENOUGH = 8
 """Windows by which a class of gaps is calibrated for itself."""
+
+
+class Given(NamedTuple):
+    """A Gaussian given what is seen of windows with one mask.
+
+    Attributes:
+        gaussian: of what is hidden.
+        within: ``(frame, coordinate, coordinate)`` its covariance within each frame, 0 where seen.
+        sigma: ``(frame, joint, 3)`` its deviations, mm, 0 where seen.
+    """
+
+    gaussian: Conditional
+    within: Tensor
+    sigma: Tensor
 
 
 class Stacked(Imputer):
@@ -146,14 +160,12 @@ class Stacked(Imputer):
         Returns:
             ``(completion, window, frame, joint, 3)`` and ``(completion, frame, joint, 3)``, mm.
         """
-        given = [experts.gaussian(one).given(hidden.flatten()) for one in self.settings.drifts]
+        given = [self._given(experts.gaussian(one), hidden) for one in self.settings.drifts]
         spline = self.spline.impute(motion, hidden.expand(motion.shape)).motion
-        found = [(spline, self._sigma(given[-1]))]
-        for conditional in given:
-            free = conditional.filled(motion.double().flatten(1)).view_as(motion)
-            kept = self.distances.kept(free, conditional.blocks(self.spec.nodes))
-            sigma = self._sigma(conditional)
-            found += [(free, sigma), (kept, sigma)]
+        found = [(spline, given[-1].sigma)]
+        for one in given:
+            free = one.gaussian.filled(motion.double().flatten(1)).view_as(motion)
+            found += [(free, one.sigma), (self.distances.kept(free, one.within), one.sigma)]
         found += self.further(motion, hidden, experts, given)
         fills, sigmas = zip(*found, strict=True)
         return (
@@ -166,7 +178,7 @@ class Stacked(Imputer):
         motion: Tensor,
         hidden: Tensor,
         experts: SpectralGaussian,
-        given: Sequence[Conditional],
+        given: Sequence[Given],
     ) -> list[tuple[Tensor, Tensor]]:
         """Return more completions and their deviations; here, none.
 
@@ -178,11 +190,12 @@ class Stacked(Imputer):
         """
         return []
 
-    def _sigma(self, given: Conditional) -> Tensor:
-        """Return deviations by a Gaussian, ``(frame, joint, 3)``, mm, 0 where seen."""
-        sigma = given.gaussian.mean.new_zeros(len(given.hidden))
-        sigma[given.hidden] = given.variance.sqrt()
-        return sigma.view(self.mean.shape)
+    def _given(self, gaussian: Gaussian, hidden: Tensor) -> Given:
+        """Return a Gaussian given what is seen; ``hidden`` is bool ``(frame, joint, 3)``."""
+        found = gaussian.given(hidden.flatten())
+        sigma = gaussian.mean.new_zeros(hidden.shape)
+        sigma[hidden] = found.variance.sqrt()
+        return Given(found, found.blocks(self.spec.nodes), sigma)
 
     def _mixed(self, motion: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and the deviation of the weighted mixture, the shape of ``motion``."""

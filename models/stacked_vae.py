@@ -9,11 +9,10 @@ from torch import Tensor
 
 from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
-from models.conditioning import Conditional
 from models.gaussian import Gaussian
 from models.masked_vae import MaskedVAE
 from models.spectral_gaussian import SpectralGaussian
-from models.stacked import Stacked
+from models.stacked import Given, Stacked
 
 
 class StackedVAE(Stacked):
@@ -67,7 +66,7 @@ class StackedVAE(Stacked):
         motion: Tensor,
         hidden: Tensor,
         experts: SpectralGaussian,
-        given: Sequence[Conditional],
+        given: Sequence[Given],
     ) -> list[tuple[Tensor, Tensor]]:
         """Return the VAE's completion, and those of each Gaussian around what it decodes.
 
@@ -77,14 +76,12 @@ class StackedVAE(Stacked):
         occluded = hidden.expand(motion.shape)
         z, _ = experts.vae.infer_seen(motion, occluded).draw(Gaussian.centre)
         decoded = experts.vae.decode(z)
-        found = [(decoded.given(motion, occluded).fill(Gaussian.centre), self._sigma(given[-1]))]
+        found = [(decoded.given(motion, occluded).fill(Gaussian.centre), given[-1].sigma)]
         predicted = decoded.motion(decoded.mean).double().flatten(1)
-        for conditional in given:
-            offset = conditional.gaussian.mean - predicted
-            around = conditional.filled(motion.double().flatten(1) + offset) - offset
-            blocks = conditional.blocks(self.spec.nodes)
-            kept = self.distances.kept(around.view_as(motion), blocks)
-            found.append((kept, self._sigma(conditional)))
+        for one in given:
+            offset = one.gaussian.gaussian.mean - predicted
+            around = one.gaussian.filled(motion.double().flatten(1) + offset) - offset
+            found.append((self.distances.kept(around.view_as(motion), one.within), one.sigma))
         return found
 
 

@@ -263,7 +263,7 @@ class Protocol:
         seeds: one fit and one set of masks each.
         scale: the number of windows to use.
         limit: upper limit of windows per split and of drawn windows, for a quick look whose fits
-            have at most ``resolving.LIMITED`` epochs; None for the whole experiment.
+            are shortened as ``resolving.LIMITED`` says; None for the whole experiment.
         resources: what fits and cells may use; no value depends on them.
     """
 
