@@ -228,7 +228,7 @@ def _joint_errors(coded: Coded, frames: int, seed: int) -> Iterator[dict[str, ob
     def error(positions: Numbers) -> float:
         return float(np.linalg.norm((positions - there)[away], axis=-1).mean())
 
-    yield {"method": "angles", "error": error(coded.scale * tree.placed(_by_angle(truth, gone)))}
+    yield {"method": "angles", "error": error(coded.scale * tree.placed(by_angle(truth, gone)))}
     for method in METHODS:
         result = fill_joints(tree, given, coded.fps, coded.scale, method)
         row: dict[str, object] = {"method": method, "error": error(result.positions)}
@@ -238,7 +238,7 @@ def _joint_errors(coded: Coded, frames: int, seed: int) -> Iterator[dict[str, ob
         yield row
 
 
-def _by_angle(values: Numbers, gone: Bools) -> Numbers:
+def by_angle(values: Numbers, gone: Bools) -> Numbers:
     """Return values with each channel interpolated linearly by itself."""
     made, frames = values.copy(), np.arange(len(values))
     for track in np.flatnonzero(gone.any(axis=0)):
@@ -278,9 +278,9 @@ def imputer(run: Path, name: str, data_root: DataRoot, recordings: int = 10) -> 
                 given[gap] = np.nan
                 for method in ("auto", found):
                     off = fill(given, fps, names, method).positions[gap] - truth[gap]
-                    row = {"ms": duration, "joints": len(joints)}
-                    row["method"] = method if isinstance(method, str) else name
-                    rows.append(row | {"mm": np.linalg.norm(off, axis=-1).mean()})
+                    label = method if isinstance(method, str) else name
+                    case = {"ms": duration, "joints": len(joints), "method": label}
+                    rows.append(case | {"mm": np.linalg.norm(off, axis=-1).mean()})
     table = pd.DataFrame(rows).pivot_table(index="ms", columns=["method", "joints"], values="mm")
     print(table.to_markdown(floatfmt=".3g"))
 

@@ -17,6 +17,7 @@ from bench.fill import joints
 from bench.fill.coded import Coded
 from bench.fill.gaps import Bools, Numbers
 from bench.fill.recording import opened
+from scripts.fill_benchmark import by_angle
 from tests.conftest import Bench
 from tests.datasets.test_bvh import document
 
@@ -80,17 +81,6 @@ def hidden(source: Path, to: Path, seed: int, word: str = "nan") -> Bools:
     return gone
 
 
-def euler_linear(values: Numbers, gone: Bools) -> Numbers:
-    """Return values with each channel interpolated linearly by itself."""
-    made, frames = values.copy(), np.arange(len(values))
-    for track in np.flatnonzero(gone.any(axis=0)):
-        away = gone[:, track]
-        for axis in range(3):
-            known = values[~away, track, axis]
-            made[away, track, axis] = np.interp(frames[away], frames[~away], known)
-    return made
-
-
 @pytest.mark.parametrize("name", REAL)
 def test_real_motion_is_filled_better_than_its_angles_and_nothing_else_changes(
     real_data: Path, tmp_path: Path, bench: Bench, name: str
@@ -110,7 +100,7 @@ def test_real_motion_is_filled_better_than_its_angles_and_nothing_else_changes(
     there = body_of(truth, truth.values[frames])
     errors = [
         np.linalg.norm(body_of(truth, made[frames]) - there, axis=-1).mean()
-        for made in (opened(to).values, euler_linear(truth.values, gone))
+        for made in (opened(to).values, by_angle(truth.values, gone))
     ]
     assert errors[0] < errors[1]
     account = pd.read_csv(tmp_path / "filled.bvh.gaps.csv")
