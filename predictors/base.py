@@ -70,6 +70,13 @@ class TrainedPredictor(Predictor):
             ge=1,
             description="frames predicted at a time, autoregressively; None: all at once",
         )
+        near: float = Field(
+            0.0,
+            ge=0,
+            le=4,
+            description="training weighs the error of the k-th predicted frame by k ** -near; far "
+            "frames, whose errors are large and hard to lower, otherwise decide",
+        )
 
     settings: Settings
 
@@ -134,7 +141,18 @@ class TrainedPredictor(Predictor):
             predicted: what ``extrapolate`` returns, ``(window, overlap + step, joint, 3)``, mm.
             truth: the true frames, of the same shape.
         """
-        return position_error(predicted, truth)
+        distances = torch.linalg.vector_norm(predicted - truth, dim=-1)
+        return self.over_frames(distances.mean(dim=(0, 2)))
+
+    def over_frames(self, errors: Tensor) -> Tensor:
+        """Return the mean of the errors of single frames, weighted as ``near`` says.
+
+        Args:
+            errors: ``(overlap + step,)``; frames before the future weigh as much as its first.
+        """
+        number = torch.arange(1, len(errors) + 1).to(errors) - self.overlap
+        weight = number.clamp(min=1) ** -self.settings.near
+        return (weight * errors).sum() / weight.sum()
 
     @torch.no_grad()
     def predict(self, past: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ class ConvSeq2Seq(TrainedPredictor):
 
     def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """Return the mean squared error of normalised coordinates."""
-        return ((predicted - truth) / self._pose()[1]).square().mean()
+        square = ((predicted - truth) / self._pose()[1]).square()
+        return self.over_frames(square.mean(dim=(0, 2, 3)))
 
     def _pose(self) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of each coordinate over frames, ``(joint, 3)``, mm."""

@@ -72,7 +72,7 @@ class SiMLPe(TrainedPredictor):
 
     def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """Return the position error, mm, plus the velocity error, mm per frame."""
-        positions = position_error(predicted, truth)
+        positions = super().error(predicted, truth)
         if self.step == 1:
             return positions
         return positions + position_error(predicted.diff(dim=1), truth.diff(dim=1))

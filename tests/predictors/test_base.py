@@ -289,6 +289,21 @@ def test_position_error_is_the_mean_distance() -> None:
     )
 
 
+@pytest.mark.parametrize("near", [0.0, 0.7, 2.0])
+def test_near_frames_can_weigh_more_in_training(near: float) -> None:
+    windows = windows_with_future(2, 20, 6)
+    predictor = build("ltd", windows, **settings_for("ltd", 20, 6), near=near)
+    overlap = predictor.overlap
+    assert overlap > 0
+    errors = np.random.default_rng(0).uniform(1, 9, overlap + 6)
+    weight = np.array([1.0] * overlap + [k**-near for k in range(1, 7)])
+    expected = (weight * errors).sum() / weight.sum()
+    assert float(predictor.over_frames(torch.from_numpy(errors))) == pytest.approx(expected)
+    predicted, truth = torch.zeros(2, overlap + 6, 18, 3), torch.zeros(2, overlap + 6, 18, 3)
+    predicted[..., 0] = torch.from_numpy(errors)[:, None]
+    assert float(predictor.error(predicted, truth)) == pytest.approx(expected, rel=1e-5)
+
+
 # Degraded pasts
 
 
