@@ -35,6 +35,7 @@ class SiMLPe(TrainedPredictor):
             description="released code: one drop, after three quarters",
         )
         weight_decay: float = Field(1e-4, ge=0)
+        gradient_clip: float = Field(1e6, gt=0, description="released code: none")
 
     settings: Settings
     dct: Tensor
@@ -71,7 +72,12 @@ class SiMLPe(TrainedPredictor):
         return past[:, -1:] + change.transpose(0, 1).reshape(len(past), -1, *past.shape[2:])
 
     def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
-        """Return the position error, mm, plus the velocity error, mm per frame."""
+        """Return the position error plus the velocity error per frame, both in metres.
+
+        In millimetres, gradients would be a thousand times as large, and the weight decay, which
+        Adam adds to them, without effect.
+        """
+        predicted, truth = predicted / METRE, truth / METRE
         positions = super().error(predicted, truth)
         if self.step == 1:
             return positions

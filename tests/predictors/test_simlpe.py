@@ -1,5 +1,7 @@
 """siMLPe compared with its equations in numpy; its initial state and its loss."""
 
+import copy
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -7,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.fitting.learner import Learner
+from bench.speed.work import train_step
 from predictors.simlpe import SiMLPe
 from tests.predictors.helpers import H36M, SMALL, build, weights_of, windows_with_future
 
@@ -71,7 +74,7 @@ def test_its_loss_is_the_error_of_positions_plus_that_of_velocities() -> None:
             a, b = predicted[window, :, joint], truth[window, :, joint]
             positions += [np.linalg.norm(a[t] - b[t]) for t in range(4)]
             velocities += [np.linalg.norm((a[t + 1] - a[t]) - (b[t + 1] - b[t])) for t in range(3)]
-    expected = np.mean(positions) + np.mean(velocities)
+    expected = (np.mean(positions) + np.mean(velocities)) / 1000
     assert float(predictor.losses(motion)["loss"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
@@ -79,7 +82,27 @@ def test_one_frame_has_no_velocity_error() -> None:
     windows = windows_with_future(3, 20, 6)
     predictor = build("simlpe", windows, **SMALL["simlpe"], step=1)
     predicted, truth = torch.zeros(2, 1, 18, 3), torch.full((2, 1, 18, 3), 2.0)
-    assert float(predictor.error(predicted, truth)) == pytest.approx(np.sqrt(12))
+    assert float(predictor.error(predicted, truth)) == pytest.approx(np.sqrt(12) / 1000)
+
+
+def test_a_step_has_the_weight_decay_of_a_loss_in_metres_and_no_clipping() -> None:
+    windows = windows_with_future(4, 20, 6)
+    predictor = build("simlpe", windows, **SMALL["simlpe"], learning_rate=0.01).train()
+    released = copy.deepcopy(predictor)
+    optimizer = torch.optim.Adam(released.parameters(), lr=0.01, weight_decay=1e-4)
+    motion = windows.with_future().tensor()
+    step = train_step(predictor, motion)
+    for _ in range(3):
+        step()
+        optimizer.zero_grad()
+        loss = released.error(released.extrapolate(motion[:, :20]), motion[:, 20:])
+        loss.backward()
+        optimizer.step()
+    # These biases are the same for all joints of a frame, and the normalisation takes them away.
+    pairs = zip(predictor.named_parameters(), released.parameters(), strict=True)
+    for (name, mine), other in pairs:
+        if not name.endswith("over_frames.bias"):
+            torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{"past": 10}, {"step": 21, "past": 20}])
