@@ -8,16 +8,18 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import nnls
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.core.settings import Settings
 from bench.fitting.training import FitContext
-from bench.motion import MotionSpec, Windows, derive_seed
+from bench.motion import MotionSpec, Skeleton, Windows, derive_seed
 from bench.motion.mechanisms.sampler import MaskSampler, usual_masks
 from models.base import Imputation, Imputer
 from models.conditioning import Conditional, Gaussian, by_mask
 from models.distances import Distances
 from models.families import FAMILIES, calibration, family_number, of_families, trials
+from models.frame_gaussian import FrameGaussian
+from models.noise import Denoiser
 from models.spectral_gaussian import SpectralGaussian
 from models.spline import Spline
 from models.trajectories import neighbours
@@ -26,12 +28,15 @@ LENGTHS = (1.5, 3.5, 6.5, 12.5, 24.5)
 """Upper ends of the classes of gaps between two seen frames, hidden frames; the last has none."""
 DISTANCES = (2.5, 6.5, 12.5)
 """Upper ends of the classes of frames before the first or after the last seen one, by distance."""
-CLASSES = len(LENGTHS) + 1 + len(DISTANCES) + 1 + 1
-"""Classes of hidden values: those of gaps, of open ends, and what is never seen."""
+STEPS = 3
+"""Classes of joints that are never seen, by bones to the nearest one that is; the last is of three
+bones or more."""
+CLASSES = len(LENGTHS) + 1 + len(DISTANCES) + 1 + STEPS
+"""Classes of hidden values: those of gaps, of open ends, and of what is never seen."""
 TOGETHER = 16
 """Windows that share a mask: a Gaussian is conditioned once for all of them."""
-POOLED = 0.2
-"""Share that the products of a family's other classes have in those of one, which may be few."""
+POOLED = 1.0
+"""Weight of the products of a whole family beside those of one of its classes, which may be few."""
 TRIED = 64
 """Valid windows that deviations are calibrated on, for each family of masks."""
 ENOUGH = 8
@@ -52,13 +57,35 @@ class Given(NamedTuple):
     sigma: Tensor
 
 
+class Experts(nn.Module):
+    """What is fitted to people and completes windows: a window Gaussian and a frame Gaussian."""
+
+    def __init__(self, spec: MotionSpec) -> None:
+        super().__init__()
+        self.windows = SpectralGaussian(spec)
+        self.frames = FrameGaussian(spec)
+
+    def fit(self, train: Windows, valid: Windows, fold: int | None, context: FitContext) -> None:
+        """Fit to windows.
+
+        Args:
+            train: of some people.
+            valid: windows that choose among epochs, where there are any.
+            fold: the fold of people that is left out; None if none is.
+            context: of the whole fit.
+        """
+        self.windows.estimate(train)
+        self.frames.fit(train, valid)
+
+
 class Stacked(Imputer):
-    """Weighted mean of spectral Gaussians and a spline, its weights learnt on unseen people.
+    """Weighted mean of Gaussians and a spline, its weights learnt on unseen people.
 
     Stacking (Wolpert 1992; Breiman 1996, "Stacked regressions", with weights that are not negative
     and sum to one): the weights that minimise the squared error of the mean, one set for each
     family of masks and class of gaps, by length or by distance from an end.
-    Each Gaussian completes twice: as it is, and with the lengths of bones (``Distances``).
+    Window Gaussians of several drifts complete twice each: as they are, and with the lengths of
+    bones (``Distances``). A frame Gaussian, which knows poses alone, completes what is never seen.
     Train people are dealt into folds; what is weighed are completions of one fold's windows by
     Gaussians fitted to the other folds, since those that know the windows look better than they
     are. ``sigma`` is the deviation of the weighted mixture, calibrated for each family and class on
@@ -91,37 +118,19 @@ class Stacked(Imputer):
         count = self.completion_count
         self.experts = self.new_experts()
         self.distances = Distances(spec)
+        self.denoiser = Denoiser()
         self.spline = Spline(spec)
         self.register_buffer("weights", torch.full((len(FAMILIES), CLASSES, count), 1 / count))
         self.register_buffer("calibration", torch.ones(len(FAMILIES), CLASSES, dtype=torch.float64))
 
     @property
     def completion_count(self) -> int:
-        """Number of completions: a spline's, and two by each Gaussian."""
-        return 2 * len(self.settings.drifts) + 1
+        """Number of completions: those of a spline and of poses, and two by each Gaussian."""
+        return 2 * len(self.settings.drifts) + 2
 
-    def new_experts(self) -> SpectralGaussian:
+    def new_experts(self) -> Experts:
         """Return what is fitted to people and completes windows, not fitted yet."""
-        return SpectralGaussian(self.spec)
-
-    def fit_experts(
-        self,
-        experts: SpectralGaussian,
-        train: Windows,
-        valid: Windows,
-        fold: int | None,
-        context: FitContext,
-    ) -> None:
-        """Fit experts.
-
-        Args:
-            experts: from ``new_experts``.
-            train: of some people.
-            valid: windows that choose among epochs, where there are any.
-            fold: the fold of people that is left out; None if none is.
-            context: of the whole fit.
-        """
-        experts.estimate(train)
+        return Experts(self.spec)
 
     def fit(
         self, train_windows: Windows, valid: Windows, context: FitContext | None = None
@@ -131,22 +140,25 @@ class Stacked(Imputer):
         context = context or FitContext()
         self.spline.mean.copy_(self.mean)
         self.distances.measure(train_windows)
-        self.fit_experts(self.experts, train_windows, valid, None, context)
+        self.denoiser.measure(train_windows)
+        self.experts.fit(train_windows, valid, None, context)
         self.weights.copy_(self._learnt(train_windows, valid, context))
         self.calibration.copy_(self._calibrated(valid, _masks(self.spec, context), context.seed))
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
-        """Complete windows, those with one mask together."""
+        """Complete windows, those with one mask together; noise on what is seen is taken off."""
+        gaussians = [self.experts.windows.gaussian(one) for one in self.settings.drifts]
+        motion = self.denoiser(motion, occluded, gaussians)
         mean, deviation = motion.clone(), torch.zeros_like(motion)
         for mask, rows in by_mask(occluded.flatten(1)):
             hidden = mask.view_as(self.mean)
             mean[rows], spread = self._mixed(motion[rows], hidden)
-            factor = self.calibration[family_number(hidden)][gap_class(hidden)]
+            factor = self.calibration[family_number(hidden)][self._classes(hidden)]
             deviation[rows] = (spread * factor).to(motion.dtype)
         return Imputation(mean, deviation)
 
     def completions(
-        self, motion: Tensor, hidden: Tensor, experts: SpectralGaussian
+        self, motion: Tensor, hidden: Tensor, experts: Experts
     ) -> tuple[Tensor, Tensor]:
         """Return what is weighed: completions of windows with one mask, and their deviations.
 
@@ -160,9 +172,14 @@ class Stacked(Imputer):
         Returns:
             ``(completion, window, frame, joint, 3)`` and ``(completion, frame, joint, 3)``, mm.
         """
-        given = [self._given(experts.gaussian(one), hidden) for one in self.settings.drifts]
-        spline = self.spline.impute(motion, hidden.expand(motion.shape)).motion
-        found = [(spline, given[-1].sigma)]
+        given = [self._given(experts.windows.gaussian(one), hidden) for one in self.settings.drifts]
+        occluded = hidden.expand(motion.shape)
+        poses = experts.frames.impute(motion, occluded)
+        assert poses.sigma is not None
+        found = [
+            (self.spline.impute(motion, occluded).motion, given[-1].sigma),
+            (poses.motion, poses.sigma[0]),
+        ]
         for one in given:
             free = one.gaussian.filled(motion.double().flatten(1)).view_as(motion)
             found += [(free, one.sigma), (self.distances.kept(free, one.within), one.sigma)]
@@ -177,7 +194,7 @@ class Stacked(Imputer):
         self,
         motion: Tensor,
         hidden: Tensor,
-        experts: SpectralGaussian,
+        experts: Experts,
         given: Sequence[Given],
     ) -> list[tuple[Tensor, Tensor]]:
         """Return more completions and their deviations; here, none.
@@ -200,17 +217,18 @@ class Stacked(Imputer):
     def _mixed(self, motion: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and the deviation of the weighted mixture, the shape of ``motion``."""
         fills, sigma = self.completions(motion, hidden, self.experts)
-        own = self.weights[family_number(hidden)][gap_class(hidden)].permute(3, 0, 1, 2)[:, None]
+        own = self.weights[family_number(hidden)][self._classes(hidden)].permute(3, 0, 1, 2)[
+            :, None
+        ]
         mean = (own * fills).sum(dim=0)
         square = (own * (sigma[:, None].square() + (fills - mean).square())).sum(dim=0)
         return mean, square.sqrt()
 
-    def _learnt(self, train: Windows, valid: Windows, context: FitContext) -> Tensor:
-        """Return the weights, ``(family, class, completion)``, by errors on people left out.
+    def _classes(self, hidden: Tensor) -> Tensor:
+        return gap_class(hidden, self.spec.skeleton)
 
-        The products of errors of a class are pooled with those of its whole family, those of a
-        family that no mask belonged to are of all families together.
-        """
+    def _learnt(self, train: Windows, valid: Windows, context: FitContext) -> Tensor:
+        """Return the weights, ``(family, class, completion)``, by errors on people left out."""
         count = self.weights.shape[2]
         products = torch.zeros(len(FAMILIES), CLASSES, count, count, dtype=torch.float64)
         for motion, hidden, experts in self._held_out(train, valid, context):
@@ -218,25 +236,20 @@ class Stacked(Imputer):
             errors = (fills - motion)[..., hidden].double()
             # Every mask counts equally, however hard it is.
             errors = errors / errors.square().mean().sqrt().clamp(min=1e-3)
-            classes = gap_class(hidden)[hidden]
+            classes = self._classes(hidden)[hidden]
             for number in classes.unique().tolist():
                 some = errors[..., classes == number].flatten(1)
                 products[family_number(hidden), number] += some @ some.T
-        weights = torch.empty_like(self.weights)
-        for family, parts in enumerate(products):
-            whole = _of_one(parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1)))
-            for number, product in enumerate(parts):
-                weights[family, number] = simplex(_of_one(product) + POOLED * whole)
-        return weights
+        return weights_of(products)
 
     def _held_out(
         self, train: Windows, valid: Windows, context: FitContext
-    ) -> Iterator[tuple[Tensor, Tensor, SpectralGaussian]]:
+    ) -> Iterator[tuple[Tensor, Tensor, Experts]]:
         """Yield train windows, a mask for them, and experts that were fitted to other people."""
         folds, masks = folds_of(train, self.settings.folds), _masks(self.spec, context)
         for fold in range(folds.max() + 1):
             experts = self.new_experts()
-            self.fit_experts(experts, train.take(folds != fold), valid, fold, context)
+            experts.fit(train.take(folds != fold), valid, fold, context)
             (rows,) = np.nonzero(folds == fold)
             for family in masks.families:
                 generator = np.random.default_rng(
@@ -251,7 +264,8 @@ class Stacked(Imputer):
     def _calibrated(self, valid: Windows, masks: MaskSampler, seed: int) -> Tensor:
         """Return factors of deviations, ``(family, class)``, by the valid windows.
 
-        A class that few windows have is calibrated as its whole family.
+        A class that few of a family's windows have is calibrated by those of all families; if they
+        are few too, as the whole family.
         """
         found = {}
         for family, (motion, hidden) in trials(valid, masks, seed, TRIED).items():
@@ -260,15 +274,56 @@ class Stacked(Imputer):
                 mean, spread = self._mixed(window, mask)
                 error = (mean - window)[0][mask]
                 row = torch.full_like(error, number)
-                parts.append(torch.stack([error, spread[0][mask], gap_class(mask)[mask], row]))
-            errors, spreads, classes, rows = torch.cat(parts, dim=1)
-            factors = calibration(errors, spreads).repeat(CLASSES)
-            for number in classes.unique().long().tolist():
-                own = classes == number
-                if len(rows[own].unique()) >= ENOUGH:
-                    factors[number] = calibration(errors[own], spreads[own])
-            found[family] = factors
-        return of_families(found)
+                parts.append(torch.stack([error, spread[0][mask], self._classes(mask)[mask], row]))
+            found[family] = torch.cat(parts, dim=1)
+        common = _factors(torch.cat(list(found.values()), dim=1))
+        factors = {}
+        for family, one in found.items():
+            own = _factors(one)
+            whole = torch.full_like(own, float(calibration(one[0], one[1])))
+            factors[family] = torch.where(own > 0, own, torch.where(common > 0, common, whole))
+        return of_families(factors)
+
+
+def _factors(tried: Tensor) -> Tensor:
+    """Return ``(class,)`` factors of deviations, 0 of a class that few windows have.
+
+    Args:
+        tried: ``(4, value)``: errors, deviations, classes, and windows.
+    """
+    errors, deviations, classes, windows = tried
+    factors = torch.zeros(CLASSES, dtype=tried.dtype)
+    for number in classes.unique().long().tolist():
+        own = classes == number
+        if len(windows[own].unique()) >= ENOUGH:
+            factors[number] = calibration(errors[own], deviations[own])
+    return factors
+
+
+def weights_of(products: Tensor) -> Tensor:
+    """Return the weights of each class of gaps in each family of masks.
+
+    The products of errors of a class are pooled with those of its whole family. A class that a
+    family was not tried on has the weights that are best for it in other families, one that none
+    was tried on those of its family, and a family that no mask belonged to those of all.
+
+    Args:
+        products: ``(family, class, completion, completion)`` sums of products of errors.
+
+    Returns:
+        ``(family, class, completion)``, not negative, of sum one.
+    """
+    weights = products.new_empty(products.shape[:3])
+    for family, parts in enumerate(products):
+        whole = parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1))
+        for number, own in enumerate(parts):
+            elsewhere = products[:, number].sum(dim=0)
+            if own.any():
+                pooled = _of_one(own) + POOLED * _of_one(whole)
+            else:
+                pooled = _of_one(elsewhere if elsewhere.any() else whole)
+            weights[family, number] = simplex(pooled)
+    return weights
 
 
 def _masks(spec: MotionSpec, context: FitContext) -> MaskSampler:
@@ -280,16 +335,18 @@ def _of_one(products: Tensor) -> Tensor:
     return products / products.diagonal().mean().clamp(min=1e-12)
 
 
-def gap_class(hidden: Tensor) -> Tensor:
+def gap_class(hidden: Tensor, skeleton: Skeleton) -> Tensor:
     """Return the class of each coordinate in each frame by the gap that it is in.
 
-    Gaps are classed by their length, open ends by the distance to the nearest seen frame.
+    Gaps are classed by their length, open ends by the distance to the nearest seen frame, and what
+    is never seen by the distance along bones to a joint that is.
 
     Args:
         hidden: bool ``(frame, joint, 3)``.
+        skeleton: of the joints.
 
     Returns:
-        int64, the same shape, below ``CLASSES``; the last class is of what is never seen.
+        int64, the same shape, below ``CLASSES``.
     """
     near = neighbours(hidden[None])
     before, after, never = near.before[0], near.after[0], near.none[0]
@@ -299,7 +356,28 @@ def gap_class(hidden: Tensor) -> Tensor:
     )
     inside = torch.bucketize((after - before - 1).float(), lengths)
     outside = torch.bucketize((time - before).abs().float(), distances) + len(LENGTHS) + 1
-    return torch.where(never, CLASSES - 1, torch.where(before == after, outside, inside))
+    steps = bones_to_seen(hidden.all(dim=(0, 2)).tolist(), skeleton)
+    unseen = torch.tensor(steps, device=hidden.device).clamp(1, STEPS) + CLASSES - STEPS - 1
+    ended = torch.where(before == after, outside, inside)
+    return torch.where(never, unseen[:, None], ended)
+
+
+def bones_to_seen(never: Sequence[bool], skeleton: Skeleton) -> list[int]:
+    """Return for each joint the number of bones to the nearest one that is seen, or to the root.
+
+    Args:
+        never: of each joint, whether it is never seen.
+        skeleton: of the joints; those without a parent hang from the root, which is known.
+    """
+    count = len(skeleton)
+    steps = [count if one else 0 for one in never] + [0]  # the last is the root's
+    pairs = list(enumerate(skeleton.parents))
+    # Parents come first, so one way down and one way up reach every joint.
+    for child, parent in pairs[::-1]:
+        steps[parent] = min(steps[parent], steps[child] + 1)
+    for child, parent in pairs:
+        steps[child] = min(steps[child], steps[parent] + 1)
+    return steps[:count]
 
 
 def simplex(products: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from bench.fitting.training import FitContext
 from bench.motion import MotionSpec, Windows
 from models.gaussian import Gaussian
 from models.masked_vae import MaskedVAE
-from models.spectral_gaussian import SpectralGaussian
-from models.stacked import Given, Stacked
+from models.stacked import Experts, Given, Stacked
 
 
 class StackedVAE(Stacked):
@@ -43,29 +42,12 @@ class StackedVAE(Stacked):
         """Return a Gaussian and a VAE."""
         return _Experts(self.spec, self.settings)
 
-    def fit_experts(
-        self,
-        experts: SpectralGaussian,
-        train: Windows,
-        valid: Windows,
-        fold: int | None,
-        context: FitContext,
-    ) -> None:
-        """Fit the Gaussian and the VAE; each VAE has a checkpoint of its own."""
-        super().fit_experts(experts, train, valid, fold, context)
-        assert isinstance(experts, _Experts)
-        folder = context.folder and context.folder / ("whole" if fold is None else f"fold{fold}")
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        history = context.history if fold is None else []
-        experts.vae.fit(train, valid, replace(context, folder=folder, history=history))
-
     @torch.no_grad()
     def further(
         self,
         motion: Tensor,
         hidden: Tensor,
-        experts: SpectralGaussian,
+        experts: Experts,
         given: Sequence[Given],
     ) -> list[tuple[Tensor, Tensor]]:
         """Return the VAE's completion, and those of each Gaussian around what it decodes.
@@ -85,9 +67,18 @@ class StackedVAE(Stacked):
         return found
 
 
-class _Experts(SpectralGaussian):
-    """A Gaussian, and a VAE next to it."""
+class _Experts(Experts):
+    """Gaussians, and a VAE next to them."""
 
     def __init__(self, spec: MotionSpec, settings: MaskedVAE.Settings) -> None:
         super().__init__(spec)
         self.vae = MaskedVAE(spec, settings)
+
+    def fit(self, train: Windows, valid: Windows, fold: int | None, context: FitContext) -> None:
+        """Fit all; each VAE has a checkpoint of its own."""
+        super().fit(train, valid, fold, context)
+        folder = context.folder and context.folder / ("whole" if fold is None else f"fold{fold}")
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        history = context.history if fold is None else []
+        self.vae.fit(train, valid, replace(context, folder=folder, history=history))

@@ -7,15 +7,28 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import shortest_path
 
 from bench.fitting.training import FitContext
-from bench.motion import Windows
+from bench.motion import Skeleton, Windows
 from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.frames import Frames
 from bench.motion.mechanisms.sampler import usual_masks
 from models.families import FAMILIES
+from models.frame_gaussian import FrameGaussian
 from models.spectral_gaussian import SpectralGaussian
-from models.stacked import CLASSES, DISTANCES, LENGTHS, Stacked, folds_of, gap_class, simplex
+from models.stacked import (
+    CLASSES,
+    DISTANCES,
+    LENGTHS,
+    STEPS,
+    Stacked,
+    bones_to_seen,
+    folds_of,
+    gap_class,
+    simplex,
+    weights_of,
+)
 from tests.conftest import walk
 
 SHORT: dict[str, Any] = {"windows": 60, "frames": 12}
@@ -58,13 +71,14 @@ def test_folds_are_of_whole_people_and_of_similar_size(people_of: list[int], cou
 def test_classes_are_those_of_a_walk_along_each_trajectory(seed: int) -> None:
     rng = np.random.default_rng(seed)
     hidden = rng.random((50, 2, 3)) < rng.random()
-    found = gap_class(torch.from_numpy(hidden)).numpy()
+    found = gap_class(torch.from_numpy(hidden), tree((-1, 0))).numpy()
     for place in np.ndindex(2, 3):
         seen = np.flatnonzero(~hidden[:, *place])
         for frame in np.flatnonzero(hidden[:, *place]):
             before, after = seen[seen < frame], seen[seen > frame]
             if not len(seen):
-                expected = CLASSES - 1
+                both = place[0] == 1 and hidden[:, 0].all() and hidden[:, 1].all()
+                expected = CLASSES - STEPS + int(both)
             elif len(before) and len(after):
                 length = after[0] - before[-1] - 1
                 expected = sum(length > edge for edge in LENGTHS)
@@ -72,6 +86,26 @@ def test_classes_are_those_of_a_walk_along_each_trajectory(seed: int) -> None:
                 distance = frame - before[-1] if len(before) else after[0] - frame
                 expected = len(LENGTHS) + 1 + sum(distance > edge for edge in DISTANCES)
             assert found[frame, *place] == expected
+
+
+def tree(parents: tuple[int, ...]) -> Skeleton:
+    names = tuple(f"j{number}" for number in range(len(parents)))
+    return Skeleton(names, parents, np.zeros((len(parents), 3)), {"all": names}, ())
+
+
+@given(st.data())
+@settings(deadline=None)
+def test_bones_to_what_is_seen_are_the_shortest_way_through_the_tree(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 12))
+    parents = tuple(data.draw(st.integers(-1, joint - 1)) for joint in range(count))
+    never = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    links = np.zeros((count + 1, count + 1))
+    for joint, parent in enumerate(parents):
+        links[joint, parent % (count + 1)] = 1
+    ways = shortest_path(links, directed=False, unweighted=True)
+    targets = [joint for joint in range(count) if not never[joint]] + [count]
+    expected = ways[:count][:, targets].min(axis=1)
+    assert bones_to_seen(never, tree(parents)) == expected.astype(int).tolist()
 
 
 @given(st.integers(0, 1000), st.integers(2, 5))
@@ -111,12 +145,12 @@ def test_weights_are_learnt_on_people_that_the_gaussians_do_not_know(
     monkeypatch.setattr(SpectralGaussian, "estimate", noted)
     model = Stacked(train.spec, Stacked.Settings(**SMALL))
     used: set[str] = set()
-    for windows, hidden, gaussian in model._held_out(train, train, FitContext()):
+    for windows, hidden, experts in model._held_out(train, train, FitContext()):
         rows = [int((motion == window).all(dim=(1, 2, 3)).nonzero()[0, 0]) for window in windows]
         performers = set(train.index["subject"].iloc[rows])
         assert hidden.any()
-        assert not performers & known[id(gaussian)]
-        assert performers | known[id(gaussian)] == set("abcd")
+        assert not performers & known[id(experts.windows)]
+        assert performers | known[id(experts.windows)] == set("abcd")
         used |= performers
     assert used == set("abcd")
 
@@ -130,12 +164,13 @@ def test_the_mean_is_weighted_and_the_deviation_that_of_the_mixture(fitted: Stac
     for row in range(4):
         mask = hidden[row]
         fills, sigma = fitted.completions(test.tensor()[[row]], mask, fitted.experts)
-        weights = fitted.weights[family][gap_class(mask)].numpy()[mask.numpy()]
+        classes = gap_class(mask, test.spec.skeleton)
+        weights = fitted.weights[family][classes].numpy()[mask.numpy()]
         parts, spreads = fills[:, 0, mask].numpy(), sigma[:, mask].numpy()
         mean = (weights.T * parts).sum(axis=0)
         np.testing.assert_allclose(found.motion[row][mask], mean, rtol=1e-4, atol=1e-2)
         square = (weights.T * (spreads**2 + (parts - mean) ** 2)).sum(axis=0)
-        factor = fitted.calibration[family][gap_class(mask)].numpy()[mask.numpy()]
+        factor = fitted.calibration[family][classes].numpy()[mask.numpy()]
         expected = np.sqrt(square) * factor
         np.testing.assert_allclose(found.sigma[row][mask], expected, rtol=1e-3, atol=1e-2)
 
@@ -151,7 +186,7 @@ def test_stated_intervals_cover_what_they_say_in_every_class_of_gaps() -> None:
     found = model.impute(valid.tensor(), hidden)
     assert found.sigma is not None
     inside = (found.motion - valid.tensor()).abs() <= 1.645 * found.sigma
-    classes = torch.stack([gap_class(mask) for mask in hidden])
+    classes = torch.stack([gap_class(mask, train.spec.skeleton) for mask in hidden])
     for number in classes[hidden].unique().tolist():
         own = hidden & (classes == number)
         if own.flatten(1).any(dim=1).sum() > 20:
@@ -185,6 +220,62 @@ def test_masks_that_the_protocol_states_are_those_learnt_on() -> None:
     model = Stacked(train.spec, Stacked.Settings(**SMALL))
     model.fit(train, walk(**SHORT, seed=2), FitContext(masks=masks))
     assert masks.asked == {"frames"}
-    joints = model.weights[FAMILIES.index("joints")]
-    # Of what no mask was drawn, all together decide.
-    assert (joints == joints[0]).all()
+
+
+def products_of(errors: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(errors @ errors.T)
+
+
+def test_a_class_that_a_family_was_not_tried_on_has_the_weights_of_other_families() -> None:
+    rng = np.random.default_rng(0)
+    products = torch.zeros(len(FAMILIES), CLASSES, 3, 3, dtype=torch.float64)
+    errors = {place: rng.normal(size=(3, 50)) for place in [(0, 0), (0, 1), (1, 1), (1, 2)]}
+    for place, error in errors.items():
+        products[place] = products_of(error)
+    weights = weights_of(products)
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(dim=2), torch.ones_like(weights[..., 0]))
+    # Alone in its class, so what other families say of it is all there is.
+    torch.testing.assert_close(weights[1, 0], simplex(products[0, 0]))
+    torch.testing.assert_close(weights[0, 2], simplex(products[1, 2]))
+    # A class that was tried nowhere is as its family, a family that was not tried as all.
+    torch.testing.assert_close(weights[0, 5], simplex(products[0].sum(dim=0)))
+    torch.testing.assert_close(weights[2, 5], simplex(products.sum(dim=(0, 1))))
+    torch.testing.assert_close(weights[2, 0], simplex(products[0, 0]))
+    # Of equal weight are the class and its whole family, whatever the sizes of their errors.
+    scaled = [one / one.diagonal().mean() for one in (products[0, 0], products[0].sum(dim=0))]
+    torch.testing.assert_close(weights[0, 0], simplex(scaled[0] + scaled[1]))
+
+
+def test_noise_on_what_is_seen_does_not_spread_into_gaps(fitted: Stacked) -> None:
+    test = walk(6, 12, seed=3)
+    motion = test.tensor()
+    hidden = torch.zeros_like(motion, dtype=torch.bool)
+    hidden[:, 7:9, :6] = True
+    noise = torch.from_numpy(np.random.default_rng(4).normal(0, 60, motion.shape)).float()
+    given = motion + noise
+
+    def error(imputed: torch.Tensor) -> float:
+        return float((imputed - motion)[hidden].square().mean())
+
+    found = fitted.impute(given, hidden).motion
+    assert torch.equal(found[~hidden], given[~hidden])
+    usual, fitted.denoiser.usual = fitted.denoiser.usual, torch.tensor(torch.inf)
+    try:
+        assert error(found) < 0.8 * error(fitted.impute(given, hidden).motion)
+    finally:
+        fitted.denoiser.usual = usual
+
+
+def test_poses_alone_are_among_what_is_weighed(fitted: Stacked) -> None:
+    test = walk(2, 12, seed=3)
+    hidden = torch.zeros_like(test.tensor()[0], dtype=torch.bool)
+    hidden[:, 3:5] = True
+    fills, sigma = fitted.completions(test.tensor(), hidden, fitted.experts)
+    assert len(fills) == len(sigma) == fitted.completion_count
+    alone = FrameGaussian(test.spec)
+    alone.load_state_dict(fitted.experts.frames.state_dict())
+    expected = alone.impute(test.tensor(), hidden.expand(2, -1, -1, -1))
+    assert torch.equal(fills[1], expected.motion)
+    assert expected.sigma is not None
+    assert torch.equal(sigma[1], expected.sigma[0])

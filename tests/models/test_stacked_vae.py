@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from bench.core.registry import MODELS
 from bench.fitting.training import FitContext
 from bench.motion import Windows
 from bench.motion.mechanisms.base import Level
@@ -15,7 +14,6 @@ from bench.motion.mechanisms.frames import Frames
 from bench.motion.mechanisms.limbs import Limbs
 from models.inference.amortised import Amortised
 from models.masked_vae import MaskedVAE
-from models.spectral_gaussian import SpectralGaussian
 from models.stacked_vae import StackedVAE, _Experts
 from tests.conftest import walk
 from tests.models.test_stacked import SHORT, people
@@ -49,12 +47,12 @@ def test_the_vaes_completions_are_among_those_weighed(fitted: StackedVAE) -> Non
     test = walk(3, 12, seed=3)
     hidden = torch.from_numpy(Limbs(level=Level.parse("1")).occluded(test))[0]
     fills, sigma = fitted.completions(test.tensor(), hidden, fitted.experts)
-    assert len(fills) == len(sigma) == fitted.completion_count == 2 * 2 + 1 + 2 + 1
+    assert len(fills) == len(sigma) == fitted.completion_count == 2 * 2 + 2 + 2 + 1
     assert isinstance(fitted.experts, _Experts)
     vae = fitted.experts.vae
     vae.inference = Amortised(draws=0)
     alone = vae.impute(test.tensor(), hidden.expand(3, -1, -1, -1)).motion
-    torch.testing.assert_close(fills[5], alone, rtol=0, atol=1e-2)
+    torch.testing.assert_close(fills[6], alone, rtol=0, atol=1e-2)
 
 
 @torch.no_grad()
@@ -71,12 +69,12 @@ def test_gaussians_correct_what_the_vae_decodes_by_its_errors_where_it_is_seen(
     z, _ = fitted.experts.vae.infer_seen(test.tensor(), occluded).draw(lambda one: one.mean)
     decoded = fitted.experts.vae.decode(z)
     predicted = decoded.motion(decoded.mean).double().flatten(1).numpy()
-    covariance = fitted.experts.gaussian(10.0).covariance.numpy()
+    covariance = fitted.experts.windows.gaussian(10.0).covariance.numpy()
     h = hidden.flatten().numpy()
     gain = covariance[np.ix_(h, ~h)] @ np.linalg.inv(covariance[np.ix_(~h, ~h)])
     error = test.tensor().double().flatten(1).numpy() - predicted
     expected = predicted[:, h] + error[:, ~h] @ gain.T
-    np.testing.assert_allclose(fills[7].flatten(1)[:, h], expected, rtol=1e-3, atol=0.05)
+    np.testing.assert_allclose(fills[8].flatten(1)[:, h], expected, rtol=1e-3, atol=0.05)
 
 
 def test_every_fold_has_a_vae_of_its_own_that_does_not_know_its_people(
@@ -96,11 +94,6 @@ def test_every_fold_has_a_vae_of_its_own_that_does_not_know_its_people(
     assert known[0][1] == set("abcd")
     assert not known[1][1] & known[2][1]
     assert known[1][1] | known[2][1] == set("abcd")
-
-
-def test_experts_do_not_take_the_name_of_the_gaussian_that_they_extend() -> None:
-    assert MODELS.get("spectral_gaussian") is SpectralGaussian
-    assert MODELS.get("stacked_vae") is StackedVAE
 
 
 def test_weights_are_a_mean_and_nothing_seen_changes(fitted: StackedVAE) -> None:
