@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from bench.core import code_versions
 from bench.core.errors import InputError
 from bench.protocol.resolving import resolve
 from bench.sweep import exported
@@ -82,3 +83,23 @@ def test_what_is_no_such_file_is_refused_in_one_line(tmp_path: Path, damage: str
         exported.read(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+SHIPPED = sorted((code_versions.ROOT / "results" / "reference" / "weights").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_weights_that_are_shipped_are_of_this_version(path: Path) -> None:
+    label, protocol, imputer = exported.read(path)
+    assert label == path.stem
+    assert path.stat().st_size < 20e6
+    motion = walk(2, protocol.spec.frames, seed=1).tensor()
+    hidden = torch.zeros_like(motion, dtype=torch.bool)
+    hidden[:, 20:30, 4:7] = True
+    found = imputer.impute(motion, hidden)
+    assert torch.equal(found.motion[~hidden], motion[~hidden])
+    assert not torch.equal(found.motion[hidden], imputer.mean.expand_as(motion)[hidden])
+
+
+def test_there_are_weights_that_are_shipped() -> None:
+    assert SHIPPED
