@@ -26,6 +26,7 @@ KINDS = {
     "hgvae": ("bouracha/generative_imputation", "models/HGVAE.py", "train.py"),
     "ltd": ("wei-mao-2019/LearnTrajDep", "utils/model.py", "utils/data_utils.py"),
     "hisrep": ("wei-mao-2019/HisRepItself", "model/AttModel.py", "model/GCN.py"),
+    "simlpe": ("dulucas/siMLPe", "exps/baseline_h36m/model.py", "exps/baseline_h36m/mlp.py"),
 }
 """Supported published code by name: its repository, then files that identify a checkout."""
 

@@ -45,6 +45,7 @@ PARTS = (
     Part(("memory",), hgvae.memory, "hgvae"),
     Part(("ltd",), predictors.ltd, "ltd"),
     Part(("hisrep",), predictors.hisrep, "hisrep"),
+    Part(("simlpe",), predictors.simlpe, "simlpe"),
 )
 
 
