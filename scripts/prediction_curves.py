@@ -92,16 +92,9 @@ def fit(protocol: Protocol, label: str, name: str, sets: Sets, folder: Path, out
             "loss": progress.losses["loss"],
             **measured(predictor, sets, protocol),
         }
-        print(
-            {
-                key: value if isinstance(value, str) else round(value, 3)
-                for key, value in row.items()
-            },
-            flush=True,
-        )
-        pd.DataFrame([row]).to_csv(
-            out, mode="a", header=not out.exists(), index=False, float_format="%.4g"
-        )
+        table = pd.DataFrame([row])
+        print(table.to_string(index=False, float_format="{:.4g}".format), flush=True)
+        table.to_csv(out, mode="a", header=not out.exists(), index=False, float_format="%.4g")
 
     folder.mkdir(parents=True, exist_ok=True)
     predictor.fit(

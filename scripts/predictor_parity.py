@@ -10,7 +10,8 @@ settings, theirs those of its own train loop. All is in double precision, since 
 rounding errors from step to step, and without dropout, which the two would draw differently.
 
 Printed, relative: the largest difference of predictions, of the loss and of a weight's gradient,
-with random weights; and the largest difference of the loss over the steps.
+with random weights; the largest difference of the loss over the steps; and that of the published
+code from itself, begun with weights changed by 1e-15.
 """
 
 import argparse
@@ -40,6 +41,10 @@ from predictors.base import TrainedPredictor
 
 WINDOWS = 2000
 """Different train windows."""
+CHANGE = 0.05
+"""Of weights, since initial ones hide what is multiplied by zero."""
+ROUNDING = 1e-15
+"""Of weights, to see how differences grow by themselves."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,9 @@ class Parity:
     loss: float
     gradients: float
     losses_of_steps: float
+    theirs_rounded: float
     first_loss: float
-    last_loss: float
+    last_losses: float
 
 
 def our_losses(model: TrainedPredictor, batches: list[Tensor]) -> list[float]:
@@ -78,24 +84,43 @@ def their_losses(theirs: Published, batches: list[Tensor]) -> list[float]:
 
 def compared(label: str, checkout: Path, blocks: int, batches: list[Tensor]) -> Parity:
     """Return how far a predictor is from its published code."""
-    torch.manual_seed(0)
     ours, theirs = pair(label, checkout, blocks)
-    with without_dropout(ours), without_dropout(theirs.network):
-        other, mine = their_losses(theirs, batches), our_losses(ours, batches)
-    apart = np.abs(np.array(mine) / np.array(other) - 1).max()
+    _, rounded = pair(label, checkout, blocks)
+    randomise(rounded, ROUNDING)
+    with (
+        without_dropout(ours),
+        without_dropout(theirs.network),
+        without_dropout(rounded.network),
+    ):
+        other, again = their_losses(theirs, batches), their_losses(rounded, batches)
+        mine = our_losses(ours, batches)
+    apart, by_rounding = (
+        float(np.abs(np.array(one) / np.array(other) - 1).max()) for one in (mine, again)
+    )
     ours, theirs = pair(label, checkout, blocks)
-    randomise(theirs)
+    randomise(theirs, CHANGE)
     loss, gradients = agreement(ours, theirs, batches[0])
     ours.eval()
     past = batches[0][:, : SPEC.frames]
     predictions = relative(ours.predict(past), theirs.predict(batches[0])())
-    return Parity(label, predictions, loss, gradients, apart, other[0], other[-1])
+    return Parity(
+        label,
+        predictions,
+        loss,
+        gradients,
+        apart,
+        by_rounding,
+        other[0],
+        float(np.mean(other[-20:])),
+    )
 
 
 def pair(label: str, checkout: Path, blocks: int) -> tuple[Any, Published]:
     """Return our predictor and the published one, in double precision, with the same weights."""
+    torch.manual_seed(0)
     cls, published = ADAPTERS[label]
-    ours: Any = cls(SPEC, cls.Settings(blocks=blocks) if blocks else None).double()
+    chosen = {"blocks": blocks} if blocks else {}
+    ours: Any = cls(SPEC, cls.Settings.model_validate(chosen)).double()
     ours.dct = torch.tensor(dct_matrix(len(ours.dct)))
     theirs = published(checkout, ours)
     theirs.network.double()
@@ -103,10 +128,10 @@ def pair(label: str, checkout: Path, blocks: int) -> tuple[Any, Published]:
 
 
 @torch.no_grad()
-def randomise(theirs: Published) -> None:
-    """Change the weights of both networks, since initial ones hide what is multiplied by zero."""
+def randomise(theirs: Published, scale: float) -> None:
+    """Change the weights of both networks by normal draws of a standard deviation."""
     for mine, other in theirs.pairs:
-        other.add_(0.05 * torch.randn_like(other))
+        other.add_(scale * torch.randn_like(other))
         mine.copy_(other.reshape(mine.shape))
 
 
