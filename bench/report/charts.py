@@ -17,13 +17,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import NullFormatter
 from matplotlib.transforms import ScaledTranslation
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bench.core.files import atomic_file
+from bench.report import ticks
 from bench.report.looks import PAGE, STYLE, Looks
 
 PANEL = 1.6
@@ -32,6 +34,10 @@ HEIGHT = 1.2
 """Height of a row of panels, inches."""
 LEFT, RIGHT, BELOW = 0.55, 0.1, 0.38
 """Room left and right of panels, and below them for ticks and a label, inches."""
+LABEL = 0.15
+"""Height of a label of an x axis, inches."""
+YLABEL = 0.21
+"""From the left of a figure to the end of the label of its first y axis, inches."""
 ENTRY, LETTER, TITLE_LETTER = 0.135, 0.053, 0.066
 """Height of a row of a legend, and width of a letter in legends and titles, inches."""
 SUFFIXES = ("pdf", "png", "svg")
@@ -105,7 +111,8 @@ class Sheet:
         top = 0.17 * (wrapped.count("\n") + 1) + 0.28
         under = below + ENTRY * -(-len(entries) // columns) + 0.2
         grid = figure.axes[0].get_subplotspec().get_gridspec()  # type: ignore[union-attr]
-        whole = top + grid.nrows * height + (grid.nrows - 1) * (below + 0.2) + under
+        apart = below + 0.2 - (LABEL if _label_once(figure.axes, grid.ncols) else 0)
+        whole = top + grid.nrows * height + (grid.nrows - 1) * apart + under
         figure.set_size_inches(self.width, whole)
         # Panels with a y axis of their own need room for its labels.
         shared = len(figure.axes) < 2 or figure.axes[0].get_shared_y_axes().joined(*figure.axes[:2])
@@ -117,9 +124,11 @@ class Sheet:
             top=1 - top / whole,
             bottom=under / whole,
             wspace=between / wide,
-            hspace=(below + 0.2) / height,
+            hspace=apart / height,
         )
-        _place_labels(figure)
+        _place_labels(figure, left)
+        if len(figure.axes) > 1:
+            ticks.fix(figure.axes)
         figure.suptitle(wrapped, fontsize=8, y=1 - 0.06 / whole, va="top")
         if entries:
             place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.16 / whole)}
@@ -127,19 +136,28 @@ class Sheet:
         return figure
 
 
-def _place_labels(figure: Figure) -> None:
-    """Put labels of x axes below one row of tick labels, and those without text anywhere.
+def _label_once(panels: Sequence[Axes], columns: int) -> bool:
+    """Leave a label that all x axes have to the lowest panels; return whether there is one."""
+    once = len({panel.get_xlabel() for panel in panels}) == 1 and bool(panels[0].get_xlabel())
+    if once:
+        for panel in panels[:-columns]:
+            panel.set_xlabel("")
+    return once
+
+
+def _place_labels(figure: Figure, left: float) -> None:
+    """Put labels of x axes below one row of tick labels, and of y axes at the left of the figure.
 
     Placing by what is known, since matplotlib measures all tick labels for each label.
     """
     settings = matplotlib.rcParams
-    ticks = FontProperties(size=settings["xtick.labelsize"]).get_size_in_points()
+    letters = FontProperties(size=settings["xtick.labelsize"]).get_size_in_points()
     parts = (settings[name] for name in ("xtick.major.size", "xtick.major.pad", "axes.labelpad"))
-    below = ScaledTranslation(0, -(ticks + sum(parts)) / 72, figure.dpi_scale_trans)
+    below = ScaledTranslation(0, -(letters + sum(parts)) / 72, figure.dpi_scale_trans)
+    beside = ScaledTranslation(YLABEL - left, 0, figure.dpi_scale_trans)
     for axis in figure.axes:
         axis.xaxis.set_label_coords(0.5, 0, axis.transAxes + below)
-        if not axis.get_ylabel():
-            axis.yaxis.set_label_coords(0, 0.5)
+        axis.yaxis.set_label_coords(0, 0.5, axis.transAxes + beside)
 
 
 def line(
@@ -171,10 +189,8 @@ def line(
     (drawn,) = axis.plot(places, shown, label=plain(name), **style)
     ends = np.full((2, len(value)), np.nan)
     if band:
-        ends = table[["low", "high"]].to_numpy(np.float64)[known].T
-        if np.isfinite(ends).any():
-            beyond = ends.clip(*limits)
-            axis.fill_between(places, *beyond, color=style["color"], alpha=0.12, linewidth=0)
+        ends = np.array([table[end].to_numpy(np.float64)[known] for end in ("low", "high")])
+        _band(axis, places, ends.clip(*limits), style["color"])
     texts = []
     for number, low, high in zip(value, *ends, strict=True):
         interval = "" if np.isnan(low) else f" [{low:.4g}, {high:.4g}]"
@@ -196,6 +212,26 @@ def line(
             clip_on=False,
             zorder=5,
         )
+
+
+def _band(axis: Axes, places: NDArray[np.float64], ends: NDArray[np.float64], colour: Any) -> None:
+    """Fill between low and high ends, wherever there are any.
+
+    As ``Axes.fill_between`` does, which places the limits of all panels anew for each band.
+    """
+    known = np.ma.masked_array(places, ~np.isfinite(ends).all(axis=0))
+    corners = [
+        np.column_stack([_there_and_back(places[run], places[run]), _there_and_back(*ends[:, run])])
+        for run in np.ma.clump_unmasked(known)
+    ]
+    if corners:
+        filled = PolyCollection(corners, color=colour, alpha=0.12, linewidth=0)
+        axis.add_collection(filled, autolim=False)
+        axis.update_datalim(np.vstack(corners))
+
+
+def _there_and_back(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.append(one, other[::-1])
 
 
 def room(table: pd.DataFrame, row: float) -> tuple[float, float, float]:

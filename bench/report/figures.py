@@ -129,29 +129,36 @@ def posterior_change(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure |
     Where the posterior is above that of ground truth the change is negative: these points are drawn
     at their absolute value, hollow. Arguments are those of ``posterior``.
     """
-    panels = list(_panels(values))
+    panels: dict[str, list[tuple[str, pd.DataFrame, pd.DataFrame]]] = {}
+    for (model, mechanism), clean, hidden in _panels(values):
+        panels.setdefault(mechanism, []).append((model, clean, hidden))
     if not panels:
         return None
     figure, axes = sheet.panels(len(panels), sharex=True)
-    for axis, ((model, mechanism), clean, hidden) in zip(axes, panels, strict=True):
-        reference = clean["value"].mean()
-        for name, group in hidden.groupby("inference", sort=False, observed=True):
-            share, by_level = _by_level(group)
-            change = 100 * (by_level.mean()[share.index] - reference) / abs(reference)
-            shares = 100 * share.to_numpy()
-            style = sheet.looks.style(model, str(name))
-            table = pd.DataFrame({"value": change.abs()})
-            line(axis, shares, table, _state(model, str(name)), style, band=False, unit="%")
-            lower = (change < 0).to_numpy()
-            hollow = style | {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 1}
-            axis.plot(shares[lower], change.abs()[lower], **hollow)
-        _by_share(axis, yscale="log", title=plain(f"{model}, {mechanism}"))
+    for axis, (mechanism, scored) in zip(axes, panels.items(), strict=True):
+        for model, clean, hidden in scored:
+            _changes(axis, model, float(clean["value"].mean()), hidden, sheet)
+        _by_share(axis, yscale="log", title=plain(mechanism))
         plain_ticks(axis)
         # Powers of ten, as 6 x 10^1, would reach into the panel on the left.
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
     axes[0].set_ylabel("|change of -log posterior|, %")
     return sheet.finish(figure, f"Change against ground truth on {label}; hollow: negative")
+
+
+def _changes(axis: Axes, model: str, reference: float, hidden: pd.DataFrame, sheet: Sheet) -> None:
+    """Draw the change of a model's scores against those of ground truth after each inference."""
+    for name, group in hidden.groupby("inference", sort=False, observed=True):
+        share, by_level = _by_level(group)
+        change = 100 * (by_level.mean()[share.index] - reference) / abs(reference)
+        shares = 100 * share.to_numpy()
+        style = sheet.looks.style(model, str(name))
+        table = pd.DataFrame({"value": change.abs()})
+        line(axis, shares, table, _state(model, str(name)), style, band=False, unit="%")
+        lower = (change < 0).to_numpy()
+        hollow = style | {"linestyle": "none", "markerfacecolor": "white", "markeredgewidth": 1}
+        axis.plot(shares[lower], change.abs()[lower], **hollow)
 
 
 def mse_change(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
@@ -202,15 +209,16 @@ def skill(found: Results, standing: Standing | None, sheet: Sheet) -> Figure | N
             places = [levels.index(level) for level in group["level"]]
             line(axis, places, shown, name, style, (ticks[0], ticks[-1]))
         axis.axhline(0, color="0.25", linewidth=0.8)
-        axis.set_yscale("function", functions=(_shrink, _stretch))
-        axis.set_ylim(*(1 - (1 - np.array(ticks)[[0, -1]]) * [1.4, 1 / 1.4]))
-        axis.yaxis.set_major_locator(FixedLocator(ticks))
-        axis.yaxis.set_minor_locator(NullLocator())
-        axis.yaxis.set_major_formatter("{x:g}")
         axis.set(title=plain(str(mechanism)), xlim=(-0.4, len(levels) - 0.6))
         # Words that would run into each other are turned.
         turned = sum(map(len, levels)) > 16
-        axis.set_xticks(range(len(levels)), levels, rotation=35 * turned)
+        axis.set_xticks(range(len(levels)), levels)
+        axis.tick_params(axis="x", labelrotation=35 * turned)
+    axes[0].set_yscale("function", functions=(_shrink, _stretch))
+    axes[0].set_ylim(*(1 - (1 - np.array(ticks)[[0, -1]]) * [1.4, 1 / 1.4]))
+    axes[0].yaxis.set_major_locator(FixedLocator(ticks))
+    axes[0].yaxis.set_minor_locator(NullLocator())
+    axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel(f"skill against {standing.reference}")
     return sheet.finish(figure, f"Skill of imputers by level on {found.label}")
 
@@ -230,12 +238,12 @@ def durations(found: Results, standing: Standing | None, sheet: Sheet) -> Figure
     panels = list(chosen.groupby("mechanism", sort=False))
     figure, axes = sheet.panels(len(panels), sharey=True)
     limits = _usual(chosen["value"])
+    axes[0].set(yscale="log", ylim=(limits[0] / 1.3, limits[1] * 1.3))
     for axis, (mechanism, here) in zip(axes, panels, strict=True):
         for name, style, group in _imputers(here, sheet):
             ordered = group.sort_values("ms")
             line(axis, ordered["ms"], ordered, name, style, limits, unit="mm")
-        axis.set(yscale="log", title=plain(str(mechanism)), xlabel="hidden, ms")
-        axis.set_ylim(limits[0] / 1.3, limits[1] * 1.3)
+        axis.set(title=plain(str(mechanism)), xlabel="hidden, ms")
         plain_ticks(axis, "y")
     axes[0].set_ylabel("MPJPE of hidden joints, mm")
     return sheet.finish(figure, f"Error by the duration of gaps on {found.label}")
@@ -530,7 +538,10 @@ def _by_share(axis: Axes, **settings: Any) -> None:
     # A single level has no width; limits of a shared axis would cut other panels off.
     if least == most and alone:
         axis.set_xlim(least / 2, most * 2)
-    axis.set(xscale="log", xlabel=SHARE, **settings)
+    # Once for panels that share the axis: each would set that of all.
+    if axis.get_xscale() != "log":
+        axis.set_xscale("log")
+    axis.set(xlabel=SHARE, **settings)
 
 
 def _by_level(scores: pd.DataFrame) -> tuple[pd.Series, Any]:
