@@ -101,16 +101,22 @@ def detection_levels(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     occluded = table[table["share"] > 0]
-    for labels, group in occluded.groupby(CONDITION[:-1], sort=False):
-        shifts = group[group["metric"] == "shift_sd"].sort_values("share", kind="stable")
-        detected = shifts[shifts["value"].abs() > 1]
+    aurocs = occluded[occluded["metric"] == "auroc"].set_index(CONDITION)["value"].to_dict()
+    shifts = occluded[occluded["metric"] == "shift_sd"].sort_values("share", kind="stable")
+    by_score: dict[tuple[Any, ...], list[Any]] = {
+        labels: [] for labels in occluded[CONDITION[:-1]].itertuples(index=False, name=None)
+    }
+    for row in shifts.itertuples(index=False):
+        by_score[row.model, row.score, row.mechanism].append(row)
+    for labels, tried in by_score.items():
         level, share, direction, auroc = "", np.nan, "", np.nan
-        if not detected.empty:
-            level, share, shift = detected[["level", "share", "value"]].iloc[0]
-            direction = "below" if shift > 0 else "above"
-            here = (group["level"] == level) & (group["metric"] == "auroc")
-            auroc = group.loc[here, "value"].item()
-        rows.append((*labels, level, share, direction, auroc, len(shifts), *shifts[COUNTS].max()))
+        for row in tried:
+            if abs(row.value) > 1:
+                level, share, auroc = row.level, row.share, aurocs[*labels, row.level]
+                direction = "below" if row.value > 0 else "above"
+                break
+        counts = (max(getattr(row, name) for row in tried) for name in COUNTS)
+        rows.append((*labels, level, share, direction, auroc, len(tried), *counts))
     return pd.DataFrame(rows, columns=LEVEL_COLUMNS)
 
 
@@ -170,8 +176,9 @@ def _groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple[str, .
     group = table.groupby(keys, sort=False, observed=True).ngroup().to_numpy()
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
-    for rows in parts:
-        yield tuple(table[keys].iloc[rows[0]]), whole.take(rows)
+    labels = table[keys].iloc[[rows[0] for rows in parts]].itertuples(index=False, name=None)
+    for label, rows in zip(labels, parts, strict=True):
+        yield label, whole.take(rows)
 
 
 def _estimates(clean: "_Scores", degraded: "_Scores") -> Floats:
@@ -187,7 +194,8 @@ def _estimates(clean: "_Scores", degraded: "_Scores") -> Floats:
     interval = np.full((2, len(METRICS)), np.nan)
     if min(len(np.unique(one.source)) for one in (clean, degraded)) > 1:
         tail = (1 - COVERAGE) / 2
-        interval = pd.DataFrame(drawn[:, 1:].T).quantile([tail, 1 - tail]).to_numpy()
+        quantile = np.nanquantile if np.isnan(drawn).any() else np.quantile
+        interval = quantile(drawn[:, 1:], [tail, 1 - tail], axis=1)
     return np.column_stack([drawn[:, 0], *interval])
 
 

@@ -98,8 +98,11 @@ def coded(values: pd.DataFrame) -> pd.DataFrame:
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with text in the place of categories."""
-    coded = table.select_dtypes("category").columns
-    return table.astype(dict.fromkeys(coded, str))
+    text = {
+        str(name): column.cat.categories.astype(str).take(column.cat.codes.to_numpy())
+        for name, column in table.select_dtypes("category").items()
+    }
+    return table.assign(**text)
 
 
 def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str, fold: str = "") -> pd.DataFrame:
@@ -433,15 +436,32 @@ def _conditions(
 ) -> Iterator[tuple[tuple[Hashable, ...], _Condition]]:
     """Yield mechanism and level of each condition, with the errors of one metric under it."""
     errors = by_window(values[values["metric"] == metric], [*IMPUTER, *CONDITION])
-    errors = errors.assign(source=pd.factorize(errors["source"], sort=True)[0])
-    for condition, level in errors.groupby(CONDITION, sort=False, observed=True):
-        by_imputer = level.groupby(IMPUTER, sort=False, observed=True)
-        means = by_imputer["value"].mean()
-        pairs = level.groupby(["window", "seed"], sort=False, observed=True)
-        table = np.full((len(means), pairs.ngroups), np.nan)
-        table[by_imputer.ngroup(), pairs.ngroup()] = level["value"]
-        recordings = pairs["source"].first().to_numpy()
-        yield condition, _Condition(list(means.index), means.to_numpy(), table, recordings)
+    if errors.empty:
+        return
+    value = errors["value"].to_numpy(np.float64)
+    recording = pd.factorize(errors["source"], sort=True)[0]
+    # Numbered once, not for each condition: grouping takes longer than what is computed of groups.
+    condition, imputer, pair = (
+        errors.groupby(keys, sort=False, observed=True).ngroup().to_numpy()
+        for keys in (CONDITION, IMPUTER, ["window", "seed"])
+    )
+    conditions, imputers = (
+        list(errors[keys].drop_duplicates().itertuples(index=False, name=None))
+        for keys in (CONDITION, IMPUTER)
+    )
+    means = errors["value"].groupby([condition, imputer]).mean().unstack().to_numpy()
+    order = np.argsort(condition, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(condition[order])) + 1):
+        here = condition[rows[0]]
+        (place, there), (column, pairs) = (pd.factorize(one[rows]) for one in (imputer, pair))
+        table = np.full((len(there), len(pairs)), np.nan)
+        table[place, column] = value[rows]
+        first = np.unique(column, return_index=True)[1]
+        names = [imputers[number] for number in there]
+        yield (
+            conditions[here],
+            _Condition(names, means[here, there], table, recording[rows[first]]),
+        )
 
 
 def _by_group(
