@@ -535,8 +535,8 @@ def _by_share(axis: Axes, **settings: Any) -> None:
     """Make the x axis that of shares hidden, logarithmic, and set what else is given."""
     least, most = axis.dataLim.intervalx
     alone = len(axis.get_shared_x_axes().get_siblings(axis)) == 1
-    # A single level has no width; limits of a shared axis would cut other panels off.
-    if least == most and alone:
+    # A single level has no width but rounding; limits of a shared axis would cut other panels off.
+    if np.isclose(least, most) and alone:
         axis.set_xlim(least / 2, most * 2)
     # Once for panels that share the axis: each would set that of all.
     if axis.get_xscale() != "log":
