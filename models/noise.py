@@ -5,43 +5,46 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.motion import Windows
+from bench.motion import MotionSpec, Windows
 from models.conditioning import Gaussian
 
 ORDER = 3
 """Differences of this order over time are those of noise, where motion is smooth."""
 GAIN = 20.0
 """Variance of such a difference of white noise of variance 1: 1 + 9 + 9 + 1."""
-SIGMAS = 0.6745
+NORMAL_MEDIAN = 0.6745
 """Median of the absolute value of a standard normal number."""
 CLEAN = 0.999
 """Share of train windows whose roughness counts as that of motion without noise."""
 MANY = 1.5
-"""Times that roughness from which a window is taken to be noisy."""
+"""Times that roughness, at half of what is seen, from which a window is taken to be noisy."""
 
 
 class Denoiser(nn.Module):
     """Replaces what is seen of noisy windows by its mean under a Gaussian.
 
     A Gaussian's mean of hidden values given noisy ones is that given the mean of the noisy ones
-    (iterated expectations), so whatever completes by Gaussians needs no more than this. Windows
-    that are no rougher than train windows are left alone.
+    (iterated expectations), so completions by that Gaussian need no more than this. Deviations do:
+    they are those given values without noise. Windows of which not half is rougher than it is in
+    nearly all train windows are left alone.
 
     Attributes:
-        usual: buffer, the largest roughness of motion without noise, mm.
+        usual: buffer ``(joint, 3)``, the largest roughness of each coordinate without noise, mm.
     """
 
     usual: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, spec: MotionSpec) -> None:
         super().__init__()
-        self.register_buffer("usual", torch.tensor(torch.inf))
+        self.register_buffer("usual", torch.full((len(spec.skeleton), 3), torch.inf))
 
     def measure(self, train: Windows) -> None:
         """Find the roughness of windows without noise."""
         parts = (part.tensor() for part in train.parts())
         found = [roughness(motion, torch.zeros_like(motion, dtype=torch.bool)) for motion in parts]
-        self.usual.copy_(torch.quantile(torch.cat(found), CLEAN))
+        largest = torch.quantile(torch.cat(found), CLEAN, dim=0)
+        # Windows too short to tell have none that is usual: nothing is noise then.
+        self.usual.copy_(largest.clamp(min=1e-3).nan_to_num(torch.inf))
 
     def forward(self, motion: Tensor, occluded: Tensor, gaussians: Sequence[Gaussian]) -> Tensor:
         """Return windows with the seen values of noisy ones replaced.
@@ -51,8 +54,10 @@ class Denoiser(nn.Module):
             occluded: bool, the same shape.
             gaussians: of whole windows; what is seen decides which of them is used.
         """
-        deviation = roughness(motion, occluded)
-        (noisy,) = torch.nonzero(deviation > MANY * self.usual, as_tuple=True)
+        rough = roughness(motion, occluded)
+        times = (rough / self.usual).flatten(1).nanmedian(dim=1).values
+        deviation = rough.flatten(1).nanmedian(dim=1).values
+        (noisy,) = torch.nonzero(times > MANY, as_tuple=True)
         result = motion.clone()
         for row in noisy.tolist():
             values, hidden = motion[row].double().flatten(), occluded[row].flatten()
@@ -62,19 +67,23 @@ class Denoiser(nn.Module):
 
 
 def roughness(motion: Tensor, occluded: Tensor) -> Tensor:
-    """Return ``(window,)`` the deviation of white noise that is as rough as windows, mm.
+    """Return the deviation of white noise that is as rough as each coordinate's trajectory, mm.
 
-    It is the median over third differences of what is seen, so what a few joints do counts little;
-    0 where no four frames in a row are seen of anything.
+    It is the median over third differences of what is seen, so that a jump counts little.
 
     Args:
         motion: ``(window, frame, joint, 3)``, mm; ignored where occluded.
         occluded: bool, the same shape.
+
+    Returns:
+        ``(window, joint, 3)``, nan where no four frames in a row are seen.
     """
+    if motion.shape[1] <= ORDER:
+        return motion.new_full((len(motion), *motion.shape[2:]), torch.nan)
     size = motion.diff(n=ORDER, dim=1).abs()
     seen = (~occluded).unfold(1, ORDER + 1, 1).all(dim=-1)
-    median = torch.where(seen, size, torch.nan).flatten(1).nanmedian(dim=1).values
-    return median.nan_to_num(0.0) / SIGMAS / GAIN**0.5
+    median = torch.where(seen, size, torch.nan).nanmedian(dim=1).values
+    return median / NORMAL_MEDIAN / GAIN**0.5
 
 
 def _smoothed(
@@ -89,8 +98,8 @@ def _smoothed(
         marginal = Gaussian(one.mean[seen], covariance + noise)
         deviation = (values[seen] - marginal.mean)[:, None]
         weights = torch.cholesky_solve(deviation, marginal.factor)[:, 0]
-        size = float(deviation[:, 0] @ weights + 2 * marginal.factor.diagonal().log().sum())
-        found.append((size, values[seen] - variance * weights))
+        unlikely = float(deviation[:, 0] @ weights + 2 * marginal.factor.diagonal().log().sum())
+        found.append((unlikely, values[seen] - variance * weights))
     smoothed = values.clone()
     smoothed[seen] = min(found, key=lambda one: one[0])[1]
     return smoothed

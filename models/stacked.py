@@ -1,5 +1,6 @@
 """A weighted mean of simple completions, with weights learnt by the kind of gap."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -83,9 +84,10 @@ class Stacked(Imputer):
 
     Stacking (Wolpert 1992; Breiman 1996, "Stacked regressions", with weights that are not negative
     and sum to one): the weights that minimise the squared error of the mean, one set for each
-    family of masks and class of gaps, by length or by distance from an end.
+    family of masks and class of gaps, by length, by distance from an end, or by bones to what is
+    seen.
     Window Gaussians of several drifts complete twice each: as they are, and with the lengths of
-    bones (``Distances``). A frame Gaussian, which knows poses alone, completes what is never seen.
+    bones (``Distances``). A frame Gaussian completes each frame by itself.
     Train people are dealt into folds; what is weighed are completions of one fold's windows by
     Gaussians fitted to the other folds, since those that know the windows look better than they
     are. ``sigma`` is the deviation of the weighted mixture, calibrated for each family and class on
@@ -118,7 +120,7 @@ class Stacked(Imputer):
         count = self.completion_count
         self.experts = self.new_experts()
         self.distances = Distances(spec)
-        self.denoiser = Denoiser()
+        self.denoiser = Denoiser(spec)
         self.spline = Spline(spec)
         self.register_buffer("weights", torch.full((len(FAMILIES), CLASSES, count), 1 / count))
         self.register_buffer("calibration", torch.ones(len(FAMILIES), CLASSES, dtype=torch.float64))
@@ -268,34 +270,37 @@ class Stacked(Imputer):
         are few too, as the whole family.
         """
         found = {}
+        trial = itertools.count()
         for family, (motion, hidden) in trials(valid, masks, seed, TRIED).items():
             parts = []
-            for number, (window, mask) in enumerate(zip(motion[:, None], hidden, strict=True)):
+            for window, mask in zip(motion[:, None], hidden, strict=True):
                 mean, spread = self._mixed(window, mask)
                 error = (mean - window)[0][mask]
-                row = torch.full_like(error, number)
-                parts.append(torch.stack([error, spread[0][mask], self._classes(mask)[mask], row]))
+                number = torch.full_like(error, next(trial))
+                classes = self._classes(mask)[mask]
+                parts.append(torch.stack([error, spread[0][mask], classes, number]))
             found[family] = torch.cat(parts, dim=1)
         common = _factors(torch.cat(list(found.values()), dim=1))
         factors = {}
         for family, one in found.items():
             own = _factors(one)
             whole = torch.full_like(own, float(calibration(one[0], one[1])))
-            factors[family] = torch.where(own > 0, own, torch.where(common > 0, common, whole))
+            factors[family] = torch.where(own.isnan(), common, own)
+            factors[family] = torch.where(factors[family].isnan(), whole, factors[family])
         return of_families(factors)
 
 
 def _factors(tried: Tensor) -> Tensor:
-    """Return ``(class,)`` factors of deviations, 0 of a class that few windows have.
+    """Return ``(class,)`` factors of deviations, nan of a class that few trials have.
 
     Args:
-        tried: ``(4, value)``: errors, deviations, classes, and windows.
+        tried: ``(4, value)``: errors, deviations, classes, and numbers of trials.
     """
-    errors, deviations, classes, windows = tried
-    factors = torch.zeros(CLASSES, dtype=tried.dtype)
+    errors, deviations, classes, trial = tried
+    factors = torch.full((CLASSES,), torch.nan, dtype=tried.dtype)
     for number in classes.unique().long().tolist():
         own = classes == number
-        if len(windows[own].unique()) >= ENOUGH:
+        if len(trial[own].unique()) >= ENOUGH:
             factors[number] = calibration(errors[own], deviations[own])
     return factors
 

@@ -39,7 +39,7 @@ class StackedVAE(Stacked):
         return super().completion_count + len(self.settings.drifts) + 1
 
     def new_experts(self) -> "_Experts":
-        """Return a Gaussian and a VAE."""
+        """Return Gaussians and a VAE, not fitted yet."""
         return _Experts(self.spec, self.settings)
 
     @torch.no_grad()

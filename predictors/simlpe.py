@@ -74,6 +74,7 @@ class SiMLPe(TrainedPredictor):
     def error(self, predicted: Tensor, truth: Tensor) -> Tensor:
         """Return the position error plus the velocity error per frame, both in metres.
 
+        ``near`` weighs positions, not velocities, whose errors grow little with the distance.
         In millimetres, gradients would be a thousand times as large, and the weight decay, which
         Adam adds to them, without effect.
         """

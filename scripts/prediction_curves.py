@@ -5,9 +5,9 @@
     python scripts/prediction_curves.py draw OUT.csv [OUT.png]
 
 ``fit`` appends a row for each epoch: the mean error over the future of test windows and of train
-windows, of the weights that the epoch ended with, mm. The fit is the one that ``bench run`` would
-make of the first seed, and goes on from FOLDER where it was interrupted. ``draw`` draws the rows of
-the file.
+windows, of the weights that the epoch ended with, not averaged by ``ema``, mm. The fit is the one
+that ``bench run`` would make of the first seed, and goes on from FOLDER where it was interrupted;
+predictors that are fitted on occluded pasts are left out. ``draw`` draws the rows of the file.
 """
 
 import argparse
@@ -137,7 +137,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     protocol = load_protocol(chosen.protocol, chosen.set)
     sets = Sets.of(protocol, chosen.data_root, chosen.work / "windows")
-    for label in chosen.only or protocol.predictors:
+    fits = [
+        one for one in chosen.only or protocol.predictors if not protocol.predictors[one].degraded
+    ]
+    if chosen.name and len(fits) > 1:
+        parser.error("--name is of one fit: choose it by --only")
+    for label in fits:
         name = chosen.name or label
         fit(protocol, label, name, sets, chosen.work / name, chosen.out)
 

@@ -195,7 +195,8 @@ def _estimates(clean: "_Scores", degraded: "_Scores") -> Floats:
     if min(len(np.unique(one.source)) for one in (clean, degraded)) > 1:
         tail = (1 - COVERAGE) / 2
         quantile = np.nanquantile if np.isnan(drawn).any() else np.quantile
-        interval = quantile(drawn[:, 1:], [tail, 1 - tail], axis=1)
+        some = ~np.isnan(drawn[:, 1:]).all(axis=1)
+        interval[:, some] = quantile(drawn[some, 1:], [tail, 1 - tail], axis=1)
     return np.column_stack([drawn[:, 0], *interval])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -97,12 +97,20 @@ def coded(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with text in the place of categories."""
+    """Return a table with text in the place of categories; raises ValueError where none is."""
     text = {
-        str(name): column.cat.categories.astype(str).take(column.cat.codes.to_numpy())
+        str(name): column.cat.categories.astype(str).take(codes(column))
         for name, column in table.select_dtypes("category").items()
     }
     return table.assign(**text)
+
+
+def codes(column: pd.Series) -> NDArray[np.integer[Any]]:
+    """Return the numbers of a column's categories; raises ValueError where one is missing."""
+    numbers = column.cat.codes.to_numpy()
+    if (numbers < 0).any():
+        raise ValueError(f"{column.name} has no value in some rows")
+    return numbers
 
 
 def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str, fold: str = "") -> pd.DataFrame:

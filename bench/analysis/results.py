@@ -216,7 +216,7 @@ def _stored(column: pd.Series, kind: pa.DataType) -> pa.Array:
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return pa.array(column, kind)
     ordered = column.cat.reorder_categories(sorted(column.cat.categories))
-    codes = pa.array(ordered.cat.codes.to_numpy())
+    codes = pa.array(records.codes(ordered))
     return pa.DictionaryArray.from_arrays(codes, pa.array(ordered.cat.categories, kind))
 
 

@@ -43,7 +43,6 @@ class Published(ABC):
         learning_rate: of its train loop, at the beginning.
         weight_decay: of its train loop.
         gradient_clip: norm to which its train loop clips gradients; None if it does not.
-        unit: millimetres in a unit of its loss.
     """
 
     network: Any
@@ -51,7 +50,6 @@ class Published(ABC):
     learning_rate: ClassVar[float] = 5e-4
     weight_decay: ClassVar[float] = 0.0
     gradient_clip: ClassVar[float | None] = None
-    unit: ClassVar[float] = 1.0
 
     @abstractmethod
     def forward(self, motion: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
@@ -176,7 +174,6 @@ class PublishedSiMLPe(Published):
 
     learning_rate = 3e-4
     weight_decay = 1e-4
-    unit = METRE
 
     def __init__(self, checkout: Path, ours: SiMLPe) -> None:
         (model,) = modules(checkout / "exps" / "baseline_h36m", "model", stubs=_einops())
@@ -248,9 +245,11 @@ def without_dropout(network: nn.Module) -> Iterator[None]:
     saved = [layer.p for layer in layers]
     for layer in layers:
         layer.p = 0.0
-    yield
-    for layer, p in zip(layers, saved, strict=True):
-        layer.p = p
+    try:
+        yield
+    finally:
+        for layer, p in zip(layers, saved, strict=True):
+            layer.p = p
 
 
 def distance(predicted: Tensor, truth: Tensor) -> Tensor:

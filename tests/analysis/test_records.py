@@ -398,3 +398,11 @@ def test_values_are_written_as_text(tmp_path: Path) -> None:
     results.write_values(records.coded(values), tmp_path)
     written = pd.read_parquet(tmp_path / results.VALUES)
     pd.testing.assert_frame_equal(written, values, check_exact=True)
+
+
+def test_a_missing_category_is_no_name() -> None:
+    column = pd.Categorical(["x", None, "y"])
+    with pytest.raises(ValueError, match="action has no value"):
+        records.plain(pd.DataFrame({"action": column}))
+    known = pd.DataFrame({"action": pd.Categorical(["y", "x", "y"])})
+    assert records.plain(known)["action"].tolist() == ["y", "x", "y"]

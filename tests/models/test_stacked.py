@@ -260,7 +260,8 @@ def test_noise_on_what_is_seen_does_not_spread_into_gaps(fitted: Stacked) -> Non
 
     found = fitted.impute(given, hidden).motion
     assert torch.equal(found[~hidden], given[~hidden])
-    usual, fitted.denoiser.usual = fitted.denoiser.usual, torch.tensor(torch.inf)
+    usual = fitted.denoiser.usual
+    fitted.denoiser.usual = torch.full_like(usual, torch.inf)
     try:
         assert error(found) < 0.8 * error(fitted.impute(given, hidden).motion)
     finally:

@@ -59,9 +59,10 @@ def test_before_a_fit_it_repeats_the_last_frame(step: int | None) -> None:
     torch.testing.assert_close(predicted, expected, rtol=0, atol=0.01)
 
 
-def test_its_loss_is_the_error_of_positions_plus_that_of_velocities() -> None:
+@pytest.mark.parametrize("near", [0.0, 0.7])
+def test_its_loss_is_the_error_of_positions_plus_that_of_velocities(near: float) -> None:
     windows = windows_with_future(3, 20, 6)
-    predictor = build("simlpe", windows, **SMALL["simlpe"], step=4).train()
+    predictor = build("simlpe", windows, **SMALL["simlpe"], step=4, near=near).train()
     motion = windows.with_future().tensor()
     predicted = np.stack(
         [in_layers(predictor, w) for w in motion[:, :20].double().reshape(3, 20, 54).numpy()]
@@ -74,7 +75,8 @@ def test_its_loss_is_the_error_of_positions_plus_that_of_velocities() -> None:
             a, b = predicted[window, :, joint], truth[window, :, joint]
             positions += [np.linalg.norm(a[t] - b[t]) for t in range(4)]
             velocities += [np.linalg.norm((a[t + 1] - a[t]) - (b[t + 1] - b[t])) for t in range(3)]
-    expected = (np.mean(positions) + np.mean(velocities)) / 1000
+    weight = np.tile(np.arange(1, 5) ** -near, 3 * 18)
+    expected = (np.average(positions, weights=weight) + np.mean(velocities)) / 1000
     assert float(predictor.losses(motion)["loss"].detach()) == pytest.approx(expected, rel=1e-4)
 
 
