@@ -38,6 +38,10 @@ TOGETHER = 16
 """Windows that share a mask: a Gaussian is conditioned once for all of them."""
 POOLED = 1.0
 """Weight of the products of a whole family beside those of one of its classes, which may be few."""
+RIDGES = (1e-6, 0.1, 1.0, 3.0)
+"""Ridges that are tried, times the error of the best completion."""
+POSES = 1
+"""Number of the completion by poses alone."""
 TRIED = 64
 """Valid windows that deviations are calibrated on, for each family of masks."""
 ENOUGH = 8
@@ -87,7 +91,7 @@ class Stacked(Imputer):
     family of masks and class of gaps, by length, by distance from an end, or by bones to what is
     seen.
     Window Gaussians of several drifts complete twice each: as they are, and with the lengths of
-    bones (``Distances``). A frame Gaussian completes each frame by itself.
+    bones (``Distances``). A frame Gaussian, which knows poses alone, completes what is never seen.
     Train people are dealt into folds; what is weighed are completions of one fold's windows by
     Gaussians fitted to the other folds, since those that know the windows look better than they
     are. ``sigma`` is the deviation of the weighted mixture, calibrated for each family and class on
@@ -232,8 +236,10 @@ class Stacked(Imputer):
     def _learnt(self, train: Windows, valid: Windows, context: FitContext) -> Tensor:
         """Return the weights, ``(family, class, completion)``, by errors on people left out."""
         count = self.weights.shape[2]
-        products = torch.zeros(len(FAMILIES), CLASSES, count, count, dtype=torch.float64)
-        for motion, hidden, experts in self._held_out(train, valid, context):
+        products = torch.zeros(
+            self.settings.folds, len(FAMILIES), CLASSES, count, count, dtype=torch.float64
+        )
+        for fold, motion, hidden, experts in self._held_out(train, valid, context):
             fills, _ = self.completions(motion, hidden, experts)
             errors = (fills - motion)[..., hidden].double()
             # Every mask counts equally, however hard it is.
@@ -241,13 +247,13 @@ class Stacked(Imputer):
             classes = self._classes(hidden)[hidden]
             for number in classes.unique().tolist():
                 some = errors[..., classes == number].flatten(1)
-                products[family_number(hidden), number] += some @ some.T
+                products[fold, family_number(hidden), number] += some @ some.T
         return weights_of(products)
 
     def _held_out(
         self, train: Windows, valid: Windows, context: FitContext
-    ) -> Iterator[tuple[Tensor, Tensor, Experts]]:
-        """Yield train windows, a mask for them, and experts that were fitted to other people."""
+    ) -> Iterator[tuple[int, Tensor, Tensor, Experts]]:
+        """Yield a fold of people, windows of theirs, a mask, and experts fitted to the others."""
         folds, masks = folds_of(train, self.settings.folds), _masks(self.spec, context)
         for fold in range(folds.max() + 1):
             experts = self.new_experts()
@@ -261,7 +267,7 @@ class Stacked(Imputer):
                     motion = train.tensor(generator.choice(rows, TOGETHER))
                     drawn = masks.draw(self.spec, generator, motion[:1].numpy(), family)
                     if drawn.any():
-                        yield motion, torch.from_numpy(drawn[0]), experts
+                        yield fold, motion, torch.from_numpy(drawn[0]), experts
 
     def _calibrated(self, valid: Windows, masks: MaskSampler, seed: int) -> Tensor:
         """Return factors of deviations, ``(family, class)``, by the valid windows.
@@ -308,27 +314,59 @@ def _factors(tried: Tensor) -> Tensor:
 def weights_of(products: Tensor) -> Tensor:
     """Return the weights of each class of gaps in each family of masks.
 
+    Each family has the ridge, of ``RIDGES``, whose weights, learnt on all folds of people but one,
+    err least on that one.
+
+    Args:
+        products: ``(fold, family, class, completion, completion)`` sums of products of errors.
+
+    Returns:
+        ``(family, class, completion)``, not negative, of sum one.
+    """
+    whole = products.sum(dim=0)
+
+    def left_out(family: int, ridge: float) -> float:
+        found = 0.0
+        for fold, own in enumerate(products[:, family]):
+            weights = _of_family(whole - products[fold], family, ridge)
+            found += float(torch.einsum("ck,ckj,cj->", weights, own, weights))
+        return found
+
+    return torch.stack(
+        [
+            _of_family(whole, family, min(RIDGES, key=lambda ridge: left_out(family, ridge)))
+            for family in range(len(whole))
+        ]
+    )
+
+
+def _of_family(products: Tensor, family: int, ridge: float) -> Tensor:
+    """Return the weights of each class of gaps, ``(class, completion)``, in one family of masks.
+
     The products of errors of a class are pooled with those of its whole family. A class that a
     family was not tried on has the weights that are best for it in other families, one that none
     was tried on those of its family, and a family that no mask belonged to those of all.
 
     Args:
         products: ``(family, class, completion, completion)`` sums of products of errors.
-
-    Returns:
-        ``(family, class, completion)``, not negative, of sum one.
+        family: its number.
+        ridge: see ``simplex``.
     """
-    weights = products.new_empty(products.shape[:3])
-    for family, parts in enumerate(products):
-        whole = parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1))
-        for number, own in enumerate(parts):
-            elsewhere = products[:, number].sum(dim=0)
-            if own.any():
-                pooled = _of_one(own) + POOLED * _of_one(whole)
-            else:
-                pooled = _of_one(elsewhere if elsewhere.any() else whole)
-            weights[family, number] = simplex(pooled)
-    return weights
+    parts = products[family]
+    whole = parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1))
+    weights = []
+    for number, own in enumerate(parts):
+        elsewhere = products[:, number].sum(dim=0)
+        if own.any():
+            pooled = _of_one(own) + POOLED * _of_one(whole)
+        else:
+            pooled = _of_one(elsewhere if elsewhere.any() else whole)
+        usable = torch.ones(len(pooled), dtype=torch.bool)
+        # Poses know nothing of time: they are for what is never seen.
+        usable[POSES] = number >= CLASSES - STEPS
+        weights.append(pooled.new_zeros(len(pooled)))
+        weights[-1][usable] = simplex(pooled[usable][:, usable], ridge)
+    return torch.stack(weights)
 
 
 def _masks(spec: MotionSpec, context: FitContext) -> MaskSampler:
@@ -336,8 +374,8 @@ def _masks(spec: MotionSpec, context: FitContext) -> MaskSampler:
 
 
 def _of_one(products: Tensor) -> Tensor:
-    """Return products of errors scaled to a mean square of one; zeros stay."""
-    return products / products.diagonal().mean().clamp(min=1e-12)
+    """Return products of errors scaled to a least mean square of one; zeros stay."""
+    return products / products.diagonal().min().clamp(min=1e-12)
 
 
 def gap_class(hidden: Tensor, skeleton: Skeleton) -> Tensor:
@@ -385,16 +423,17 @@ def bones_to_seen(never: Sequence[bool], skeleton: Skeleton) -> list[int]:
     return steps[:count]
 
 
-def simplex(products: Tensor) -> Tensor:
+def simplex(products: Tensor, ridge: float = RIDGES[0]) -> Tensor:
     """Return the weights, not negative and of sum one, of least squared error of a weighted mean.
 
     Args:
         products: ``(completion, completion)`` sums of products of the completions' errors.
+        ridge: times the least error that is added to each one's own: the more, the more equal the
+            weights; some is needed, since completions may be equal.
     """
     scaled = products / products.diagonal().min().clamp(min=1e-12)
-    # A little ridge, since completions may be equal.
-    ridge = 1e-6 * torch.eye(len(scaled), dtype=scaled.dtype)
-    root = torch.linalg.cholesky(scaled + ridge).T.numpy()
+    added = ridge * torch.eye(len(scaled), dtype=scaled.dtype)
+    root = torch.linalg.cholesky(scaled + added).T.numpy()
     # Their sum is one as nearly as this factor is large; the division below makes it exact.
     heavy = 1e3 * np.ones((1, len(root)))
     target = np.append(np.zeros(len(root)), heavy[0, 0])

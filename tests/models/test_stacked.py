@@ -21,8 +21,11 @@ from models.stacked import (
     CLASSES,
     DISTANCES,
     LENGTHS,
+    POSES,
+    RIDGES,
     STEPS,
     Stacked,
+    _of_family,
     bones_to_seen,
     folds_of,
     gap_class,
@@ -145,7 +148,7 @@ def test_weights_are_learnt_on_people_that_the_gaussians_do_not_know(
     monkeypatch.setattr(SpectralGaussian, "estimate", noted)
     model = Stacked(train.spec, Stacked.Settings(**SMALL))
     used: set[str] = set()
-    for windows, hidden, experts in model._held_out(train, train, FitContext()):
+    for _, windows, hidden, experts in model._held_out(train, train, FitContext()):
         rows = [int((motion == window).all(dim=(1, 2, 3)).nonzero()[0, 0]) for window in windows]
         performers = set(train.index["subject"].iloc[rows])
         assert hidden.any()
@@ -229,22 +232,48 @@ def products_of(errors: np.ndarray) -> torch.Tensor:
 def test_a_class_that_a_family_was_not_tried_on_has_the_weights_of_other_families() -> None:
     rng = np.random.default_rng(0)
     products = torch.zeros(len(FAMILIES), CLASSES, 3, 3, dtype=torch.float64)
-    errors = {place: rng.normal(size=(3, 50)) for place in [(0, 0), (0, 1), (1, 1), (1, 2)]}
-    for place, error in errors.items():
-        products[place] = products_of(error)
-    weights = weights_of(products)
+    for place in [(0, 0), (0, 1), (1, 1), (1, 2), (1, CLASSES - 1)]:
+        products[place] = products_of(rng.normal(size=(3, 50)))
+    # Two folds of people that are alike.
+    weights = weights_of(torch.stack([products, products]))
     assert weights.min() >= 0
     torch.testing.assert_close(weights.sum(dim=2), torch.ones_like(weights[..., 0]))
+    assert (weights[:, : CLASSES - STEPS, POSES] == 0).all()
+    assert weights[:, CLASSES - 1, POSES].min() > 0
+
+    def of_gaps(one: torch.Tensor) -> torch.Tensor:
+        """The best weights without poses."""
+        found = torch.zeros(3, dtype=torch.float64)
+        found[[0, 2]] = simplex(one[[0, 2]][:, [0, 2]])
+        return found
+
     # Alone in its class, so what other families say of it is all there is.
-    torch.testing.assert_close(weights[1, 0], simplex(products[0, 0]))
-    torch.testing.assert_close(weights[0, 2], simplex(products[1, 2]))
+    torch.testing.assert_close(weights[1, 0], of_gaps(products[0, 0]))
+    torch.testing.assert_close(weights[0, 2], of_gaps(products[1, 2]))
+    torch.testing.assert_close(weights[0, CLASSES - 1], simplex(products[1, CLASSES - 1]))
     # A class that was tried nowhere is as its family, a family that was not tried as all.
-    torch.testing.assert_close(weights[0, 5], simplex(products[0].sum(dim=0)))
-    torch.testing.assert_close(weights[2, 5], simplex(products.sum(dim=(0, 1))))
-    torch.testing.assert_close(weights[2, 0], simplex(products[0, 0]))
+    torch.testing.assert_close(weights[0, 5], of_gaps(products[0].sum(dim=0)))
+    torch.testing.assert_close(weights[2, 5], of_gaps(products.sum(dim=(0, 1))))
+    torch.testing.assert_close(weights[2, 0], of_gaps(products[0, 0]))
     # Of equal weight are the class and its whole family, whatever the sizes of their errors.
-    scaled = [one / one.diagonal().mean() for one in (products[0, 0], products[0].sum(dim=0))]
-    torch.testing.assert_close(weights[0, 0], simplex(scaled[0] + scaled[1]))
+    scaled = [one / one.diagonal().min() for one in (products[0, 0], products[0].sum(dim=0))]
+    torch.testing.assert_close(weights[0, 0], of_gaps(scaled[0] + scaled[1]))
+
+
+def test_weights_are_more_equal_where_people_differ_in_what_is_best() -> None:
+    rng = np.random.default_rng(0)
+    alike, apart = (
+        np.array([1.0, 9.0, 2.0, 3.0]),
+        np.array([[1.0, 9.0, 1.1, 3.0], [3.0, 9.0, 1.1, 1]]),
+    )
+    products = torch.zeros(2, len(FAMILIES), CLASSES, 4, 4, dtype=torch.float64)
+    for fold in range(2):
+        noise = rng.normal(size=(4, 4000))
+        products[fold, 0, 0] = products_of(alike[:, None] * noise)
+        products[fold, 1, 0] = products_of(apart[fold][:, None] * noise)
+    weights = weights_of(products)
+    torch.testing.assert_close(weights[0, 0], _of_family(products.sum(dim=0), 0, RIDGES[0])[0])
+    assert not torch.allclose(weights[1, 0], _of_family(products.sum(dim=0), 1, RIDGES[0])[0])
 
 
 def test_noise_on_what_is_seen_does_not_spread_into_gaps(fitted: Stacked) -> None:
