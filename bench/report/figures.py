@@ -70,7 +70,9 @@ def draw(name: str, found: Results, standing: Standing | None, sheet: Sheet) -> 
     with matplotlib.rc_context(sheet.style):
         figure = FIGURES[name](found.with_values, standing, sheet)
         if figure is not None:
-            figure.supxlabel(plain(found.basis), fontsize=6, color="0.4")
+            # In inches, since a share of the height would reach into the legend of tall figures.
+            place = 0.04 / figure.get_figheight()
+            figure.supxlabel(plain(found.basis), fontsize=6, color="0.4", y=place)
     return figure
 
 
