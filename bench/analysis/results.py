@@ -202,6 +202,7 @@ def open_run(folder: Path) -> Run:
 
 def write_values(values: pd.DataFrame, folder: Path) -> None:
     """Write per-window values to a run's folder; readers find text, not categories."""
+    values = records.coded(values)
     # The types of text, with the categories' numbers: text for each row takes ten times as long.
     text = pa.Schema.from_pandas(records.plain(values.head(0)), preserve_index=False)
     columns = [_stored(values[name], text.field(name).type) for name in values]
@@ -215,7 +216,8 @@ def _stored(column: pd.Series, kind: pa.DataType) -> pa.Array:
     """Return a column as it is written, categories in order of names."""
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return pa.array(column, kind)
-    ordered = column.cat.reorder_categories(sorted(column.cat.categories))
+    used = column.cat.remove_unused_categories()
+    ordered = used.cat.reorder_categories(sorted(used.cat.categories))
     codes = pa.array(records.codes(ordered))
     return pa.DictionaryArray.from_arrays(codes, pa.array(ordered.cat.categories, kind))
 
