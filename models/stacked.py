@@ -8,38 +8,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from bench.core.settings import Settings
 from bench.fitting.training import FitContext
-from bench.motion import MotionSpec, Skeleton, Windows, derive_seed
+from bench.motion import MotionSpec, Windows, derive_seed
 from bench.motion.mechanisms.sampler import MaskSampler, usual_masks
 from models.base import Imputation, Imputer
 from models.conditioning import Conditional, Gaussian, by_mask
 from models.distances import Distances
 from models.families import FAMILIES, calibration, family_number, of_families, trials
 from models.frame_gaussian import FrameGaussian
+from models.gap_classes import CLASSES, STEPS, gap_class
 from models.noise import Denoiser
 from models.spectral_gaussian import SpectralGaussian
 from models.spline import Spline
-from models.trajectories import neighbours
+from models.stacking import weights_of
 
-LENGTHS = (1.5, 3.5, 6.5, 12.5, 24.5)
-"""Upper ends of the classes of gaps between two seen frames, hidden frames; the last has none."""
-DISTANCES = (2.5, 6.5, 12.5)
-"""Upper ends of the classes of frames before the first or after the last seen one, by distance."""
-STEPS = 3
-"""Classes of joints that are never seen, by bones to the nearest one that is; the last is of three
-bones or more."""
-CLASSES = len(LENGTHS) + 1 + len(DISTANCES) + 1 + STEPS
-"""Classes of hidden values: those of gaps, of open ends, and of what is never seen."""
 TOGETHER = 16
 """Windows that share a mask: a Gaussian is conditioned once for all of them."""
-POOLED = 1.0
-"""Weight of the products of a whole family beside those of one of its classes, which may be few."""
-RIDGES = (1e-6, 0.1, 1.0, 3.0)
-"""Ridges that are tried, times the error of the best completion."""
 POSES = 1
 """Number of the completion by poses alone."""
 TRIED = 64
@@ -223,9 +210,8 @@ class Stacked(Imputer):
     def _mixed(self, motion: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and the deviation of the weighted mixture, the shape of ``motion``."""
         fills, sigma = self.completions(motion, hidden, self.experts)
-        own = self.weights[family_number(hidden)][self._classes(hidden)].permute(3, 0, 1, 2)[
-            :, None
-        ]
+        of_values = self.weights[family_number(hidden)][self._classes(hidden)]
+        own = of_values.permute(3, 0, 1, 2)[:, None]
         mean = (own * fills).sum(dim=0)
         square = (own * (sigma[:, None].square() + (fills - mean).square())).sum(dim=0)
         return mean, square.sqrt()
@@ -248,7 +234,10 @@ class Stacked(Imputer):
             for number in classes.unique().tolist():
                 some = errors[..., classes == number].flatten(1)
                 products[fold, family_number(hidden), number] += some @ some.T
-        return weights_of(products)
+        usable = torch.ones(CLASSES, count, dtype=torch.bool)
+        # Poses know nothing of time: they are for what is never seen.
+        usable[: CLASSES - STEPS, POSES] = False
+        return weights_of(products, usable)
 
     def _held_out(
         self, train: Windows, valid: Windows, context: FitContext
@@ -311,134 +300,8 @@ def _factors(tried: Tensor) -> Tensor:
     return factors
 
 
-def weights_of(products: Tensor) -> Tensor:
-    """Return the weights of each class of gaps in each family of masks.
-
-    Each family has the ridge, of ``RIDGES``, whose weights, learnt on all folds of people but one,
-    err least on that one.
-
-    Args:
-        products: ``(fold, family, class, completion, completion)`` sums of products of errors.
-
-    Returns:
-        ``(family, class, completion)``, not negative, of sum one.
-    """
-    whole = products.sum(dim=0)
-
-    def left_out(family: int, ridge: float) -> float:
-        found = 0.0
-        for fold, own in enumerate(products[:, family]):
-            weights = _of_family(whole - products[fold], family, ridge)
-            found += float(torch.einsum("ck,ckj,cj->", weights, own, weights))
-        return found
-
-    return torch.stack(
-        [
-            _of_family(whole, family, min(RIDGES, key=lambda ridge: left_out(family, ridge)))
-            for family in range(len(whole))
-        ]
-    )
-
-
-def _of_family(products: Tensor, family: int, ridge: float) -> Tensor:
-    """Return the weights of each class of gaps, ``(class, completion)``, in one family of masks.
-
-    The products of errors of a class are pooled with those of its whole family. A class that a
-    family was not tried on has the weights that are best for it in other families, one that none
-    was tried on those of its family, and a family that no mask belonged to those of all.
-
-    Args:
-        products: ``(family, class, completion, completion)`` sums of products of errors.
-        family: its number.
-        ridge: see ``simplex``.
-    """
-    parts = products[family]
-    whole = parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1))
-    weights = []
-    for number, own in enumerate(parts):
-        elsewhere = products[:, number].sum(dim=0)
-        if own.any():
-            pooled = _of_one(own) + POOLED * _of_one(whole)
-        else:
-            pooled = _of_one(elsewhere if elsewhere.any() else whole)
-        usable = torch.ones(len(pooled), dtype=torch.bool)
-        # Poses know nothing of time: they are for what is never seen.
-        usable[POSES] = number >= CLASSES - STEPS
-        weights.append(pooled.new_zeros(len(pooled)))
-        weights[-1][usable] = simplex(pooled[usable][:, usable], ridge)
-    return torch.stack(weights)
-
-
 def _masks(spec: MotionSpec, context: FitContext) -> MaskSampler:
     return context.masks or usual_masks(spec)
-
-
-def _of_one(products: Tensor) -> Tensor:
-    """Return products of errors scaled to a least mean square of one; zeros stay."""
-    return products / products.diagonal().min().clamp(min=1e-12)
-
-
-def gap_class(hidden: Tensor, skeleton: Skeleton) -> Tensor:
-    """Return the class of each coordinate in each frame by the gap that it is in.
-
-    Gaps are classed by their length, open ends by the distance to the nearest seen frame, and what
-    is never seen by the distance along bones to a joint that is.
-
-    Args:
-        hidden: bool ``(frame, joint, 3)``.
-        skeleton: of the joints.
-
-    Returns:
-        int64, the same shape, below ``CLASSES``.
-    """
-    near = neighbours(hidden[None])
-    before, after, never = near.before[0], near.after[0], near.none[0]
-    time = torch.arange(len(hidden), device=hidden.device)[:, None, None]
-    lengths, distances = (
-        torch.tensor(edges, device=hidden.device) for edges in (LENGTHS, DISTANCES)
-    )
-    inside = torch.bucketize((after - before - 1).float(), lengths)
-    outside = torch.bucketize((time - before).abs().float(), distances) + len(LENGTHS) + 1
-    steps = bones_to_seen(hidden.all(dim=(0, 2)).tolist(), skeleton)
-    unseen = torch.tensor(steps, device=hidden.device).clamp(1, STEPS) + CLASSES - STEPS - 1
-    ended = torch.where(before == after, outside, inside)
-    return torch.where(never, unseen[:, None], ended)
-
-
-def bones_to_seen(never: Sequence[bool], skeleton: Skeleton) -> list[int]:
-    """Return for each joint the number of bones to the nearest one that is seen, or to the root.
-
-    Args:
-        never: of each joint, whether it is never seen.
-        skeleton: of the joints; those without a parent hang from the root, which is known.
-    """
-    count = len(skeleton)
-    steps = [count if one else 0 for one in never] + [0]  # the last is the root's
-    pairs = list(enumerate(skeleton.parents))
-    # Parents come first, so one way down and one way up reach every joint.
-    for child, parent in pairs[::-1]:
-        steps[parent] = min(steps[parent], steps[child] + 1)
-    for child, parent in pairs:
-        steps[child] = min(steps[child], steps[parent] + 1)
-    return steps[:count]
-
-
-def simplex(products: Tensor, ridge: float = RIDGES[0]) -> Tensor:
-    """Return the weights, not negative and of sum one, of least squared error of a weighted mean.
-
-    Args:
-        products: ``(completion, completion)`` sums of products of the completions' errors.
-        ridge: times the least error that is added to each one's own: the more, the more equal the
-            weights; some is needed, since completions may be equal.
-    """
-    scaled = products / products.diagonal().min().clamp(min=1e-12)
-    added = ridge * torch.eye(len(scaled), dtype=scaled.dtype)
-    root = torch.linalg.cholesky(scaled + added).T.numpy()
-    # Their sum is one as nearly as this factor is large; the division below makes it exact.
-    heavy = 1e3 * np.ones((1, len(root)))
-    target = np.append(np.zeros(len(root)), heavy[0, 0])
-    weights, _ = nnls(np.vstack([root, heavy]), target)
-    return torch.from_numpy(weights / weights.sum())
 
 
 def folds_of(windows: Windows, count: int) -> NDArray[np.int64]:

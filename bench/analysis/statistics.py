@@ -28,19 +28,19 @@ COVERAGE = 0.95
 SEED_STREAM = 1
 """The random stream of resampled seeds; recordings have stream 0."""
 
-Statistic = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
-"""Maps sums of values and of their base over windows, of any shape, to values of that shape."""
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Maps ``(..., column)`` sums over windows to ``(...)`` values."""
 
 
-def mean(value: NDArray[np.float64], base: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return means from sums and counts; nan where nothing counts."""
+def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(...)`` means from ``(..., 2)`` sums and counts; nan where nothing counts."""
     with np.errstate(invalid="ignore"):  # a resample may have no window with the metric
-        return value / base
+        return sums[..., 0] / sums[..., 1]
 
 
-def change(value: NDArray[np.float64], base: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return per-cent changes of sums against those of a base."""
-    return 100 * (value / base - 1)
+def change(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(...)`` per-cent changes of column 0 against column 1 of ``(..., 2)`` sums."""
+    return 100 * (sums[..., 0] / sums[..., 1] - 1)
 
 
 def estimate(
@@ -49,17 +49,17 @@ def estimate(
     statistic: Statistic,
     seeds: NDArray[np.int64] | None = None,
 ) -> tuple[float, float, float]:
-    """Return a statistic of sums over windows, with a 95 % percentile interval.
+    """Return a statistic of column sums over windows, with a 95 % percentile interval.
 
     Whole recordings are resampled, not windows: neighbouring windows share most of their frames,
     so treating them as independent would make the interval far too narrow. Seeds are resampled
     too if there are several.
 
     Args:
-        columns: ``(window, 2)`` values and their base, such as 1 for a mean.
+        columns: ``(window, column)`` values; the statistic is computed from their sums.
         recordings: ``(window,)`` the recording of each window: a name, or a number that sorts as
             the names do.
-        statistic: of the sums of both.
+        statistic: maps ``(..., column)`` sums to ``(...)`` values.
         seeds: ``(window,)`` the seed of each value; None: a single seed.
 
     Returns:
@@ -73,25 +73,19 @@ def estimates(sums: NDArray[np.float64], statistic: Statistic) -> NDArray[np.flo
     """Return ``(group, 3)`` value, low and high, as ``estimate`` does, of groups of windows.
 
     Args:
-        sums: ``(seed, recording, group, 2)`` sums over the windows of each group, of values and of
-            their base.
-        statistic: of both.
+        sums: ``(seed, recording, group, column)`` sums over the windows of each group.
+        statistic: maps ``(..., column)`` sums to ``(...)`` values.
     """
     seeds, recordings, groups = sums.shape[:3]
     found = np.full((groups, 3), np.nan)
-    found[:, 0] = statistic(*np.moveaxis(sums.sum(axis=(0, 1)), -1, 0))
+    found[:, 0] = statistic(sums.sum(axis=(0, 1)))
     if recordings < 2:
         return found
     tail = 100 * (1 - COVERAGE) / 2
     size = max(1, TOGETHER // seeds)
     for start in range(0, groups, size):
         some = slice(start, start + size)
-        values, bases = np.moveaxis(sums[:, :, some].reshape(seeds * recordings, -1, 2), -1, 0)
-        # Most groups have a base in common: the numbers of windows, or the same reference.
-        shared, which = np.unique(bases, axis=1, return_inverse=True)
-        both = _draw_each(np.hstack([values, shared]).reshape(seeds, recordings, -1))
-        count = values.shape[1]
-        drawn = statistic(both[:count], both[count:][which])
+        drawn = statistic(_draw_each(sums[:, :, some]))
         # The version that ignores nan goes through the groups one by one.
         percentile = np.nanpercentile if np.isnan(drawn).any() else np.percentile
         found[some, 1:] = percentile(drawn, [tail, 100 - tail], axis=-1).T
@@ -99,18 +93,15 @@ def estimates(sums: NDArray[np.float64], statistic: Statistic) -> NDArray[np.flo
 
 
 def _draw_each(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(series, DRAWS)`` totals of ``(seed, recording, series)`` sums, as ``draw`` does."""
-    seeds, recordings, series = sums.shape
-    # A product for each two: in a common one, last bits would depend on the other series.
-    even = np.pad(sums, [(0, 0), (0, 0), (0, series % 2)]).reshape(seeds, recordings, -1, 2)
-    flat = np.ascontiguousarray(even.transpose(2, 1, 0, 3)).reshape(-1, recordings, 2 * seeds)
-    drawn = (resamples(recordings) @ flat).reshape(len(flat), -1, seeds, 2)
+    """Return ``(group, DRAWS, column)`` totals, as ``draw`` does, of each group."""
+    seeds, recordings, groups, columns = sums.shape
+    # A product for each: in a common one, last bits would depend on the other groups.
+    flat = np.ascontiguousarray(sums.transpose(2, 1, 0, 3)).reshape(groups, recordings, -1)
+    drawn = (resamples(recordings) @ flat).reshape(groups, -1, seeds, columns)
     if seeds == 1:
-        totals = drawn[:, :, 0]
-    else:
-        weights = resamples(seeds, SEED_STREAM)
-        totals = np.stack([np.einsum("ds,dsc->dc", weights, one) for one in drawn])
-    return totals.transpose(0, 2, 1).reshape(2 * len(flat), -1)[:series]
+        return drawn[:, :, 0]
+    weights = resamples(seeds, SEED_STREAM)
+    return np.stack([np.einsum("ds,dsc->dc", weights, one) for one in drawn])
 
 
 def summed(

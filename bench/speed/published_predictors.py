@@ -258,8 +258,8 @@ def distance(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 def _python2() -> dict[str, Any]:
-    six = types.ModuleType("six.moves")
-    six.xrange = range  # type: ignore[attr-defined]
+    six: Any = types.ModuleType("six.moves")
+    six.xrange = range
     return {"six": six, "six.moves": six}
 
 
@@ -277,8 +277,8 @@ class _LastAxesSwapped(nn.Module):
 
 def _einops() -> dict[str, Any]:
     names = ("einops", "einops.layers", "einops.layers.torch")
-    stubs = {name: types.ModuleType(name) for name in names}
-    stubs[names[-1]].Rearrange = _LastAxesSwapped  # type: ignore[attr-defined]
+    stubs: dict[str, Any] = {name: types.ModuleType(name) for name in names}
+    stubs[names[-1]].Rearrange = _LastAxesSwapped
     return stubs
 
 

@@ -16,22 +16,10 @@ from bench.motion.mechanisms.frames import Frames
 from bench.motion.mechanisms.sampler import usual_masks
 from models.families import FAMILIES
 from models.frame_gaussian import FrameGaussian
+from models.gap_classes import CLASSES, DISTANCES, LENGTHS, STEPS, bones_to_seen, gap_class
 from models.spectral_gaussian import SpectralGaussian
-from models.stacked import (
-    CLASSES,
-    DISTANCES,
-    LENGTHS,
-    POSES,
-    RIDGES,
-    STEPS,
-    Stacked,
-    _of_family,
-    bones_to_seen,
-    folds_of,
-    gap_class,
-    simplex,
-    weights_of,
-)
+from models.stacked import POSES, Stacked, folds_of
+from models.stacking import RIDGES, of_family, simplex, weights_of
 from tests.conftest import walk
 
 SHORT: dict[str, Any] = {"windows": 60, "frames": 12}
@@ -235,11 +223,13 @@ def test_a_class_that_a_family_was_not_tried_on_has_the_weights_of_other_familie
     for place in [(0, 0), (0, 1), (1, 1), (1, 2), (1, CLASSES - 1)]:
         products[place] = products_of(rng.normal(size=(3, 50)))
     # Two folds of people that are alike.
-    weights = weights_of(torch.stack([products, products]))
+    usable = torch.ones(CLASSES, 3, dtype=torch.bool)
+    usable[: CLASSES - STEPS, 1] = False
+    weights = weights_of(torch.stack([products, products]), usable)
     assert weights.min() >= 0
     torch.testing.assert_close(weights.sum(dim=2), torch.ones_like(weights[..., 0]))
-    assert (weights[:, : CLASSES - STEPS, POSES] == 0).all()
-    assert weights[:, CLASSES - 1, POSES].min() > 0
+    assert (weights[:, : CLASSES - STEPS, 1] == 0).all()
+    assert weights[:, CLASSES - 1, 1].min() > 0
 
     def of_gaps(one: torch.Tensor) -> torch.Tensor:
         """The best weights without poses."""
@@ -271,9 +261,14 @@ def test_weights_are_more_equal_where_people_differ_in_what_is_best() -> None:
         noise = rng.normal(size=(4, 4000))
         products[fold, 0, 0] = products_of(alike[:, None] * noise)
         products[fold, 1, 0] = products_of(apart[fold][:, None] * noise)
-    weights = weights_of(products)
-    torch.testing.assert_close(weights[0, 0], _of_family(products.sum(dim=0), 0, RIDGES[0])[0])
-    assert not torch.allclose(weights[1, 0], _of_family(products.sum(dim=0), 1, RIDGES[0])[0])
+    usable = torch.ones(CLASSES, 4, dtype=torch.bool)
+    weights = weights_of(products, usable)
+    torch.testing.assert_close(
+        weights[0, 0], of_family(products.sum(dim=0), usable, 0, RIDGES[0])[0]
+    )
+    assert not torch.allclose(
+        weights[1, 0], of_family(products.sum(dim=0), usable, 1, RIDGES[0])[0]
+    )
 
 
 def test_noise_on_what_is_seen_does_not_spread_into_gaps(fitted: Stacked) -> None:
@@ -306,6 +301,7 @@ def test_poses_alone_are_among_what_is_weighed(fitted: Stacked) -> None:
     alone = FrameGaussian(test.spec)
     alone.load_state_dict(fitted.experts.frames.state_dict())
     expected = alone.impute(test.tensor(), hidden.expand(2, -1, -1, -1))
-    assert torch.equal(fills[1], expected.motion)
+    assert torch.equal(fills[POSES], expected.motion)
     assert expected.sigma is not None
-    assert torch.equal(sigma[1], expected.sigma[0])
+    assert torch.equal(sigma[POSES], expected.sigma[0])
+    assert (fitted.weights[:, : CLASSES - STEPS, POSES] == 0).all()
