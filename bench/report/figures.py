@@ -142,8 +142,8 @@ def posterior_change(values: pd.DataFrame, label: str, sheet: Sheet) -> Figure |
             _changes(axis, model, float(clean["value"].mean()), hidden, sheet)
         _by_share(axis, yscale="log", title=plain(mechanism))
         plain_ticks(axis)
-        # Powers of ten, as 6 x 10^1, would reach into the panel on the left.
-        axis.yaxis.set_major_formatter("{x:g}")
+        # Powers of ten, as 6 x 10^1 or 100000, would reach into what is on the left.
+        axis.yaxis.set_major_formatter(_decade)
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
     axes[0].set_ylabel("|change of -log posterior|, %")
     return sheet.finish(figure, f"Change against ground truth on {label}; hollow: negative")
@@ -531,6 +531,14 @@ def _shrink(skills: Any) -> Any:
 
 def _stretch(places: Any) -> Any:
     return 1 - np.exp(-np.asarray(places, np.float64))
+
+
+def _decade(value: float, place: float) -> str:
+    """Return a power of ten in few letters: 0.01 to 1000 as they are, others as 1e4 or 1e-3."""
+    if 1e-2 <= value < 1e4:
+        return f"{value:g}"
+    digit, exponent = f"{value:.0e}".split("e")
+    return f"{digit}e{int(exponent)}"
 
 
 def _by_share(axis: Axes, **settings: Any) -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -112,6 +113,26 @@ def test_a_panel_of_one_level_cuts_no_other_off() -> None:
     low, high = figure.axes[0].get_xlim()
     assert low < 10
     assert high > 90
+
+
+@pytest.mark.parametrize("largest", [5e3, 5e5, 5e8])
+def test_labels_of_large_changes_reach_into_nothing(largest: float) -> None:
+    table = scores()
+    table.loc[table["level"] != "", "value"] = np.geomspace(11, largest, len(table) - 2)
+    sheet = Sheet(Looks.named(["vae"]))
+    with matplotlib.rc_context(sheet.style):
+        figure = figures.posterior_change(table, "data", sheet)
+        assert figure is not None
+        figure.canvas.draw()
+    first, second = figure.axes[:2]
+    label = first.yaxis.label.get_window_extent()
+    texts = [
+        [one.get_window_extent() for one in axis.texts if one.get_text()]
+        for axis in (first, second)
+    ]
+    assert all(len(drawn) > 2 for drawn in texts)
+    assert not any(label.overlaps(one) for one in texts[0])
+    assert not any(first.get_window_extent().overlaps(one) for one in texts[1])
 
 
 def test_windows_of_one_level_are_one_point_at_their_mean_share() -> None:
