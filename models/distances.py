@@ -81,10 +81,13 @@ class Distances(nn.Module):
         bonds = self._bonds(covariance)
         if not len(bonds.length):
             return motion
-        search = _Search(motion.flatten(2), covariance, bonds)
+        moving = covariance.diagonal(dim1=1, dim2=2).any(dim=1)
+        search = _Search(motion[:, moving].flatten(2), covariance[moving], bonds)
         for _ in range(STEPS):
             search.step()
-        return search.pose.view_as(motion)
+        kept = motion.clone()
+        kept[:, moving] = search.pose.unflatten(2, motion.shape[2:])
+        return kept
 
     def _bonds(self, covariance: Tensor) -> "_Bonds":
         """Return the constant distances that hidden coordinates have part in."""
