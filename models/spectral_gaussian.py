@@ -16,6 +16,8 @@ RIDGE = 1e-5
 SMOOTHNESS = 4
 """Decay of the drift's variance over DCT frequencies k, as 1 / (1 + k) ** 4: as fast as that of the
 integrated random walk, whose conditional mean is a cubic spline (Wahba 1990, ch. 1)."""
+TOGETHER = 0.95
+"""Share of the drift in which coordinates move together, as they do from pose to pose."""
 
 
 class SpectralGaussian(WindowGaussian):
@@ -24,10 +26,10 @@ class SpectralGaussian(WindowGaussian):
     The covariance of the train windows and of their mirror images is mixed with itself without
     correlation between different DCT frequencies, which is what stationary motion has: 50 matrices
     over coordinates rather than one over 2,700 values, so that few people suffice. A smooth drift
-    of each coordinate is added, whose own conditional mean is nearly a cubic spline. With much
-    drift a gap is bridged by splines that know how coordinates move together, with little drift by
-    poses that the train people took. How much is chosen on the valid windows for each family of
-    masks.
+    is added, whose covariance is that of poses times that of a function of time whose conditional
+    mean is nearly a cubic spline. With much drift a gap is bridged by splines that know how
+    coordinates move together, with little drift by motion that the train people made. How much is
+    chosen on the valid windows for each family of masks.
     """
 
     name = "spectral_gaussian"
@@ -70,12 +72,13 @@ class SpectralGaussian(WindowGaussian):
     def regularised(self, covariance: Tensor, choice: float) -> Tensor:
         """Return the covariance with a ridge and an amount of drift."""
         frames, nodes = self.spec.frames, self.spec.nodes
-        transform = self._transform.to(covariance)
-        variance = 1 / (1 + torch.arange(frames).to(covariance)) ** SMOOTHNESS
-        over_time = choice * (transform.T * variance) @ transform
-        over_time = over_time + RIDGE * torch.eye(frames).to(covariance)
         scale = covariance.diagonal().mean()
-        return covariance + scale * torch.kron(over_time, torch.eye(nodes).to(covariance))
+        transform, apart = self._transform.to(covariance), scale * torch.eye(nodes).to(covariance)
+        variance = choice / (1 + torch.arange(frames).to(covariance)) ** SMOOTHNESS
+        over_time = (transform.T * variance) @ transform
+        within = covariance.view(frames, nodes, frames, nodes).diagonal(dim1=0, dim2=2)
+        drift = torch.kron(over_time, torch.lerp(apart, within.mean(dim=-1), TOGETHER))
+        return covariance + drift + scale * RIDGE * torch.eye(len(covariance)).to(covariance)
 
     def _symmetric(self, mean: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the moments of windows and mirror images together."""

@@ -78,6 +78,20 @@ def test_the_conditional_mean_of_much_drift_is_nearly_a_cubic_spline() -> None:
     assert np.abs(found - spline).max() < 0.25 * np.abs(line - spline).max()
 
 
+def test_the_drift_moves_coordinates_together_as_poses_do() -> None:
+    one = model()
+    covariance = one.moments(walk(**SHORT, seed=1))[1]
+    found = (one.regularised(covariance, 2.0) - one.regularised(covariance, 0.0)).numpy()
+    frames, nodes = one.spec.frames, one.spec.nodes
+    blocks = covariance.numpy().reshape(frames, nodes, frames, nodes)
+    poses = np.mean([blocks[frame, :, frame] for frame in range(frames)], axis=0)
+    within = 0.95 * poses + 0.05 * poses.trace() / nodes * np.eye(nodes)
+    basis = dct(np.eye(frames), axis=0, norm="ortho")
+    over_time = basis.T @ np.diag(2.0 / np.arange(1, frames + 1) ** 4) @ basis
+    expected = np.einsum("fg,ab->fagb", over_time, within).reshape(found.shape)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * expected.max())
+
+
 def test_the_ridge_is_a_share_of_the_mean_variance() -> None:
     one = model()
     covariance = torch.diag(torch.linspace(1, 3, one.spec.features, dtype=torch.float64))
