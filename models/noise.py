@@ -1,6 +1,7 @@
 """Noise on what is seen: how much there is, and what Gaussians make of it."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,25 @@ MANY = 1.5
 """Times that roughness, at half of what is seen, from which a window is taken to be noisy."""
 
 
+class Denoised(NamedTuple):
+    """Windows without the noise on what is seen.
+
+    Attributes:
+        motion: ``(window, frame, joint, 3)``, mm.
+        variance: the same shape, by how much more uncertain hidden values are for the noise, mm^2.
+    """
+
+    motion: Tensor
+    variance: Tensor
+
+
 class Denoiser(nn.Module):
     """Replaces what is seen of noisy windows by its mean under a Gaussian.
 
     A Gaussian's mean of hidden values given noisy ones is that given the mean of the noisy ones
-    (iterated expectations), so completions by that Gaussian need no more than this. Deviations do:
-    they are those given values without noise. Windows of which not half is rougher than it is in
-    nearly all train windows are left alone.
+    (iterated expectations), so completions by that Gaussian need no more than this; their variance
+    is larger. Windows of which not half is rougher than it is in nearly all train windows are left
+    alone.
 
     Attributes:
         usual: buffer ``(joint, 3)``, the largest roughness of each coordinate without noise, mm.
@@ -46,7 +59,7 @@ class Denoiser(nn.Module):
         # Windows too short to tell have none that is usual: nothing is noise then.
         self.usual.copy_(largest.clamp(min=1e-3).nan_to_num(torch.inf))
 
-    def forward(self, motion: Tensor, occluded: Tensor, gaussians: Sequence[Gaussian]) -> Tensor:
+    def forward(self, motion: Tensor, occluded: Tensor, gaussians: Sequence[Gaussian]) -> Denoised:
         """Return windows with the seen values of noisy ones replaced.
 
         Args:
@@ -58,11 +71,12 @@ class Denoiser(nn.Module):
         times = (rough / self.usual).flatten(1).nanmedian(dim=1).values
         deviation = rough.flatten(1).nanmedian(dim=1).values
         (noisy,) = torch.nonzero(times > MANY, as_tuple=True)
-        result = motion.clone()
+        result = Denoised(motion.clone(), torch.zeros_like(motion))
         for row in noisy.tolist():
             values, hidden = motion[row].double().flatten(), occluded[row].flatten()
-            smoothed = _smoothed(values, hidden, float(deviation[row]) ** 2, gaussians)
-            result[row] = smoothed.view_as(motion[row]).to(motion.dtype)
+            found = _smoothed(values, hidden, float(deviation[row]) ** 2, gaussians)
+            for part, new in zip(result, found, strict=True):
+                part[row] = new.view_as(motion[row]).to(motion.dtype)
         return result
 
 
@@ -88,8 +102,15 @@ def roughness(motion: Tensor, occluded: Tensor) -> Tensor:
 
 def _smoothed(
     values: Tensor, hidden: Tensor, variance: float, gaussians: Sequence[Gaussian]
-) -> Tensor:
-    """Return values of a window, those seen replaced by their mean under the likeliest Gaussian."""
+) -> Denoised:
+    """Return values of a window, those seen replaced by their mean under the likeliest Gaussian.
+
+    Args:
+        values: ``(value,)``.
+        hidden: bool, the same shape.
+        variance: of the noise on those seen, mm^2.
+        gaussians: as of ``Denoiser``.
+    """
     seen = ~hidden
     found = []
     for one in gaussians:
@@ -99,7 +120,13 @@ def _smoothed(
         deviation = (values[seen] - marginal.mean)[:, None]
         weights = torch.cholesky_solve(deviation, marginal.factor)[:, 0]
         unlikely = float(deviation[:, 0] @ weights + 2 * marginal.factor.diagonal().log().sum())
-        found.append((unlikely, values[seen] - variance * weights))
-    smoothed = values.clone()
-    smoothed[seen] = min(found, key=lambda one: one[0])[1]
-    return smoothed
+        found.append((unlikely, weights, marginal, one))
+    _, weights, marginal, chosen = min(found, key=lambda one: one[0])
+    smoothed, more = values.clone(), torch.zeros_like(values)
+    smoothed[seen] = values[seen] - variance * weights
+    if hidden.any():
+        across = chosen.covariance[seen][:, hidden]
+        explained = torch.linalg.solve_triangular(marginal.factor, across, upper=False)
+        left = chosen.covariance.diagonal()[hidden] - explained.square().sum(dim=0)
+        more[hidden] = (left - chosen.given(hidden).variance).clamp(min=0)
+    return Denoised(smoothed, more)

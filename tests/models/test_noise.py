@@ -56,7 +56,7 @@ def test_what_one_joint_does_is_no_noise() -> None:
     motion[:, ::2, 1, 0] += 300.0
     denoiser = denoiser_of(5.0)
     nothing = torch.zeros_like(motion, dtype=torch.bool)
-    assert torch.equal(denoiser(motion, nothing, []), motion)
+    assert torch.equal(denoiser(motion, nothing, []).motion, motion)
 
 
 @pytest.mark.parametrize("frames", [2, 3, 50])
@@ -65,7 +65,7 @@ def test_where_no_four_frames_in_a_row_are_seen_there_is_no_noise(frames: int) -
     occluded = torch.zeros_like(motion, dtype=torch.bool)
     occluded[:, ::4] = True
     assert roughness(motion, occluded).isnan().all()
-    assert torch.equal(denoiser_of(1.0)(motion, occluded, []), motion)
+    assert torch.equal(denoiser_of(1.0)(motion, occluded, []).motion, motion)
 
 
 def test_clean_windows_stay_and_noisy_ones_come_nearer_to_the_truth() -> None:
@@ -73,7 +73,8 @@ def test_clean_windows_stay_and_noisy_ones_come_nearer_to_the_truth() -> None:
     denoiser = denoiser_of(2.0)
     motion = drawn(gaussian, 6, seed=2)
     given = torch.cat([motion[:3], noisy(motion[3:], 20.0)])
-    found = denoiser(given, torch.zeros_like(given, dtype=torch.bool), [gaussian])
+    found, more = denoiser(given, torch.zeros_like(given, dtype=torch.bool), [gaussian])
+    assert not more.any()
     assert torch.equal(found[:3], motion[:3])
     error = (found[3:] - motion[3:]).square().mean()
     assert error < 0.5 * (given[3:] - motion[3:]).square().mean()
@@ -86,15 +87,18 @@ def test_hidden_values_given_denoised_ones_are_those_given_the_noisy_ones() -> N
     occluded = torch.zeros_like(motion, dtype=torch.bool)
     occluded[:, 5:8, 0] = True
     hidden = occluded.flatten()
-    found = denoiser(motion, occluded, [gaussian])
-    completed = gaussian.given(hidden).mean(found.flatten(1))[0].numpy()
+    found, more = denoiser(motion, occluded, [gaussian])
+    given = gaussian.given(hidden)
+    completed = given.mean(found.flatten(1))[0].numpy()
 
     variance = float(roughness(motion, occluded).nanmedian()) ** 2
     covariance, mask = gaussian.covariance.numpy(), hidden.numpy()
     seen = covariance[~mask][:, ~mask] + variance * np.eye((~mask).sum())
     deviation = (motion.flatten() - gaussian.mean).numpy()[~mask]
-    expected = covariance[mask][:, ~mask] @ np.linalg.solve(seen, deviation)
-    np.testing.assert_allclose(completed, gaussian.mean.numpy()[mask] + expected, atol=1e-3)
+    gain = np.linalg.solve(seen, covariance[~mask][:, mask]).T
+    np.testing.assert_allclose(completed, gaussian.mean.numpy()[mask] + gain @ deviation, atol=1e-3)
+    left = np.diag(covariance[mask][:, mask] - gain @ covariance[~mask][:, mask])
+    np.testing.assert_allclose((given.variance + more.flatten()[hidden]).numpy(), left, rtol=1e-3)
 
 
 def test_the_likelier_gaussian_is_used() -> None:
@@ -102,9 +106,9 @@ def test_the_likelier_gaussian_is_used() -> None:
     denoiser = denoiser_of(1.0)
     motion = noisy(drawn(small, 1, seed=3), 20.0)
     nothing = torch.zeros_like(motion, dtype=torch.bool)
-    alone = denoiser(motion, nothing, [small])
-    assert not torch.allclose(alone, denoiser(motion, nothing, [large]))
-    assert torch.equal(alone, denoiser(motion, nothing, [large, small]))
+    alone = denoiser(motion, nothing, [small]).motion
+    assert not torch.allclose(alone, denoiser(motion, nothing, [large]).motion)
+    assert torch.equal(alone, denoiser(motion, nothing, [large, small]).motion)
 
 
 @pytest.mark.parametrize("seen", [18, 9, 1])
