@@ -21,9 +21,10 @@ from models.families import FAMILIES, calibration, family_number, of_families, t
 from models.frame_gaussian import FrameGaussian
 from models.gap_classes import CLASSES, STEPS, gap_class
 from models.noise import Denoiser
+from models.similar_gaps import similar_gaps
 from models.spectral_gaussian import SpectralGaussian
 from models.spline import Spline
-from models.stacking import weights_of
+from models.stacking import Products, Trial, Weights, products_of
 
 TOGETHER = 16
 """Windows that share a mask: a Gaussian is conditioned once for all of them."""
@@ -93,17 +94,16 @@ class Stacked(Imputer):
         """What is weighed, and on how much."""
 
         drifts: tuple[float, ...] = Field(
-            (1e-3, 0.1, 10.0, 1e4), min_length=1, description="drift of each spectral Gaussian"
+            (30.0, 1e3, 3e4), min_length=1, description="drift of each spectral Gaussian"
         )
         folds: int = Field(
             4, ge=2, description="groups of people; Gaussians for one are fitted to the others"
         )
         masks: int = Field(
-            16, ge=1, description="masks of each family that are drawn for each fold"
+            12, ge=1, description="masks of each family that are drawn for each fold"
         )
 
     settings: Any
-    weights: Tensor
     calibration: Tensor
 
     def __init__(self, spec: MotionSpec, settings: Any = None) -> None:
@@ -113,7 +113,10 @@ class Stacked(Imputer):
         self.distances = Distances(spec)
         self.denoiser = Denoiser(spec)
         self.spline = Spline(spec)
-        self.register_buffer("weights", torch.full((len(FAMILIES), CLASSES, count), 1 / count))
+        usable = torch.ones(CLASSES, count, dtype=torch.bool)
+        # Poses know nothing of time: they are for what is never seen.
+        usable[: CLASSES - STEPS, POSES] = False
+        self.weights = Weights(len(FAMILIES), usable)
         self.register_buffer("calibration", torch.ones(len(FAMILIES), CLASSES, dtype=torch.float64))
 
     @property
@@ -135,19 +138,19 @@ class Stacked(Imputer):
         self.distances.measure(train_windows)
         self.denoiser.measure(train_windows)
         self.experts.fit(train_windows, valid, None, context)
-        self.weights.copy_(self._learnt(train_windows, valid, context))
+        self.weights.learn(list(self._trials(train_windows, valid, context)))
         self.calibration.copy_(self._calibrated(valid, _masks(self.spec, context), context.seed))
 
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
         """Complete windows, those with one mask together; noise on what is seen is taken off."""
         gaussians = [self.experts.windows.gaussian(one) for one in self.settings.drifts]
-        motion = self.denoiser(motion, occluded, gaussians)
+        motion, more = self.denoiser(motion, occluded, gaussians)
         mean, deviation = motion.clone(), torch.zeros_like(motion)
         for mask, rows in by_mask(occluded.flatten(1)):
             hidden = mask.view_as(self.mean)
             mean[rows], spread = self._mixed(motion[rows], hidden)
             factor = self.calibration[family_number(hidden)][self._classes(hidden)]
-            deviation[rows] = (spread * factor).to(motion.dtype)
+            deviation[rows] = ((spread.square() + more[rows]).sqrt() * factor).to(motion.dtype)
         return Imputation(mean, deviation)
 
     def completions(
@@ -210,53 +213,65 @@ class Stacked(Imputer):
     def _mixed(self, motion: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and the deviation of the weighted mixture, the shape of ``motion``."""
         fills, sigma = self.completions(motion, hidden, self.experts)
-        of_values = self.weights[family_number(hidden)][self._classes(hidden)]
-        own = of_values.permute(3, 0, 1, 2)[:, None]
-        mean = (own * fills).sum(dim=0)
-        square = (own * (sigma[:, None].square() + (fills - mean).square())).sum(dim=0)
+        family, classes = family_number(hidden), self._classes(hidden)
+        trusted = bool(self.weights.trust[family])
+        own = self._own(motion, hidden, self.experts) if trusted else {}
+        found = self.weights(family, classes.unique().tolist(), own)
+        rows = max(len(one) for one in found.values())
+        weights = fills.new_zeros(len(fills), rows, *hidden.shape)
+        for number, of_class in found.items():
+            weights[..., classes == number] = of_class.T[..., None].to(fills)
+        mean = (weights * fills).sum(dim=0)
+        square = (weights * (sigma[:, None].square() + (fills - mean).square())).sum(dim=0)
         return mean, square.sqrt()
 
     def _classes(self, hidden: Tensor) -> Tensor:
         return gap_class(hidden, self.spec.skeleton)
 
-    def _learnt(self, train: Windows, valid: Windows, context: FitContext) -> Tensor:
-        """Return the weights, ``(family, class, completion)``, by errors on people left out."""
-        count = self.weights.shape[2]
-        products = torch.zeros(
-            self.settings.folds, len(FAMILIES), CLASSES, count, count, dtype=torch.float64
-        )
+    def _own(self, motion: Tensor, hidden: Tensor, experts: Experts) -> Products:
+        """Return products of errors of completions on gaps like those of windows with one mask."""
+        tried = similar_gaps(hidden, self.spec.skeleton)
+        return self._errors(motion, *tried, experts) if tried else {}
+
+    def _errors(self, motion: Tensor, hidden: Tensor, known: Tensor, experts: Experts) -> Products:
+        """Return products of completions' errors at those hidden values that are known."""
+        fills, _ = self.completions(motion, hidden, experts)
+        errors = (fills - motion)[..., known].double()
+        return products_of(errors, self._classes(hidden)[known])
+
+    def _trials(self, train: Windows, valid: Windows, context: FitContext) -> Iterator[Trial]:
+        """Yield errors of completions on people left out."""
         for fold, motion, hidden, experts in self._held_out(train, valid, context):
-            fills, _ = self.completions(motion, hidden, experts)
-            errors = (fills - motion)[..., hidden].double()
-            # Every mask counts equally, however hard it is.
-            errors = errors / errors.square().mean().sqrt().clamp(min=1e-3)
-            classes = self._classes(hidden)[hidden]
-            for number in classes.unique().tolist():
-                some = errors[..., classes == number].flatten(1)
-                products[fold, family_number(hidden), number] += some @ some.T
-        usable = torch.ones(CLASSES, count, dtype=torch.bool)
-        # Poses know nothing of time: they are for what is never seen.
-        usable[: CLASSES - STEPS, POSES] = False
-        return weights_of(products, usable)
+            errors = self._errors(motion, hidden, hidden, experts)
+            yield Trial(fold, family_number(hidden), errors, self._own(motion, hidden, experts))
 
     def _held_out(
         self, train: Windows, valid: Windows, context: FitContext
     ) -> Iterator[tuple[int, Tensor, Tensor, Experts]]:
-        """Yield a fold of people, windows of theirs, a mask, and experts fitted to the others."""
-        folds, masks = folds_of(train, self.settings.folds), _masks(self.spec, context)
-        for fold in range(folds.max() + 1):
+        """Yield a fold of people, windows of theirs, a mask, and experts fitted to the others.
+
+        Valid people are the last fold: the experts of all train people do not know them.
+        """
+        folds = folds_of(train, self.settings.folds)
+        count = folds.max() + 1
+        for fold in range(count):
             experts = self.new_experts()
             experts.fit(train.take(folds != fold), valid, fold, context)
-            (rows,) = np.nonzero(folds == fold)
-            for family in masks.families:
-                generator = np.random.default_rng(
-                    derive_seed("stacked", fold, family, context.seed)
-                )
-                for _ in range(self.settings.masks):
-                    motion = train.tensor(generator.choice(rows, TOGETHER))
-                    drawn = masks.draw(self.spec, generator, motion[:1].numpy(), family)
-                    if drawn.any():
-                        yield fold, motion, torch.from_numpy(drawn[0]), experts
+            yield from self._masked(fold, train.take(folds == fold), experts, context)
+        yield from self._masked(count, valid, self.experts, context)
+
+    def _masked(
+        self, fold: int, windows: Windows, experts: Experts, context: FitContext
+    ) -> Iterator[tuple[int, Tensor, Tensor, Experts]]:
+        """Yield a fold's number, windows, a mask, and the experts, for masks of each family."""
+        masks = _masks(self.spec, context)
+        for family in masks.families:
+            generator = np.random.default_rng(derive_seed("stacked", fold, family, context.seed))
+            for _ in range(self.settings.masks):
+                motion = windows.tensor(generator.choice(len(windows), TOGETHER))
+                drawn = masks.draw(self.spec, generator, motion[:1].numpy(), family)
+                if drawn.any():
+                    yield fold, motion, torch.from_numpy(drawn[0]), experts
 
     def _calibrated(self, valid: Windows, masks: MaskSampler, seed: int) -> Tensor:
         """Return factors of deviations, ``(family, class)``, by the valid windows.

@@ -1,73 +1,142 @@
 """Weights of a mean of completions that err least, learnt by kinds of gaps (stacking)."""
 
-from functools import partial
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import nnls
-from torch import Tensor
+from torch import Tensor, nn
 
 POOLED = 1.0
 """Weight of the products of a whole family beside those of one of its classes, which may be few."""
 RIDGES = (1e-6, 0.1, 1.0, 3.0)
 """Ridges that are tried (``simplex``)."""
+TRUSTS = (0.0, 0.3, 1.0, 3.0)
+"""Weights that are tried of a window's own products beside those learnt on other people."""
+
+Products = dict[int, Tensor]
+"""By class of gap, ``(window, completion, completion)`` sums of products of completions' errors."""
 
 
-def weights_of(products: Tensor, usable: Tensor) -> Tensor:
-    """Return the weights of each class of gaps in each family of masks.
+@dataclass(frozen=True)
+class Trial:
+    """How completions err on windows with one mask.
 
-    Each family has the ridge, of ``RIDGES``, whose weights, learnt on all folds of people but one,
-    err least on that one.
-
-    Args:
-        products: ``(fold, family, class, completion, completion)`` sums of products of errors.
-        usable: bool ``(class, completion)``; what is not has no weight.
-
-    Returns:
-        ``(family, class, completion)``, not negative, of sum one.
+    Attributes:
+        fold: of the people.
+        family: of the mask.
+        errors: products of errors, which must not be empty.
+        own: those on similar gaps of the same windows, whose values are known to an imputer.
     """
-    whole = products.sum(dim=0)
 
-    def left_out(family: int, ridge: float) -> float:
-        found = 0.0
-        for fold, own in enumerate(products[:, family]):
-            weights = of_family(whole - products[fold], usable, family, ridge)
-            found += float(torch.einsum("ck,ckj,cj->", weights, own, weights))
+    fold: int
+    family: int
+    errors: Products
+    own: Products
+
+
+class Weights(nn.Module):
+    """Weights, not negative and of sum one, for each family of masks and class of gaps.
+
+    They minimise the squared error of the weighted mean on other people, and on what is known of
+    the window itself. How much the latter counts (``TRUSTS``), and how equal weights are
+    (``RIDGES``), is what errs least in each family on a fold of people, learnt on the others.
+
+    Attributes:
+        products: buffer ``(family, class, completion, completion)`` sums of products of errors.
+        usable: buffer, bool ``(class, completion)``; what is not has no weight.
+        ridge: buffer ``(family,)``.
+        trust: buffer ``(family,)``, of a window's own products.
+    """
+
+    products: Tensor
+    usable: Tensor
+    ridge: Tensor
+    trust: Tensor
+
+    def __init__(self, families: int, usable: Tensor) -> None:
+        super().__init__()
+        classes, count = usable.shape
+        equal = torch.eye(count, dtype=torch.float64).repeat(families, classes, 1, 1)
+        self.register_buffer("products", equal)
+        self.register_buffer("usable", usable)
+        self.register_buffer("ridge", torch.zeros(families, dtype=torch.float64))
+        self.register_buffer("trust", torch.zeros(families, dtype=torch.float64))
+
+    def learn(self, trials: Sequence[Trial]) -> None:
+        """Learn all from errors on folds of people."""
+        self.products.copy_(self._sums(trials))
+        for family in range(len(self.products)):
+            self._choose([one for one in trials if one.family == family], trials, family)
+
+    def forward(self, family: int, classes: Iterable[int], own: Products) -> Products:
+        """Return the weights of windows with one mask.
+
+        Args:
+            family: of the mask.
+            classes: of gaps, to return weights of.
+            own: products of errors on similar gaps of the windows; empty if there are none.
+
+        Returns:
+            By class ``(window, completion)``; one row for all windows where nothing is their own.
+        """
+        ridge, trust = float(self.ridge[family]), float(self.trust[family])
+        products = self.products.cpu()
+        learnt = {one: _pooled(products, family, one) for one in classes}
+        return self._weights(learnt, own, ridge, trust)
+
+    def _weights(self, learnt: Products, own: Products, ridge: float, trust: float) -> Products:
+        found = {}
+        for one, products in learnt.items():
+            beside = products[None]
+            if trust and own:
+                # Where no gap of the class was tried, those of the other classes tell something.
+                tried = own[one] if one in own else torch.stack(list(own.values())).sum(dim=0)
+                beside = products + trust * _of_one(tried)
+            some = self.usable[one].cpu()
+            weights = beside.new_zeros(beside.shape[:2])
+            rows = beside[:, some][..., some]
+            weights[:, some] = torch.stack([simplex(row, ridge) for row in rows])
+            found[one] = weights
         return found
 
-    return torch.stack(
-        [
-            of_family(whole, usable, family, min(RIDGES, key=partial(left_out, family)))
-            for family in range(len(whole))
-        ]
-    )
+    def _sums(self, trials: Iterable[Trial]) -> Tensor:
+        """Return products by family and class; every mask counts equally, however hard it is."""
+        sums = torch.zeros_like(self.products, device="cpu")
+        for trial in trials:
+            for number, products in trial.errors.items():
+                sums[trial.family, number] += products.sum(dim=0) / _size(trial)
+        return sums
+
+    def _choose(self, own: Sequence[Trial], trials: Sequence[Trial], family: int) -> None:
+        """Choose the ridge and the trust of a family on each fold, learnt on the others."""
+        left_out: dict[tuple[float, float], float] = defaultdict(float)
+        for fold in {one.fold for one in own}:
+            sums = self._sums(one for one in trials if one.fold != fold)
+            for trial in (one for one in own if one.fold == fold):
+                learnt = {number: _pooled(sums, family, number) for number in trial.errors}
+                for choice in itertools.product(RIDGES, TRUSTS):
+                    weights = self._weights(learnt, trial.own, *choice)
+                    left_out[choice] += _error(trial, weights) / _size(trial)
+        if left_out:
+            self.ridge[family], self.trust[family] = min(left_out, key=lambda one: left_out[one])
 
 
-def of_family(products: Tensor, usable: Tensor, family: int, ridge: float) -> Tensor:
-    """Return the weights of each class of gaps, ``(class, completion)``, in one family of masks.
-
-    The products of errors of a class are pooled with those of its whole family. A class that a
-    family was not tried on has the weights that are best for it in other families, one that none
-    was tried on those of its family, and a family that no mask belonged to those of all.
+def products_of(errors: Tensor, classes: Tensor) -> Products:
+    """Return the products of errors by class of gap.
 
     Args:
-        products: ``(family, class, completion, completion)`` sums of products of errors.
-        usable: as of ``weights_of``.
-        family: its number.
-        ridge: see ``simplex``.
+        errors: ``(completion, window, value)``.
+        classes: ``(value,)``.
     """
-    parts = products[family]
-    whole = parts.sum(dim=0) if parts.any() else products.sum(dim=(0, 1))
-    weights = parts.new_zeros(parts.shape[:2])
-    for number, own in enumerate(parts):
-        elsewhere = products[:, number].sum(dim=0)
-        if own.any():
-            pooled = _of_one(own) + POOLED * _of_one(whole)
-        else:
-            pooled = _of_one(elsewhere if elsewhere.any() else whole)
-        some = usable[number]
-        weights[number, some] = simplex(pooled[some][:, some], ridge)
-    return weights
+    found = {}
+    for number in classes.unique().tolist():
+        some = errors[..., classes == number].transpose(0, 1)
+        found[number] = (some @ some.mT).cpu()
+    return found
 
 
 def simplex(products: Tensor, ridge: float = RIDGES[0]) -> Tensor:
@@ -88,6 +157,42 @@ def simplex(products: Tensor, ridge: float = RIDGES[0]) -> Tensor:
     return torch.from_numpy(weights / weights.sum())
 
 
+def _pooled(sums: Tensor, family: int, number: int) -> Tensor:
+    """Return the products of errors that the weights of a class in a family are learnt from.
+
+    Those of the class are pooled with those of its whole family. A class that the family was not
+    tried on has those of other families, one that none was tried on those of the family, and a
+    family that no mask belonged to those of all.
+
+    Args:
+        sums: ``(family, class, completion, completion)`` sums of products of errors.
+        family: its number.
+        number: of the class.
+    """
+    parts, elsewhere = sums[family], sums[:, number].sum(dim=0)
+    whole = parts.sum(dim=0) if parts.any() else sums.sum(dim=(0, 1))
+    if parts[number].any():
+        return _of_one(parts[number]) + POOLED * _of_one(whole)
+    return _of_one(elsewhere if elsewhere.any() else whole)
+
+
 def _of_one(products: Tensor) -> Tensor:
     """Return products of errors scaled to a least mean square of one; zeros stay."""
-    return products / products.diagonal().min().clamp(min=1e-12)
+    least = products.diagonal(dim1=-2, dim2=-1).amin(dim=-1).clamp(min=1e-12)
+    return products / least[..., None, None]
+
+
+def _size(trial: Trial) -> float:
+    """Return the squared error of completions under a mask, their mean."""
+    means = (one.diagonal(dim1=1, dim2=2).mean(dim=1).sum() for one in trial.errors.values())
+    return max(float(sum(means)), 1e-6)
+
+
+def _error(trial: Trial, weights: Products) -> float:
+    """Return the squared error of weighted means of a trial's completions."""
+    found = 0.0
+    for number, own in weights.items():
+        errors = trial.errors[number]
+        each = own.expand(len(errors), -1)
+        found += float(torch.einsum("wk,wkj,wj->", each, errors, each))
+    return found
