@@ -338,7 +338,7 @@ def forecasts(table: pd.DataFrame, label: str, sheet: Sheet) -> Figure | None:
             for value in clean["value"]:
                 axis.axhline(value, color="0.25", linewidth=0.8, label="true past")
         axis.set_ylim(lowest, top + 0.03 * (top - lowest))
-        _by_share(axis, title=plain(f"{predictor}, {mechanism}, {when}"))
+        _by_share(axis, title=plain(f"{predictor},\n{mechanism}, {when}"))
         axis.title.set_fontsize(6)  # long, and panels are narrow
         plain_ticks(axis)
     axes[0].set_ylabel("MPJPE of the future, mm")
