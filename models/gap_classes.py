@@ -26,24 +26,23 @@ def gap_class(hidden: Tensor, skeleton: Skeleton) -> Tensor:
     is never seen by the distance along bones to a joint that is.
 
     Args:
-        hidden: bool ``(frame, joint, 3)``.
+        hidden: bool ``(mask, frame, joint, 3)``.
         skeleton: of the joints.
 
     Returns:
         int64, the same shape, below ``CLASSES``.
     """
-    near = neighbours(hidden[None])
-    before, after, never = near.before[0], near.after[0], near.none[0]
-    time = torch.arange(len(hidden), device=hidden.device)[:, None, None]
+    near = neighbours(hidden)
+    time = torch.arange(hidden.shape[1], device=hidden.device)[:, None, None]
     lengths, distances = (
         torch.tensor(edges, device=hidden.device) for edges in (LENGTHS, DISTANCES)
     )
-    inside = torch.bucketize((after - before - 1).float(), lengths)
-    outside = torch.bucketize((time - before).abs().float(), distances) + len(LENGTHS) + 1
-    steps = bones_to_seen(hidden.all(dim=(0, 2)).tolist(), skeleton)
+    inside = torch.bucketize((near.after - near.before - 1).float(), lengths)
+    outside = torch.bucketize((time - near.before).abs().float(), distances) + len(LENGTHS) + 1
+    steps = [bones_to_seen(one, skeleton) for one in hidden.all(dim=3).all(dim=1).tolist()]
     unseen = torch.tensor(steps, device=hidden.device).clamp(1, STEPS) + CLASSES - STEPS - 1
-    ended = torch.where(before == after, outside, inside)
-    return torch.where(never, unseen[:, None], ended)
+    ended = torch.where(near.before == near.after, outside, inside)
+    return torch.where(near.none, unseen[:, None, :, None], ended)
 
 
 def bones_to_seen(never: Sequence[bool], skeleton: Skeleton) -> list[int]:

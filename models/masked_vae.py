@@ -127,7 +127,7 @@ class MaskedVAE(GenerativeImputer):
         On people that it was not fitted to, it errs more than it states, above all in the mean of a
         window; what is seen of a trajectory then corrects the rest too little.
         """
-        motion = valid.thin(CALIBRATED).tensor()
+        motion = valid.thin(CALIBRATED).tensor().to(self.mean.device)
         torch.manual_seed(derive_seed("masked_vae", seed))
         features = self._encoded(motion, self._hidden(motion))
         path, _, _ = self._top_down(features, Gaussian.centre)

@@ -27,10 +27,12 @@ class Denoised(NamedTuple):
     Attributes:
         motion: ``(window, frame, joint, 3)``, mm.
         variance: the same shape, by how much more uncertain hidden values are for the noise, mm^2.
+        noisy: bool ``(window,)``, those that had noise.
     """
 
     motion: Tensor
     variance: Tensor
+    noisy: Tensor
 
 
 class Denoiser(nn.Module):
@@ -70,13 +72,13 @@ class Denoiser(nn.Module):
         rough = roughness(motion, occluded)
         times = (rough / self.usual).flatten(1).nanmedian(dim=1).values
         deviation = rough.flatten(1).nanmedian(dim=1).values
-        (noisy,) = torch.nonzero(times > MANY, as_tuple=True)
-        result = Denoised(motion.clone(), torch.zeros_like(motion))
-        for row in noisy.tolist():
+        noisy = times > MANY
+        result = Denoised(motion.clone(), torch.zeros_like(motion), noisy)
+        for row in torch.nonzero(noisy)[:, 0].tolist():
             values, hidden = motion[row].double().flatten(), occluded[row].flatten()
-            found = _smoothed(values, hidden, float(deviation[row]) ** 2, gaussians)
-            for part, new in zip(result, found, strict=True):
-                part[row] = new.view_as(motion[row]).to(motion.dtype)
+            smoothed, more = _smoothed(values, hidden, float(deviation[row]) ** 2, gaussians)
+            result.motion[row] = smoothed.view_as(motion[row]).to(motion.dtype)
+            result.variance[row] = more.view_as(motion[row]).to(motion.dtype)
         return result
 
 
@@ -102,8 +104,10 @@ def roughness(motion: Tensor, occluded: Tensor) -> Tensor:
 
 def _smoothed(
     values: Tensor, hidden: Tensor, variance: float, gaussians: Sequence[Gaussian]
-) -> Denoised:
+) -> tuple[Tensor, Tensor]:
     """Return values of a window, those seen replaced by their mean under the likeliest Gaussian.
+
+    Next to them, by how much the noise makes those hidden more uncertain, mm^2.
 
     Args:
         values: ``(value,)``.
@@ -129,4 +133,4 @@ def _smoothed(
         explained = torch.linalg.solve_triangular(marginal.factor, across, upper=False)
         left = chosen.covariance.diagonal()[hidden] - explained.square().sum(dim=0)
         more[hidden] = (left - chosen.given(hidden).variance).clamp(min=0)
-    return Denoised(smoothed, more)
+    return smoothed, more

@@ -8,8 +8,6 @@ from torch import Tensor
 from bench.motion import Skeleton
 from models.gap_classes import CLASSES, gap_class
 
-STEP = 3
-"""Frames between the shifts in time that are tried."""
 LEAST = 0.1
 """Share of a window's hidden values that must have a like one under a shift."""
 
@@ -38,17 +36,15 @@ def similar_gaps(hidden: Tensor, skeleton: Skeleton) -> Tried | None:
         hidden: bool ``(frame, joint, 3)``.
         skeleton: of the joints.
     """
-    own = _of_classes(hidden, hidden, skeleton)
-    best, most = None, LEAST
-    for shift in range(STEP, len(hidden), STEP):
-        for signed in (shift, -shift):
-            known = _moved(hidden, signed) & ~hidden
-            tried = Tried(known | hidden, known)
-            others = _of_classes(known, tried.hidden, skeleton)
-            alike = float(torch.minimum(own, others).sum() / own.sum())
-            if alike > most:
-                best, most = tried, alike
-    return best or _thinned(hidden)
+    shifts = [sign * shift for shift in range(1, len(hidden)) for sign in (1, -1)]
+    moved = torch.stack([_moved(hidden, shift) for shift in shifts] or [hidden])
+    known = moved & ~hidden
+    own = _of_classes(hidden[None], hidden[None], skeleton)
+    alike = torch.minimum(own, _of_classes(known, known | hidden, skeleton)).sum(dim=1)
+    best = int(alike.argmax())
+    if alike[best] < LEAST * own.sum() or not known[best].any():
+        return _thinned(hidden)
+    return Tried(known[best] | hidden, known[best])
 
 
 def _moved(hidden: Tensor, shift: int) -> Tensor:
@@ -71,5 +67,12 @@ def _thinned(hidden: Tensor) -> Tried | None:
 
 
 def _of_classes(some: Tensor, hidden: Tensor, skeleton: Skeleton) -> Tensor:
-    """Return ``(class,)`` how many of some hidden values are in gaps of each class."""
-    return torch.bincount(gap_class(hidden, skeleton)[some], minlength=CLASSES)
+    """Return ``(mask, class)`` how many of some hidden values are in gaps of each class.
+
+    Args:
+        some: bool ``(mask, frame, joint, 3)``.
+        hidden: bool, the same shape.
+        skeleton: of the joints.
+    """
+    counts = torch.zeros(len(some), CLASSES, dtype=torch.int64, device=some.device)
+    return counts.scatter_add_(1, gap_class(hidden, skeleton).flatten(1), some.flatten(1).long())

@@ -24,7 +24,7 @@ from models.noise import Denoiser
 from models.similar_gaps import similar_gaps
 from models.spectral_gaussian import SpectralGaussian
 from models.spline import Spline
-from models.stacking import Products, Trial, Weights, products_of
+from models.stacking import ByClass, Trial, Weights, products_of
 
 TOGETHER = 16
 """Windows that share a mask: a Gaussian is conditioned once for all of them."""
@@ -82,8 +82,9 @@ class Stacked(Imputer):
     bones (``Distances``). A frame Gaussian, which knows poses alone, completes what is never seen.
     Train people are dealt into folds; what is weighed are completions of one fold's windows by
     Gaussians fitted to the other folds, since those that know the windows look better than they
-    are. ``sigma`` is the deviation of the weighted mixture, calibrated for each family and class on
-    the valid windows.
+    are. Valid people are one more fold. Where it helps on folds left out, weights go by a window's
+    own errors too, on gaps like its own whose values are known (``similar_gaps``). ``sigma`` is the
+    deviation of the weighted mixture, calibrated for each family and class on the valid windows.
     """
 
     name = "stacked"
@@ -144,13 +145,17 @@ class Stacked(Imputer):
     def complete(self, motion: Tensor, occluded: Tensor) -> Imputation:
         """Complete windows, those with one mask together; noise on what is seen is taken off."""
         gaussians = [self.experts.windows.gaussian(one) for one in self.settings.drifts]
-        motion, more = self.denoiser(motion, occluded, gaussians)
+        motion, more, noisy = self.denoiser(motion, occluded, gaussians)
         mean, deviation = motion.clone(), torch.zeros_like(motion)
         for mask, rows in by_mask(occluded.flatten(1)):
             hidden = mask.view_as(self.mean)
-            mean[rows], spread = self._mixed(motion[rows], hidden)
             factor = self.calibration[family_number(hidden)][self._classes(hidden)]
-            deviation[rows] = ((spread.square() + more[rows]).sqrt() * factor).to(motion.dtype)
+            # What noise has been taken off no longer says how completions err.
+            for some, trusted in ((rows[~noisy[rows]], True), (rows[noisy[rows]], False)):
+                if len(some):
+                    mean[some], spread = self._mixed(motion[some], hidden, trusted)
+                    square = (spread * factor).square() + more[some]
+                    deviation[some] = square.sqrt().to(motion.dtype)
         return Imputation(mean, deviation)
 
     def completions(
@@ -210,11 +215,17 @@ class Stacked(Imputer):
         sigma[hidden] = found.variance.sqrt()
         return Given(found, found.blocks(self.spec.nodes), sigma)
 
-    def _mixed(self, motion: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and the deviation of the weighted mixture, the shape of ``motion``."""
+    def _mixed(self, motion: Tensor, hidden: Tensor, trusted: bool = True) -> tuple[Tensor, Tensor]:
+        """Return the mean and the deviation of the weighted mixture, the shape of ``motion``.
+
+        Args:
+            motion: as in ``completions``.
+            hidden: as in ``completions``.
+            trusted: whether weights may go by the windows' own errors.
+        """
         fills, sigma = self.completions(motion, hidden, self.experts)
         family, classes = family_number(hidden), self._classes(hidden)
-        trusted = bool(self.weights.trust[family])
+        trusted = trusted and bool(self.weights.trust[family])
         own = self._own(motion, hidden, self.experts) if trusted else {}
         found = self.weights(family, classes.unique().tolist(), own)
         rows = max(len(one) for one in found.values())
@@ -226,14 +237,14 @@ class Stacked(Imputer):
         return mean, square.sqrt()
 
     def _classes(self, hidden: Tensor) -> Tensor:
-        return gap_class(hidden, self.spec.skeleton)
+        return gap_class(hidden[None], self.spec.skeleton)[0]
 
-    def _own(self, motion: Tensor, hidden: Tensor, experts: Experts) -> Products:
+    def _own(self, motion: Tensor, hidden: Tensor, experts: Experts) -> ByClass:
         """Return products of errors of completions on gaps like those of windows with one mask."""
         tried = similar_gaps(hidden, self.spec.skeleton)
-        return self._errors(motion, *tried, experts) if tried else {}
+        return self._products(motion, *tried, experts) if tried else {}
 
-    def _errors(self, motion: Tensor, hidden: Tensor, known: Tensor, experts: Experts) -> Products:
+    def _products(self, motion: Tensor, hidden: Tensor, known: Tensor, experts: Experts) -> ByClass:
         """Return products of completions' errors at those hidden values that are known."""
         fills, _ = self.completions(motion, hidden, experts)
         errors = (fills - motion)[..., known].double()
@@ -242,19 +253,20 @@ class Stacked(Imputer):
     def _trials(self, train: Windows, valid: Windows, context: FitContext) -> Iterator[Trial]:
         """Yield errors of completions on people left out."""
         for fold, motion, hidden, experts in self._held_out(train, valid, context):
-            errors = self._errors(motion, hidden, hidden, experts)
-            yield Trial(fold, family_number(hidden), errors, self._own(motion, hidden, experts))
+            products = self._products(motion, hidden, hidden, experts)
+            yield Trial(fold, family_number(hidden), products, self._own(motion, hidden, experts))
 
     def _held_out(
         self, train: Windows, valid: Windows, context: FitContext
     ) -> Iterator[tuple[int, Tensor, Tensor, Experts]]:
         """Yield a fold of people, windows of theirs, a mask, and experts fitted to the others.
 
-        Valid people are the last fold: the experts of all train people do not know them.
+        Valid people are the last fold: the experts of all train people are not fitted to them,
+        although a network's epoch may be chosen by them.
         """
         folds = folds_of(train, self.settings.folds)
         count = folds.max() + 1
-        for fold in range(count):
+        for fold in range(count if count > 1 else 0):
             experts = self.new_experts()
             experts.fit(train.take(folds != fold), valid, fold, context)
             yield from self._masked(fold, train.take(folds == fold), experts, context)

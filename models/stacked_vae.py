@@ -82,3 +82,5 @@ class _Experts(Experts):
             folder.mkdir(parents=True, exist_ok=True)
         history = context.history if fold is None else []
         self.vae.fit(train, valid, replace(context, folder=folder, history=history))
+        # Next to Gaussians, which are not fitted on the device.
+        self.vae.to(self.windows.mean.device)

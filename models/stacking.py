@@ -17,8 +17,11 @@ RIDGES = (1e-6, 0.1, 1.0, 3.0)
 TRUSTS = (0.0, 0.3, 1.0, 3.0)
 """Weights that are tried of a window's own products beside those learnt on other people."""
 
-Products = dict[int, Tensor]
-"""By class of gap, ``(window, completion, completion)`` sums of products of completions' errors."""
+RATIO = 1e6
+"""Times the least mean square that the largest counts at most: what errs more has no weight."""
+
+ByClass = dict[int, Tensor]
+"""A tensor for each class of gap."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,15 @@ class Trial:
     Attributes:
         fold: of the people.
         family: of the mask.
-        errors: products of errors, which must not be empty.
+        products: of errors, ``(window, completion, completion)`` sums, mm^2, by class of gap; not
+            empty.
         own: those on similar gaps of the same windows, whose values are known to an imputer.
     """
 
     fold: int
     family: int
-    errors: Products
-    own: Products
+    products: ByClass
+    own: ByClass
 
 
 class Weights(nn.Module):
@@ -47,7 +51,7 @@ class Weights(nn.Module):
 
     Attributes:
         products: buffer ``(family, class, completion, completion)`` sums of products of errors.
-        usable: buffer, bool ``(class, completion)``; what is not has no weight.
+        usable: buffer that is not stored, bool ``(class, completion)``; what is not has no weight.
         ridge: buffer ``(family,)``.
         trust: buffer ``(family,)``, of a window's own products.
     """
@@ -62,23 +66,27 @@ class Weights(nn.Module):
         classes, count = usable.shape
         equal = torch.eye(count, dtype=torch.float64).repeat(families, classes, 1, 1)
         self.register_buffer("products", equal)
-        self.register_buffer("usable", usable)
-        self.register_buffer("ridge", torch.zeros(families, dtype=torch.float64))
+        self.register_buffer("usable", usable, persistent=False)
+        self.register_buffer("ridge", torch.full((families,), RIDGES[0], dtype=torch.float64))
         self.register_buffer("trust", torch.zeros(families, dtype=torch.float64))
 
     def learn(self, trials: Sequence[Trial]) -> None:
-        """Learn all from errors on folds of people."""
+        """Learn all from errors on folds of people; a family without trials goes by the others."""
         self.products.copy_(self._sums(trials))
-        for family in range(len(self.products)):
-            self._choose([one for one in trials if one.family == family], trials, family)
+        self.ridge.fill_(RIDGES[0])
+        self.trust.zero_()
+        left_out = self._left_out(trials)
+        for family, errors in left_out.items():
+            self.ridge[family], self.trust[family] = min(errors, key=lambda one: errors[one])
 
-    def forward(self, family: int, classes: Iterable[int], own: Products) -> Products:
+    def forward(self, family: int, classes: Iterable[int], own: ByClass) -> ByClass:
         """Return the weights of windows with one mask.
 
         Args:
             family: of the mask.
             classes: of gaps, to return weights of.
-            own: products of errors on similar gaps of the windows; empty if there are none.
+            own: products of errors on similar gaps of the windows (``Trial``); empty if there are
+                none.
 
         Returns:
             By class ``(window, completion)``; one row for all windows where nothing is their own.
@@ -88,7 +96,8 @@ class Weights(nn.Module):
         learnt = {one: _pooled(products, family, one) for one in classes}
         return self._weights(learnt, own, ridge, trust)
 
-    def _weights(self, learnt: Products, own: Products, ridge: float, trust: float) -> Products:
+    def _weights(self, learnt: ByClass, own: ByClass, ridge: float, trust: float) -> ByClass:
+        """Return what ``forward`` does, given ``(completion, completion)`` products learnt."""
         found = {}
         for one, products in learnt.items():
             beside = products[None]
@@ -107,29 +116,29 @@ class Weights(nn.Module):
         """Return products by family and class; every mask counts equally, however hard it is."""
         sums = torch.zeros_like(self.products, device="cpu")
         for trial in trials:
-            for number, products in trial.errors.items():
+            for number, products in trial.products.items():
                 sums[trial.family, number] += products.sum(dim=0) / _size(trial)
         return sums
 
-    def _choose(self, own: Sequence[Trial], trials: Sequence[Trial], family: int) -> None:
-        """Choose the ridge and the trust of a family on each fold, learnt on the others."""
-        left_out: dict[tuple[float, float], float] = defaultdict(float)
-        for fold in {one.fold for one in own}:
+    def _left_out(self, trials: Sequence[Trial]) -> dict[int, dict[tuple[float, float], float]]:
+        """Return the error of each family on folds left out, by ridge and trust."""
+        errors: dict[int, dict[tuple[float, float], float]] = {}
+        for fold in {one.fold for one in trials}:
             sums = self._sums(one for one in trials if one.fold != fold)
-            for trial in (one for one in own if one.fold == fold):
-                learnt = {number: _pooled(sums, family, number) for number in trial.errors}
+            for trial in (one for one in trials if one.fold == fold):
+                learnt = {one: _pooled(sums, trial.family, one) for one in trial.products}
+                of_family = errors.setdefault(trial.family, defaultdict(float))
                 for choice in itertools.product(RIDGES, TRUSTS):
                     weights = self._weights(learnt, trial.own, *choice)
-                    left_out[choice] += _error(trial, weights) / _size(trial)
-        if left_out:
-            self.ridge[family], self.trust[family] = min(left_out, key=lambda one: left_out[one])
+                    of_family[choice] += _error(trial, weights) / _size(trial)
+        return errors
 
 
-def products_of(errors: Tensor, classes: Tensor) -> Products:
-    """Return the products of errors by class of gap.
+def products_of(errors: Tensor, classes: Tensor) -> ByClass:
+    """Return ``(window, completion, completion)`` sums of products of errors by class of gap.
 
     Args:
-        errors: ``(completion, window, value)``.
+        errors: ``(completion, window, value)``, mm.
         classes: ``(value,)``.
     """
     found = {}
@@ -178,21 +187,23 @@ def _pooled(sums: Tensor, family: int, number: int) -> Tensor:
 
 def _of_one(products: Tensor) -> Tensor:
     """Return products of errors scaled to a least mean square of one; zeros stay."""
-    least = products.diagonal(dim1=-2, dim2=-1).amin(dim=-1).clamp(min=1e-12)
+    squares = products.diagonal(dim1=-2, dim2=-1)
+    # Weights of what is exact, such as a spline of a body that stands still, need no more.
+    least = torch.maximum(squares.amin(dim=-1), squares.amax(dim=-1) / RATIO).clamp(min=1e-12)
     return products / least[..., None, None]
 
 
 def _size(trial: Trial) -> float:
     """Return the squared error of completions under a mask, their mean."""
-    means = (one.diagonal(dim1=1, dim2=2).mean(dim=1).sum() for one in trial.errors.values())
+    means = (one.diagonal(dim1=1, dim2=2).mean(dim=1).sum() for one in trial.products.values())
     return max(float(sum(means)), 1e-6)
 
 
-def _error(trial: Trial, weights: Products) -> float:
+def _error(trial: Trial, weights: ByClass) -> float:
     """Return the squared error of weighted means of a trial's completions."""
     found = 0.0
     for number, own in weights.items():
-        errors = trial.errors[number]
+        errors = trial.products[number]
         each = own.expand(len(errors), -1)
         found += float(torch.einsum("wk,wkj,wj->", each, errors, each))
     return found

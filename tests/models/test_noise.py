@@ -73,11 +73,17 @@ def test_clean_windows_stay_and_noisy_ones_come_nearer_to_the_truth() -> None:
     denoiser = denoiser_of(2.0)
     motion = drawn(gaussian, 6, seed=2)
     given = torch.cat([motion[:3], noisy(motion[3:], 20.0)])
-    found, more = denoiser(given, torch.zeros_like(given, dtype=torch.bool), [gaussian])
-    assert not more.any()
+    occluded = torch.zeros_like(given, dtype=torch.bool)
+    occluded[:, 5:7, 0] = True
+    found, more, noisy_ones = denoiser(given, occluded, [gaussian])
+    assert noisy_ones.tolist() == [False] * 3 + [True] * 3
+    assert not more[:3].any()
+    assert bool((more[3:] > 0)[occluded[3:]].all())
+    assert not more[~occluded].any()
     assert torch.equal(found[:3], motion[:3])
-    error = (found[3:] - motion[3:]).square().mean()
-    assert error < 0.5 * (given[3:] - motion[3:]).square().mean()
+    seen = ~occluded[3:]
+    error = (found[3:] - motion[3:])[seen].square().mean()
+    assert error < 0.5 * (given[3:] - motion[3:])[seen].square().mean()
 
 
 def test_hidden_values_given_denoised_ones_are_those_given_the_noisy_ones() -> None:
@@ -87,7 +93,7 @@ def test_hidden_values_given_denoised_ones_are_those_given_the_noisy_ones() -> N
     occluded = torch.zeros_like(motion, dtype=torch.bool)
     occluded[:, 5:8, 0] = True
     hidden = occluded.flatten()
-    found, more = denoiser(motion, occluded, [gaussian])
+    found, more, _ = denoiser(motion, occluded, [gaussian])
     given = gaussian.given(hidden)
     completed = given.mean(found.flatten(1))[0].numpy()
 

@@ -1,6 +1,7 @@
 """Masks under which completions are tried on what is known of a window."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,12 +42,14 @@ def test_a_gap_of_frames_is_tried_as_one_of_the_same_length() -> None:
     tried = similar_gaps(hidden, SKELETON)
     assert tried is not None
     assert int(tried.known[:, 0, 0].sum()) == 10
-    own = gap_class(hidden, SKELETON)[hidden].unique()
-    assert torch.equal(gap_class(tried.hidden, SKELETON)[tried.known].unique(), own)
+    classes = gap_class(torch.stack([hidden, tried.hidden]), SKELETON)
+    assert torch.equal(classes[1][tried.known].unique(), classes[0][hidden].unique())
 
 
-def test_the_frames_to_come_are_tried_by_hiding_those_before_them() -> None:
-    assert tried_frames(of_frames((40, 50)))[-1] == 39
+@pytest.mark.parametrize("length", [1, 5, 10, 20])
+def test_the_frames_to_come_are_tried_by_hiding_as_many_before_them(length: int) -> None:
+    expected = list(range(50 - 2 * length, 50 - length))
+    assert tried_frames(of_frames((50 - length, 50))) == expected
 
 
 def test_between_keyframes_every_other_one_is_tried() -> None:
@@ -61,3 +64,6 @@ def test_nothing_is_tried_where_no_other_time_has_such_gaps() -> None:
     assert similar_gaps(never, SKELETON) is None
     assert similar_gaps(of_frames((0, 49)), SKELETON) is None
     assert similar_gaps(of_frames((1, 49)), SKELETON) is None
+    assert similar_gaps(of_frames((0, 50)), SKELETON) is None
+    for frames in (1, 2):
+        assert similar_gaps(of_frames((0, 1), frames=frames), SKELETON) is None

@@ -1,5 +1,8 @@
 """The stacked imputer: folds, classes of gaps, learnt weights, and the mixture that it computes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,17 @@ def people(windows: Windows, names: list[str]) -> Windows:
     return windows
 
 
+@contextmanager
+def trusting(model: Stacked, trust: float) -> Iterator[None]:
+    """Let all families trust windows' own errors as much."""
+    before = model.weights.trust.clone()
+    model.weights.trust.fill_(trust)
+    try:
+        yield
+    finally:
+        model.weights.trust.copy_(before)
+
+
 @pytest.fixture(scope="module")
 def fitted() -> Stacked:
     train = people(walk(**SHORT, seed=1), list("abcd"))
@@ -61,7 +75,7 @@ def test_folds_are_of_whole_people_and_of_similar_size(people_of: list[int], cou
 def test_classes_are_those_of_a_walk_along_each_trajectory(seed: int) -> None:
     rng = np.random.default_rng(seed)
     hidden = rng.random((50, 2, 3)) < rng.random()
-    found = gap_class(torch.from_numpy(hidden), tree((-1, 0))).numpy()
+    found = gap_class(torch.from_numpy(hidden)[None], tree((-1, 0)))[0].numpy()
     for place in np.ndindex(2, 3):
         seen = np.flatnonzero(~hidden[:, *place])
         for frame in np.flatnonzero(hidden[:, *place]):
@@ -128,16 +142,24 @@ def test_weights_are_learnt_on_people_that_the_gaussians_do_not_know(
     assert used == set("abcde")
 
 
-def test_the_mean_is_weighted_and_the_deviation_that_of_the_mixture(fitted: Stacked) -> None:
+@pytest.mark.parametrize("trust", [0.0, 3.0])
+def test_the_mean_is_weighted_and_the_deviation_that_of_the_mixture(
+    fitted: Stacked, trust: float
+) -> None:
     test = walk(4, 12, seed=3)
     hidden = torch.from_numpy(Frames(level=Level.parse("160 ms")).occluded(test))
+    with trusting(fitted, trust):
+        check_mixture(fitted, test, hidden)
+
+
+def check_mixture(fitted: Stacked, test: Windows, hidden: torch.Tensor) -> None:
     found = fitted.impute(test.tensor(), hidden)
     assert found.sigma is not None
     family = FAMILIES.index("frames")
     for row in range(4):
         mask = hidden[row]
         fills, sigma = fitted.completions(test.tensor()[[row]], mask, fitted.experts)
-        classes = gap_class(mask, test.spec.skeleton)
+        classes = gap_class(mask[None], test.spec.skeleton)[0]
         own = fitted._own(test.tensor()[[row]], mask, fitted.experts)
         of_classes = fitted.weights(family, classes.unique().tolist(), own)
         weights = np.stack([of_classes[one][0].numpy() for one in classes[mask].tolist()])
@@ -161,7 +183,7 @@ def test_stated_intervals_cover_what_they_say_in_every_class_of_gaps() -> None:
     found = model.impute(valid.tensor(), hidden)
     assert found.sigma is not None
     inside = (found.motion - valid.tensor()).abs() <= 1.645 * found.sigma
-    classes = torch.stack([gap_class(mask, train.spec.skeleton) for mask in hidden])
+    classes = gap_class(hidden, train.spec.skeleton)
     for number in classes[hidden].unique().tolist():
         own = hidden & (classes == number)
         if own.flatten(1).any(dim=1).sum() > 20:
@@ -197,7 +219,9 @@ def test_masks_that_the_protocol_states_are_those_learnt_on() -> None:
     assert masks.asked == {"frames"}
 
 
-def test_a_window_s_own_errors_are_its_own_whatever_the_batch(fitted: Stacked) -> None:
+def test_a_window_s_own_errors_are_its_own_whatever_the_batch(
+    fitted: Stacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     test = walk(6, 12, seed=3)
     hidden = torch.zeros_like(test.tensor()[0], dtype=torch.bool)
     hidden[4:6] = True
@@ -206,16 +230,36 @@ def test_a_window_s_own_errors_are_its_own_whatever_the_batch(fitted: Stacked) -
     alone = fitted._own(test.tensor()[[2]], hidden, fitted.experts)
     for number, products in own.items():
         torch.testing.assert_close(alone[number][0], products[2], rtol=1e-3, atol=1e-2)
-    family = FAMILIES.index("frames")
-    before = fitted.weights.trust[family].clone()
-    fitted.weights.trust[family] = 3.0
-    try:
-        occluded = hidden.expand(6, -1, -1, -1)
-        together = fitted.impute(test.tensor(), occluded).motion
-        single = fitted.impute(test.tensor()[[2]], occluded[[2]]).motion
-        torch.testing.assert_close(single[0], together[2], rtol=1e-4, atol=1e-2)
-    finally:
-        fitted.weights.trust[family] = before
+    # Only the window's own errors count, and each errs least by another completion.
+    count = fitted.completion_count
+    best = torch.stack([torch.eye(count).double() * 1e6 for _ in range(6)])
+    usable = [one for one in range(count) if one != POSES]
+    for row in range(6):
+        best[row, usable[row], usable[row]] = 1.0
+    given = dict.fromkeys(own, best)
+    monkeypatch.setattr(fitted, "_own", lambda *_: given)
+    fills, _ = fitted.completions(test.tensor(), hidden, fitted.experts)
+    with trusting(fitted, 1e9):
+        found = fitted.impute(test.tensor(), hidden.expand(6, -1, -1, -1)).motion
+    for row in range(6):
+        torch.testing.assert_close(found[row], fills[usable[row], row], rtol=1e-3, atol=0.1)
+
+
+def test_a_body_that_stands_still_and_families_that_were_not_learnt_are_completed() -> None:
+    train = people(walk(**SHORT, seed=1), list("abc"))
+    usual = usual_masks(train.spec)
+    masks = replace(usual, families={"frames": usual.families["frames"]})
+    model = Stacked(train.spec, Stacked.Settings(**SMALL))
+    model.fit(train, walk(**SHORT, seed=2), FitContext(masks=masks))
+    model.weights.trust.fill_(3.0)
+    still = train.tensor()[:2, :1].expand(-1, 12, -1, -1).contiguous()
+    for family in usual.families:
+        generator = np.random.default_rng(0)
+        hidden = torch.from_numpy(usual.draw(train.spec, generator, still.numpy(), family))
+        found = model.impute(still, hidden)
+        assert bool(found.motion.isfinite().all())
+        assert found.sigma is not None
+        assert bool(found.sigma.isfinite().all())
 
 
 def test_noise_on_what_is_seen_does_not_spread_into_gaps(fitted: Stacked) -> None:
@@ -231,6 +275,10 @@ def test_noise_on_what_is_seen_does_not_spread_into_gaps(fitted: Stacked) -> Non
 
     found = fitted.impute(given, hidden).motion
     assert torch.equal(found[~hidden], given[~hidden])
+    sigma, clean = fitted.impute(given, hidden).sigma, fitted.impute(motion, hidden).sigma
+    assert sigma is not None
+    assert clean is not None
+    assert float(sigma[hidden].mean()) > 1.1 * float(clean[hidden].mean())
     usual = fitted.denoiser.usual
     fitted.denoiser.usual = torch.full_like(usual, torch.inf)
     try:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.stacking import POOLED, RIDGES, TRUSTS, Trial, Weights, products_of, simplex
+from models.stacking import POOLED, TRUSTS, Trial, Weights, products_of, simplex
 
 CLASSES = 4
 ALL = torch.ones(CLASSES, 3, dtype=torch.bool)
@@ -61,7 +61,6 @@ def test_a_class_that_a_family_was_not_tried_on_has_the_weights_of_other_familie
     ]
     weights = Weights(3, usable)
     weights.learn(trials)
-    weights.ridge[:] = RIDGES[0]
 
     def of(family: int, number: int) -> torch.Tensor:
         return weights(family, [number], {})[number][0]
