@@ -41,7 +41,7 @@ class Denoiser(nn.Module):
     A Gaussian's mean of hidden values given noisy ones is that given the mean of the noisy ones
     (iterated expectations), so completions by that Gaussian need no more than this; their variance
     is larger. Windows of which not half is rougher than it is in nearly all train windows are left
-    alone.
+    alone, and so are those of which nothing is hidden.
 
     Attributes:
         usual: buffer ``(joint, 3)``, the largest roughness of each coordinate without noise, mm.
@@ -72,7 +72,7 @@ class Denoiser(nn.Module):
         rough = roughness(motion, occluded)
         times = (rough / self.usual).flatten(1).nanmedian(dim=1).values
         deviation = rough.flatten(1).nanmedian(dim=1).values
-        noisy = times > MANY
+        noisy = (times > MANY) & occluded.flatten(1).any(dim=1)
         result = Denoised(motion.clone(), torch.zeros_like(motion), noisy)
         for row in torch.nonzero(noisy)[:, 0].tolist():
             values, hidden = motion[row].double().flatten(), occluded[row].flatten()

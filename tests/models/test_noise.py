@@ -111,10 +111,19 @@ def test_the_likelier_gaussian_is_used() -> None:
     small, large = smooth_gaussian(30.0, seed=1), smooth_gaussian(3000.0, seed=1)
     denoiser = denoiser_of(1.0)
     motion = noisy(drawn(small, 1, seed=3), 20.0)
-    nothing = torch.zeros_like(motion, dtype=torch.bool)
-    alone = denoiser(motion, nothing, [small]).motion
-    assert not torch.allclose(alone, denoiser(motion, nothing, [large]).motion)
-    assert torch.equal(alone, denoiser(motion, nothing, [large, small]).motion)
+    occluded = torch.zeros_like(motion, dtype=torch.bool)
+    occluded[:, 5] = True
+    alone = denoiser(motion, occluded, [small]).motion
+    assert not torch.allclose(alone, denoiser(motion, occluded, [large]).motion)
+    assert torch.equal(alone, denoiser(motion, occluded, [large, small]).motion)
+
+
+def test_where_nothing_is_hidden_noise_is_of_no_concern() -> None:
+    gaussian = smooth_gaussian(100.0, seed=1)
+    motion = noisy(drawn(gaussian, 1, seed=2), 20.0)
+    found = denoiser_of(2.0)(motion, torch.zeros_like(motion, dtype=torch.bool), [gaussian])
+    assert torch.equal(found.motion, motion)
+    assert not found.noisy.any()
 
 
 @pytest.mark.parametrize("seen", [18, 9, 1])
