@@ -1,6 +1,6 @@
 """Filling the gaps of a recording of points, and accounting for each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from bench.fill.account import account, outline
 from bench.fill.calibration import CANDIDATES, CHECK, calibrated, completed, expected
 from bench.fill.curves import CURVES
 from bench.fill.gaps import Bools, Gap, Numbers, gaps_of, seen_in
-from bench.fill.methods import Methods
+from bench.fill.methods import Completed, Methods
 from bench.fill.trials import kind_of, trials_of
 
 if TYPE_CHECKING:  # runs are read when an imputer of one is wanted
@@ -64,7 +64,8 @@ def fill(
         fps: frames per second.
         names: of the points; numbers if None.
         method: one of ``METHODS``, or an imputer of a run; what that does not know is filled by
-            ``auto``, and deviations are the imputer's own, nan if it states none.
+            ``auto``, and deviations are the imputer's own, nan if it states none. It alone fills
+            points that are never seen.
         max_gap: duration, ms, above which a gap is left; None for no limit.
         edges: whether to fill before the first and after the last sample of a point too.
 
@@ -85,24 +86,44 @@ def fill(
         np.where(seen, 0.0, np.nan),
         pd.DataFrame(),
     )
+    never = []
+    if not isinstance(method, str) and max_gap is None:
+        # What no method can learn from the recording, an imputer may know.
+        never = [gap for gap in gaps if gap.place == "never"]
     used: dict[Gap, tuple[str, ...]] = {}
-    if wanted:
-        known = calibrated(methods, seen, wanted, CANDIDATES if plain == "auto" else (plain,))
-        filler = completed(known, wanted)
-        if not isinstance(method, str):
-            whole = fill(given, fps, names, edges=True).positions
-            found = method.fill(methods, whole, wanted, names)
-            filler = (
-                one or known.complete(gap, seen) for gap, one in zip(wanted, found, strict=True)
-            )
-        for gap, made in zip(wanted, filler, strict=True):
+    completions = _completions(methods, given, names, method, wanted, never)
+    for gap, made in zip([*wanted, *never], completions, strict=True):
+        if made is not None:
             place = slice(gap.start, gap.stop), gap.point
             result.positions[place] = made.positions
             result.filled[place] = True
             result.sigma[place] = made.deviation
             used[gap] = made.methods
+    reasons = ["" if gap in used else reason for gap, reason in zip(gaps, reasons, strict=True)]
     table = account(result.positions, result.sigma, seen, gaps, names, fps, used, reasons)
     return replace(result, gaps=table)
+
+
+def _completions(
+    methods: Methods,
+    given: Numbers,
+    names: Sequence[str],
+    method: "str | RunImputer",
+    wanted: Sequence[Gap],
+    never: Sequence[Gap],
+) -> Iterator[Completed | None]:
+    """Yield what fills each gap; those of points never seen come last, None if they are left."""
+    combined = CANDIDATES if method == "auto" or not isinstance(method, str) else (method,)
+    if not wanted and not never:
+        return
+    known = calibrated(methods, methods.seen, wanted, combined)
+    if isinstance(method, str):
+        yield from completed(known, wanted)
+        return
+    whole = fill(given, methods.fps, names, edges=True).positions
+    gaps = [*wanted, *never]
+    for gap, made in zip(gaps, method.fill(methods, whole, gaps, names), strict=True):
+        yield made if made or gap.place == "never" else known.complete(gap, methods.seen)
 
 
 def listed(

@@ -83,7 +83,8 @@ class RunImputer:
                 continue
             back = _turned(made[inside, joint, None], axes.turn[inside].swapaxes(1, 2))
             positions = (back + axes.root[inside])[:, 0]
-            positions += methods.correction(positions, gap, methods.seen)
+            if gap.place != "never":
+                positions += methods.correction(positions, gap, methods.seen)
             yield Completed(positions, sigma[inside, joint], (self.name,))
 
     def _completed(self, local: Numbers, hidden: Bools, fps: float) -> tuple[Numbers, Numbers]:

@@ -71,6 +71,34 @@ def test_a_stiff_body_is_completed_in_its_own_axes(run: Path, tmp_path: Path, be
     assert bench(*command).code == 2
 
 
+def test_a_joint_that_is_never_seen_is_filled_by_an_imputer_alone(
+    run: Path, tmp_path: Path, bench: Bench
+) -> None:
+    given = body()
+    wrist, hip = NAMES.index("left_wrist"), NAMES.index("left_hip")
+    given[:, wrist] = np.nan
+    given[40:60, hip] = np.nan
+    np.savez(tmp_path / "walk.npz", positions=given, fps=FPS, names=np.array(NAMES))
+    to = tmp_path / "filled.npz"
+    command = "fill", tmp_path / "walk.npz", "-o", to
+    by_imputer = *command, "--run", run, "--imputer", "linear"
+
+    def filled(*arguments: object) -> NDArray[np.float64]:
+        ended = bench(*arguments)
+        assert ended.code == 0, ended.err
+        found = np.load(to)["positions"]
+        assert np.isfinite(found[40:60, hip]).all()
+        return found[:, wrist]
+
+    assert np.isnan(filled(*command)).all()
+    assert np.isnan(filled(*by_imputer, "--max-gap", "1000")).all()
+    # Linear interpolation knows no more of it than the train people's mean, in the body's axes.
+    truth = body()
+    found = filled(*by_imputer)
+    assert np.linalg.norm(found - truth[:, wrist], axis=1).max() < 700
+    assert "never,filled,linear" in (tmp_path / "filled.npz.gaps.csv").read_text()
+
+
 def test_an_exported_imputer_fills_as_that_of_its_run_does(
     run: Path, tmp_path: Path, bench: Bench
 ) -> None:
