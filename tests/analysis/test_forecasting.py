@@ -789,7 +789,7 @@ def test_a_predictor_no_better_than_standing_still_says_nothing_about_imputers()
     figure = forecasts(table, "motion", SHEET)
     assert figure is not None
     assert "left out: bad" in figure.get_suptitle()
-    assert {axis.get_title() for axis in figure.axes} == {"good, features, whole future"}
+    assert {axis.get_title() for axis in figure.axes} == {"good,\nfeatures, whole future"}
 
 
 def test_without_a_mean_there_is_no_change_against_it() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import PROJECT
 
 PROTOCOL = """
-dataset: {name: synthetic, subjects: 5, recordings: 1, seconds: 6, frames: 10, future: 5}
+dataset: {name: synthetic, subjects: 5, seconds: 6, frames: 10, future: 5}
 models: {mean: {}}
 predictors: {zero_velocity: {}, ltd: {width: 8, blocks: 1, batch_size: 64, epochs: %d}}
 occlusion: {features: {levels: [50%%]}}
