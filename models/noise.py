@@ -111,7 +111,7 @@ def _smoothed(
 
     Args:
         values: ``(value,)``.
-        hidden: bool, the same shape.
+        hidden: bool, the same shape; at least one is.
         variance: of the noise on those seen, mm^2.
         gaussians: as of ``Denoiser``.
     """
@@ -128,9 +128,8 @@ def _smoothed(
     _, weights, marginal, chosen = min(found, key=lambda one: one[0])
     smoothed, more = values.clone(), torch.zeros_like(values)
     smoothed[seen] = values[seen] - variance * weights
-    if hidden.any():
-        across = chosen.covariance[seen][:, hidden]
-        explained = torch.linalg.solve_triangular(marginal.factor, across, upper=False)
-        left = chosen.covariance.diagonal()[hidden] - explained.square().sum(dim=0)
-        more[hidden] = (left - chosen.given(hidden).variance).clamp(min=0)
+    across = chosen.covariance[seen][:, hidden]
+    explained = torch.linalg.solve_triangular(marginal.factor, across, upper=False)
+    left = chosen.covariance.diagonal()[hidden] - explained.square().sum(dim=0)
+    more[hidden] = (left - chosen.given(hidden).variance).clamp(min=0)
     return smoothed, more

@@ -16,7 +16,6 @@ RIDGES = (1e-6, 0.1, 1.0, 3.0)
 """Ridges that are tried (``simplex``)."""
 TRUSTS = (0.0, 0.3, 1.0, 3.0)
 """Weights that are tried of a window's own products beside those learnt on other people."""
-
 RATIO = 1e6
 """Times the least mean square that the largest counts at most: what errs more has no weight."""
 
