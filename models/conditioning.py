@@ -13,6 +13,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+SMALL = 128
+"""Rows of a triangular matrix that is inverted at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
@@ -61,11 +64,12 @@ class Conditional:
         """
         deviation = torch.where(self.hidden, 0.0, values - self.gaussian.mean)
         if self._by_observed:
-            weights = torch.cholesky_solve(deviation[:, ~self.hidden].T, self._factor)
+            weights = torch.cholesky_solve(deviation[:, self._seen].T, self._factor)
             offset = self._across @ weights
         else:
-            offset = -torch.cholesky_solve(self._across @ deviation.T, self._factor)
-        return self.gaussian.mean[self.hidden] + offset.T
+            pull = self.gaussian.precision.index_select(0, self._places) @ deviation.T
+            offset = -torch.cholesky_solve(pull, self._factor)
+        return self.gaussian.mean[self._places] + offset.T
 
     def filled(self, values: Tensor) -> Tensor:
         """Return ``values``, ``(window, coordinate)``, with conditional means where hidden."""
@@ -86,10 +90,7 @@ class Conditional:
         """``(row, hidden)``, whose product with itself is what is explained, or what is left."""
         if self._by_observed:
             return torch.linalg.solve_triangular(self._factor, self._across.T, upper=False)
-        identity = torch.eye(
-            len(self._factor), dtype=self._factor.dtype, device=self._factor.device
-        )
-        return torch.linalg.solve_triangular(self._factor, identity, upper=False)
+        return _inverse(self._factor)
 
     def blocks(self, size: int) -> Tensor:
         """Return conditional covariances within consecutive blocks of coordinates, such as frames.
@@ -108,7 +109,9 @@ class Conditional:
             if begin == end:
                 continue
             rows = torch.nonzero(inside[number])[:, 0]
-            root = self._root[:, begin:end]
+            # What comes before a block in a triangular root is 0.
+            above = 0 if self._by_observed else begin
+            root = self._root[above:, begin:end]
             block = root.T @ root
             if self._by_observed:
                 block = prior[number * size + rows][:, number * size + rows] - block
@@ -156,24 +159,32 @@ class Conditional:
         corrected = self.mean((centre + error).flatten(0, 1)).unflatten(0, error.shape[:2])
         return joint[..., self.hidden] + corrected
 
+    @cached_property
+    def _places(self) -> Tensor:
+        """``(hidden,)``, where the hidden coordinates are."""
+        return torch.nonzero(self.hidden)[:, 0]
+
+    @cached_property
+    def _seen(self) -> Tensor:
+        """``(observed,)``, where the observed coordinates are."""
+        return torch.nonzero(~self.hidden)[:, 0]
+
     @property
     def _by_observed(self) -> bool:
         """Whether the system of the observed coordinates is the smaller one."""
-        return bool((~self.hidden).sum() <= self.hidden.sum())
+        return len(self._seen) <= len(self._places)
 
     @cached_property
     def _factor(self) -> Tensor:
         """The Cholesky factor of the smaller system: ``S_oo``, or ``P_hh``."""
         if self._by_observed:
-            return torch.linalg.cholesky(_block(self.gaussian.covariance, ~self.hidden))
-        return torch.linalg.cholesky(_block(self.gaussian.precision, self.hidden))
+            return torch.linalg.cholesky(_block(self.gaussian.covariance, self._seen, self._seen))
+        return torch.linalg.cholesky(_block(self.gaussian.precision, self._places, self._places))
 
     @cached_property
     def _across(self) -> Tensor:
-        """``S_ho``; or ``P`` from the hidden to all coordinates."""
-        if self._by_observed:
-            return self.gaussian.covariance[self.hidden][:, ~self.hidden]
-        return self.gaussian.precision[self.hidden]
+        """``S_ho``."""
+        return _block(self.gaussian.covariance, self._places, self._seen)
 
 
 def shrunk(covariance: Tensor, share: float) -> Tensor:
@@ -197,5 +208,23 @@ def by_mask(hidden: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
             yield mask, torch.nonzero(places == number, as_tuple=True)[0]
 
 
-def _block(matrix: Tensor, chosen: Tensor) -> Tensor:
-    return matrix[chosen][:, chosen]
+def _block(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return matrix[rows[:, None], columns]
+
+
+def _inverse(lower: Tensor) -> Tensor:
+    """Return the inverse of a lower triangular matrix, by halves.
+
+    Solving for an identity takes three times the products, since it does not use that the result is
+    triangular too.
+    """
+    size = len(lower)
+    if size <= SMALL:
+        identity = torch.eye(size, dtype=lower.dtype, device=lower.device)
+        return torch.linalg.solve_triangular(lower, identity, upper=False)
+    half = size // 2
+    first, second = _inverse(lower[:half, :half]), _inverse(lower[half:, half:])
+    inverse = lower.new_zeros(size, size)
+    inverse[:half, :half], inverse[half:, half:] = first, second
+    inverse[half:, :half] = -second @ (lower[half:, :half] @ first)
+    return inverse

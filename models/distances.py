@@ -128,6 +128,15 @@ class _Bonds(NamedTuple):
         length = vector.norm(dim=-1).clamp(min=1.0)
         return vector / length[..., None], length
 
+    def variance(self, covariance: Tensor) -> Tensor:
+        """Return ``(..., bond)`` variances of bonds in all directions, summed, mm squared.
+
+        Args:
+            covariance: ``(..., coordinate, coordinate)`` of poses.
+        """
+        products = self.difference.mT @ self.difference
+        return covariance.flatten(-2) @ products.flatten(1).T
+
 
 class _Search:
     """Poses on their way to given distances: ``pose = start + covariance @ pull``."""
@@ -136,16 +145,14 @@ class _Search:
         self.start, self.covariance, self.bonds = start, covariance, bonds
         self.pose, self.pull = start, torch.zeros_like(start)
         self.target: Tensor | None = None
-        # Covariance of each bond with every coordinate, and a bond's variance in all directions.
-        self.across = torch.einsum("fcd,bad->fbac", covariance, bonds.difference)
-        self.variance = torch.einsum("fbac,bac->fb", self.across, bonds.difference)
+        self.variance = bonds.variance(covariance)
 
     def step(self) -> None:
         """Linearise the distances, and take the part of the step that makes no frame worse."""
         bonds = self.bonds
         direction, length = bonds.along(self.pose)
-        across = torch.einsum("wfba,fbac->wfbc", direction, self.across)
         slope = torch.einsum("wfba,bac->wfbc", direction, bonds.difference)
+        across = slope @ self.covariance
         factor = torch.linalg.cholesky(across @ slope.mT + torch.diag(bonds.noise))
         # The first step is from poses that may be far off, and so is the variance that it leaves.
         if self.target is None:
@@ -159,8 +166,7 @@ class _Search:
 
     def _mean_length(self, explained: Tensor) -> Tensor:
         """Return the length of the mean of each bond, given what the distances explain."""
-        along = torch.einsum("wfmc,bac->wfmba", explained, self.bonds.difference)
-        left = self.variance - along.square().sum(dim=(2, 4))
+        left = self.variance - self.bonds.variance(explained.mT @ explained)
         length = self.bonds.length.square()
         return torch.maximum(length - left, SHORTEST**2 * length).sqrt()
 

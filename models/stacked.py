@@ -181,9 +181,10 @@ class Stacked(Imputer):
             (self.spline.impute(motion, occluded).motion, given[-1].sigma),
             (poses.motion, poses.sigma[0]),
         ]
-        for one in given:
-            free = one.gaussian.filled(motion.double().flatten(1)).view_as(motion)
-            found += [(free, one.sigma), (self.distances.kept(free, one.within), one.sigma)]
+        values = motion.double()
+        free = [one.gaussian.filled(values.flatten(1)).view_as(values) for one in given]
+        for one, fill, kept in zip(given, free, self.boned(free, given), strict=True):
+            found += [(fill, one.sigma), (kept, one.sigma)]
         found += self.further(motion, hidden, experts, given)
         fills, sigmas = zip(*found, strict=True)
         return (
@@ -207,6 +208,17 @@ class Stacked(Imputer):
             given: the Gaussian of each drift, given what is seen.
         """
         return []
+
+    def boned(self, fills: Sequence[Tensor], given: Sequence[Given]) -> Sequence[Tensor]:
+        """Return completions by each Gaussian with the lengths of bones, in the same order.
+
+        Args:
+            fills: ``(window, frame, joint, 3)`` each, mm, float64.
+            given: the Gaussian of each, given what is seen.
+        """
+        # Frames are independent of each other, so those of all Gaussians are searched at once.
+        within = torch.cat([one.within for one in given])
+        return self.distances.kept(torch.cat(list(fills), dim=1), within).chunk(len(given), dim=1)
 
     def _given(self, gaussian: Gaussian, hidden: Tensor) -> Given:
         """Return a Gaussian given what is seen; ``hidden`` is bool ``(frame, joint, 3)``."""

@@ -60,11 +60,13 @@ class StackedVAE(Stacked):
         decoded = experts.vae.decode(z)
         found = [(decoded.given(motion, occluded).fill(Gaussian.centre), given[-1].sigma)]
         predicted = decoded.motion(decoded.mean).double().flatten(1)
+        around = []
         for one in given:
             offset = one.gaussian.gaussian.mean - predicted
-            around = one.gaussian.filled(motion.double().flatten(1) + offset) - offset
-            found.append((self.distances.kept(around.view_as(motion), one.within), one.sigma))
-        return found
+            fill = one.gaussian.filled(motion.double().flatten(1) + offset) - offset
+            around.append(fill.view_as(motion))
+        kept = self.boned(around, given)
+        return found + [(fill, one.sigma) for fill, one in zip(kept, given, strict=True)]
 
 
 class _Experts(Experts):
