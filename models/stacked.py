@@ -95,7 +95,7 @@ class Stacked(Imputer):
         """What is weighed, and on how much."""
 
         drifts: tuple[float, ...] = Field(
-            (30.0, 1e3, 3e4), min_length=1, description="drift of each spectral Gaussian"
+            (1.0, 30.0, 1e3, 3e4), min_length=1, description="drift of each spectral Gaussian"
         )
         folds: int = Field(
             4, ge=2, description="groups of people; Gaussians for one are fitted to the others"
