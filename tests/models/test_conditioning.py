@@ -17,7 +17,7 @@ from bench.motion import Windows, derive_seed
 from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.joints import Joints
 from bench.motion.mechanisms.sampler import MaskSampler, family_of, usual_masks
-from models.conditioning import Gaussian, by_mask, shrunk
+from models.conditioning import SMALL, Gaussian, by_mask, shrunk
 from models.families import FAMILIES
 from models.frame_gaussian import FrameGaussian
 from models.gaussian_mixture import GaussianMixture
@@ -28,11 +28,11 @@ from tests.conftest import walk
 SIZE = 7
 
 
-def gaussian(seed: int) -> Gaussian:
+def gaussian(seed: int, size: int = SIZE) -> Gaussian:
     rng = np.random.default_rng(seed)
-    root = rng.normal(size=(SIZE, SIZE))
+    root = rng.normal(size=(size, size))
     return Gaussian(
-        torch.from_numpy(rng.normal(size=SIZE)), torch.from_numpy(root @ root.T + np.eye(SIZE))
+        torch.from_numpy(rng.normal(size=size)), torch.from_numpy(root @ root.T + np.eye(size))
     )
 
 
@@ -73,6 +73,24 @@ def test_blocks_are_those_of_the_textbooks_covariance(seed: int, bits: int) -> N
     blocks = one.given(torch.from_numpy(hidden)).blocks(3)
     np.testing.assert_allclose(blocks[0], whole[:3, :3], atol=1e-8)
     np.testing.assert_allclose(blocks[1], whole[3:, 3:], atol=1e-8)
+
+
+@pytest.mark.parametrize("count", [SMALL, SMALL + 1, 2 * SMALL + 3, 5 * SMALL])
+def test_many_hidden_coordinates_have_the_textbooks_moments_too(count: int) -> None:
+    size = 6 * SMALL
+    one, rng = gaussian(count, size), np.random.default_rng(count)
+    hidden = np.zeros(size, dtype=bool)
+    hidden[rng.permutation(size)[:count]] = True
+    values = rng.normal(size=(2, size))
+    means, covariance, _ = textbook(one, values, hidden)
+    found = one.given(torch.from_numpy(hidden))
+    np.testing.assert_allclose(found.mean(torch.from_numpy(values)), means, atol=1e-6)
+    np.testing.assert_allclose(found.variance, covariance.diagonal(), rtol=1e-6)
+    whole = np.zeros((size, size))
+    whole[np.ix_(hidden, hidden)] = covariance
+    for number, block in enumerate(found.blocks(SMALL)):
+        place = slice(number * SMALL, (number + 1) * SMALL)
+        np.testing.assert_allclose(block, whole[place, place], atol=1e-6)
 
 
 @pytest.mark.parametrize("count", [2, 5])
