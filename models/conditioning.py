@@ -215,8 +215,8 @@ def _block(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def _inverse(lower: Tensor) -> Tensor:
     """Return the inverse of a lower triangular matrix, by halves.
 
-    Solving for an identity takes three times the products, since it does not use that the result is
-    triangular too.
+    Solving for an identity takes half as many products again, since it does not use that the result
+    is triangular too.
     """
     size = len(lower)
     if size <= SMALL:
