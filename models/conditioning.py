@@ -114,7 +114,7 @@ class Conditional:
             root = self._root[above:, begin:end]
             block = root.T @ root
             if self._by_observed:
-                block = prior[number * size + rows][:, number * size + rows] - block
+                block = _block(prior, number * size + rows, number * size + rows) - block
             found[number, rows[:, None], rows] = block
         return found
 

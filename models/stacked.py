@@ -183,7 +183,7 @@ class Stacked(Imputer):
         ]
         values = motion.double()
         free = [one.gaussian.filled(values.flatten(1)).view_as(values) for one in given]
-        for one, fill, kept in zip(given, free, self.boned(free, given), strict=True):
+        for one, fill, kept in zip(given, free, self.with_bones(free, given), strict=True):
             found += [(fill, one.sigma), (kept, one.sigma)]
         found += self.further(motion, hidden, experts, given)
         fills, sigmas = zip(*found, strict=True)
@@ -209,7 +209,7 @@ class Stacked(Imputer):
         """
         return []
 
-    def boned(self, fills: Sequence[Tensor], given: Sequence[Given]) -> Sequence[Tensor]:
+    def with_bones(self, fills: Sequence[Tensor], given: Sequence[Given]) -> Sequence[Tensor]:
         """Return completions by each Gaussian with the lengths of bones, in the same order.
 
         Args:

@@ -65,7 +65,7 @@ class StackedVAE(Stacked):
             offset = one.gaussian.gaussian.mean - predicted
             fill = one.gaussian.filled(motion.double().flatten(1) + offset) - offset
             around.append(fill.view_as(motion))
-        kept = self.boned(around, given)
+        kept = self.with_bones(around, given)
         return found + [(fill, one.sigma) for fill, one in zip(kept, given, strict=True)]
 
 
