@@ -3,9 +3,10 @@
     python scripts/aggregation.py [--cells 2000 20000] [--windows 80] [--profile]
 
 The cells are those of the protocol of results/reference/leaderboard, with as many seeds as it
-takes; their values are random, in the columns that its cells have. Prints the processor's seconds
-of each stage: reading the store, records, tables, figures, page. Pictures of motion are left out:
-there is no motion.
+takes; their values are random, in the columns that its cells have. Prints the seconds of each stage
+- reading the store, records, tables, figures, page - by the clock, and those of this process's
+processor: other processes help (``bench.core.processes``). Pictures of motion are left out: there
+is no motion.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.analysis import records
 from bench.analysis.results import Run
@@ -68,14 +70,19 @@ def write_cells(store: Store, chosen: plan.Plan, windows: int) -> None:
         store.save_cell(cell.key, pd.DataFrame({**index, **shares, **values}))
 
 
-def aggregate(chosen: plan.Plan, protocol: object, store: Store, folder: Path) -> dict[str, float]:
-    """Make a run's folder of the store; return the seconds of each stage."""
-    at, seconds, stage = time.process_time(), {}, "reading the store"
+def aggregate(
+    chosen: plan.Plan, protocol: object, store: Store, folder: Path
+) -> dict[str, NDArray[np.float64]]:
+    """Make a run's folder of the store; return the seconds of each stage.
+
+    Those of the clock, and of this process's processor.
+    """
+    at, seconds, stage = _now(), {}, "reading the store"
 
     def enter(following: str) -> None:
         nonlocal at, stage
-        seconds[stage] = time.process_time() - at
-        at, stage = time.process_time(), following
+        seconds[stage] = _now() - at
+        at, stage = _now(), following
 
     values = records.windows(chosen, store, "made")
     statuses = [Status(one.key, one.title, "done") for one in (*chosen.fits, *chosen.cells)]
@@ -84,6 +91,10 @@ def aggregate(chosen: plan.Plan, protocol: object, store: Store, folder: Path) -
     run_folder.write(contents, folder, lambda _: None, enter)
     enter("")
     return seconds
+
+
+def _now() -> NDArray[np.float64]:
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def main() -> None:
@@ -103,8 +114,9 @@ def main() -> None:
                 profile.enable()
             seconds = aggregate(chosen, protocol, store, Path(place) / "results")
             profile.disable()
-        for stage, value in {**seconds, "in all": sum(seconds.values())}.items():
-            print(f"{len(chosen.cells):6d} cells: {stage:24s} {value:7.1f} s", flush=True)
+        for stage, (clock, own) in {**seconds, "in all": sum(seconds.values())}.items():
+            title = f"{len(chosen.cells):6d} cells: {stage:24s}"
+            print(f"{title} {clock:7.1f} s, processor {own:7.1f} s", flush=True)
         if options.profile:
             pstats.Stats(profile).sort_stats("cumtime").print_stats(45)
 

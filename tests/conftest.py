@@ -121,7 +121,7 @@ def _two_threads() -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no figures, which take most of the time of a small run."""
-    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: [])
+    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: list)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,7 @@ def windows(plan: Plan, store: Store, dataset: str, fold: str = "") -> pd.DataFr
         ``WINDOW_COLUMNS``, text as categories (``coded``).
     """
     finished = [cell for cell in plan.cells if store.has_cell(cell.key)]
-    tables = store.load_cells([cell.key for cell in finished])
-    return _long(finished, tables, dataset, fold)
+    return _long(finished, store.load_cells([cell.key for cell in finished]), dataset, fold)
 
 
 def coded(values: pd.DataFrame) -> pd.DataFrame:
@@ -125,22 +124,28 @@ def long(found: Iterable[tuple[Cell, pd.DataFrame]], dataset: str, fold: str = "
         ``WINDOW_COLUMNS``, one row per cell, window and metric that the window has.
     """
     pairs = list(found)
-    return plain(_long([cell for cell, _ in pairs], [table for _, table in pairs], dataset, fold))
+    tables = [(table, np.full(len(table), number)) for number, (_, table) in enumerate(pairs)]
+    return plain(_long([cell for cell, _ in pairs], tables, dataset, fold))
 
 
 def _long(
-    cells: Sequence[Cell], tables: Sequence[pd.DataFrame], dataset: str, fold: str
+    cells: Sequence[Cell],
+    tables: Sequence[tuple[pd.DataFrame, NDArray[np.intp]]],
+    dataset: str,
+    fold: str,
 ) -> pd.DataFrame:
-    """Return what ``long`` does, text as categories."""
+    """Return what ``long`` does, text as categories.
+
+    Args:
+        cells: that the values are of.
+        tables: values in wide format, and the number of each row's cell (``Store.load_cells``).
+        dataset: as in ``long``.
+        fold: as in ``long``.
+    """
     if not cells:
         return pd.DataFrame(columns=WINDOW_COLUMNS)
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for number, table in enumerate(tables):
-        alike.setdefault(tuple(table.columns), []).append(number)
-    wide = [pd.concat([tables[one] for one in numbers]) for numbers in alike.values()]
-    cell = np.concatenate(
-        [np.repeat(numbers, [len(tables[one]) for one in numbers]) for numbers in alike.values()]
-    )
+    wide, numbers = [table for table, _ in tables], [number for _, number in tables]
+    cell = np.concatenate(numbers)
     rows = pd.concat([table[[*LABELS, "share"]] for table in wide], ignore_index=True)
     row, metric, value = _melted([table.drop(columns=rows.columns) for table in wide])
     # Some metrics do not apply to all rows: errors need something hidden, a set is no window.
@@ -514,13 +519,15 @@ def _within(
     """Return each row's code counted within its group, and the number of codes of each group.
 
     Args:
-        group: ``(row,)`` the number of each row's group.
+        group: ``(row,)`` the number of each row's group, ascending.
         codes: ``(row,)`` numbers, of which each group has some.
     """
-    pairs, place = np.unique(group * (codes.max() + 1) + codes, return_inverse=True)
-    owner = pairs // (codes.max() + 1)
-    first = np.searchsorted(owner, np.arange(owner[-1] + 1))
-    return place - first[group], np.bincount(owner)
+    there = np.zeros((group[-1] + 1, codes.max() + 1), np.bool_)
+    there[group, codes] = True
+    # Counted through all groups: sorting the pairs, or a count for each group, takes longer.
+    before = np.cumsum(there.ravel()).reshape(there.shape)[group, codes] - 1
+    counts = there.sum(axis=1)
+    return before - (np.cumsum(counts) - counts)[group], counts
 
 
 def _without_values(

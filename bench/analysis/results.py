@@ -26,6 +26,7 @@ from bench.analysis import (
 from bench.analysis.loading import RECORDS, TIMES, times
 from bench.core import files, safe_yaml
 from bench.core.errors import InputError
+from bench.core.processes import ALONE, Beside
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import Protocol
 
@@ -120,6 +121,7 @@ def build(
     absent: Sequence[str] = (),
     unfinished: pd.DataFrame | None = None,
     timed: pd.DataFrame | None = None,
+    others: Beside = ALONE,
 ) -> Results:
     """Compute every table from per-window values.
 
@@ -131,13 +133,13 @@ def build(
         absent: files of the data set that were missing.
         unfinished: cells that failed or were skipped (``marking.unfinished``); None: none.
         timed: what jobs took (``bench.sweep.times.table``); None: unknown.
+        others: where detection, which takes as long as the rest, is computed.
     """
     missing = pd.DataFrame(columns=records.COLUMNS) if unfinished is None else unfinished
     label, fits = protocol.labelled(label), list(fits)
     counted, values = records.unit(values), records.coded(records.of_units(values))
     imputed, forecasts = (values[(values["predictor"] == "") == no] for no in (True, False))
-    detection = ood.detection(imputed)
-    marked = marking.detection(detection, missing, protocol)
+    detected = others.submit(ood.detection, imputed)
     predicted = prediction.table(forecasts, protocol, fits, absent)
     completed = marking.imputation(tables.imputation(imputed, protocol), missing, protocol)
     found = {
@@ -146,8 +148,6 @@ def build(
         "ranks": marking.ranks(ranks.table(imputed, protocol), missing, protocol),
         "quality": marking.quality(tables.quality(imputed, protocol, fits), missing, protocol),
         "costs": costs.table(imputed, UNTIMED if timed is None else timed, fits),
-        "detection": marked,
-        "levels": marking.levels(ood.detection_levels(detection), marked),
         "comparisons": marking.comparisons(
             tables.comparisons(imputed, protocol), missing, protocol
         ),
@@ -155,6 +155,9 @@ def build(
         "prediction": marking.predictions(predicted, missing, protocol),
         "generation": marking.generation(generation.table(imputed, protocol), missing, protocol),
     }
+    detection = detected()
+    found["detection"] = marking.detection(detection, missing, protocol)
+    found["levels"] = marking.levels(ood.detection_levels(detection), found["detection"])
     renamed = {records.RECORDINGS: counted}
     found = {name: table.rename(columns=renamed) for name, table in found.items()}
     return Results(protocol=protocol, label=label, values=values, **found)
@@ -238,18 +241,21 @@ def _cells(folder: Path) -> pd.DataFrame:
         raise no_run(folder, str(error)) from None
 
 
-def of(run: Run, cells: pd.DataFrame, timed: pd.DataFrame | None = None) -> Results:
+def of(
+    run: Run, cells: pd.DataFrame, timed: pd.DataFrame | None = None, others: Beside = ALONE
+) -> Results:
     """Compute every table of a run.
 
     Args:
         run: the contents of its folder.
         cells: its records (``records.records``).
         timed: what its jobs took (``bench.sweep.times.table``); None: unknown.
+        others: processes that help (``build``).
     """
     fits, data = list(run.facts["fits"].values()), run.facts["data"]
     missing = marking.unfinished(cells)
     label, absent = str(data["label"]), data["absent_files"]
-    return build(run.values, run.protocol, fits, label, absent, missing, timed)
+    return build(run.values, run.protocol, fits, label, absent, missing, timed, others)
 
 
 FILES = {

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from bench.datasets.archive import File
 from bench.datasets.base import Dataset
 from bench.protocol import resolving
 from bench.report import exhibition, figures, page, run_folder
-from bench.report.charts import SUFFIXES, Sheet
-from bench.report.looks import COLUMN, PAGE, STYLE, Looks, styled
+from bench.report.charts import SUFFIXES
+from bench.report.looks import COLUMN, PAGE, STYLE, styled
 from bench.sweep import job_table
 
 WIDTHS = {"column": COLUMN, "page": PAGE}
@@ -46,9 +47,10 @@ def report(folder: Path, to: Path | None, stage: Callable[[str], None]) -> Path:
         outcomes = run_folder.read(folder).outcomes
     with tempfile.TemporaryDirectory() as place:
         drawn = Path(place)
+        sheet = figures.sheet_of(shown.found)
         for name in figures.FIGURES:
             stage(f"figure {name}")
-            figures.write(name, shown.found, drawn, stood, ("svg",))
+            figures.write(name, shown.found, drawn, stood, sheet, ("svg",))
         stage("page")
         return page.write(
             shown.run, shown.found, shown.claims, outcomes, folder, stood, drawn, to or known
@@ -101,7 +103,8 @@ def plot(folder: Path, name: str, width: str, to: Path, style: str | None = None
     if suffix and suffix not in SUFFIXES:
         raise InputError(f"{to}: no format of figures; end it with .{', .'.join(SUFFIXES)}")
     shown = show.read(folder)
-    sheet = Sheet(Looks.of(shown.found.protocol), inches, styled(style) if style else STYLE)
+    looks = styled(style) if style else STYLE
+    sheet = replace(figures.sheet_of(shown.found), width=inches, style=looks)
     figure = figures.draw(known, shown.found, _standing(folder, shown), sheet)
     if figure is None:
         raise InputError(f"{folder}: has not the numbers for the figure {known}")

@@ -52,11 +52,13 @@ class Sheet:
 
     Attributes:
         looks: of the models.
+        basis: the line below a figure: the data, and how much of it; empty: none.
         width: of the figures, inches.
         style: settings of matplotlib.
     """
 
     looks: Looks
+    basis: str = ""
     width: float = PAGE
     style: Any = field(default_factory=lambda: STYLE)
 

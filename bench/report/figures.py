@@ -7,6 +7,7 @@ is a function of the run's results and of a sheet, which says how wide it is and
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from bench.analysis.records import IMPUTER
 from bench.analysis.results import Results
 from bench.analysis.standing import Standing, milliseconds
 from bench.core.errors import InputError, did_you_mean
+from bench.core.processes import ALONE, Beside
 from bench.metrics.probabilistic import COVERAGES
 from bench.motion.mechanisms.base import Level
 from bench.report import leaderboard
@@ -40,17 +42,26 @@ SKILLS = (-999.0, -99.0, -9.0, -1.0, 0.0, 0.5, 0.9, 0.99, 0.999)
 SHORT = 160.0
 """Horizon in ms that Fig. 7 shows beside the whole future, or the nearest one there is."""
 SHARE = "features hidden, %"
+SCORE = "nlp"
+"""The metric per window that Figs. 4 and 5 show."""
 
 
-def write_all(found: Results, folder: Path, standing: Standing | None = None) -> list[Path]:
-    """Draw every figure that the run has the numbers for, into a folder; return the PNG files."""
-    # Searching the millions of objects of figures for garbage takes a fifth of the time.
-    gc.disable()
-    try:
-        written = [write(name, found, folder, standing) for name in FIGURES]
-    finally:
-        gc.enable()
-    return [path for path in written if path is not None]
+def write_all(
+    found: Results,
+    folder: Path,
+    standing: Standing | None = None,
+    others: Beside = ALONE,
+) -> Callable[[], list[Path]]:
+    """Begin to draw every figure that the run has the numbers for, into a folder.
+
+    Returns:
+        What waits until all are there, and returns the PNG files.
+    """
+    sheet = sheet_of(found)
+    # Of the values per window, figures show these alone, and other processes get a copy of them.
+    shown = replace(found.with_values, values=found.values[found.values["metric"] == SCORE])
+    begun = [others.submit(write, name, shown, folder, standing, sheet) for name in FIGURES]
+    return lambda: [path for ended in begun if (path := ended()) is not None]
 
 
 def write(
@@ -58,11 +69,22 @@ def write(
     found: Results,
     folder: Path,
     standing: Standing | None,
+    sheet: Sheet,
     suffixes: Sequence[str] = SUFFIXES,
 ) -> Path | None:
     """Draw one of ``FIGURES`` into a folder; return the PNG's path, None without the numbers."""
-    figure = draw(name, found, standing, Sheet(Looks.of(found.protocol)))
-    return None if figure is None else save(figure, folder, name, suffixes)
+    # Searching the millions of objects of a figure for garbage takes a fifth of the time.
+    gc.disable()
+    try:
+        figure = draw(name, found, standing, sheet)
+        return None if figure is None else save(figure, folder, name, suffixes)
+    finally:
+        gc.enable()
+
+
+def sheet_of(found: Results) -> Sheet:
+    """Return what all figures of a run have in common."""
+    return Sheet(Looks.of(found.protocol), found.basis)
 
 
 def draw(name: str, found: Results, standing: Standing | None, sheet: Sheet) -> Figure | None:
@@ -72,7 +94,7 @@ def draw(name: str, found: Results, standing: Standing | None, sheet: Sheet) -> 
         if figure is not None:
             # In inches, since a share of the height would reach into the legend of tall figures.
             place = 0.04 / figure.get_figheight()
-            figure.supxlabel(plain(found.basis), fontsize=6, color="0.4", y=place)
+            figure.supxlabel(plain(sheet.basis), fontsize=6, color="0.4", y=place)
     return figure
 
 
@@ -567,7 +589,7 @@ def _panels(
     values: pd.DataFrame,
 ) -> Iterator[tuple[tuple[str, str], pd.DataFrame, pd.DataFrame]]:
     """Yield, per scoring model and mechanism: both, its clean scores, its other scores."""
-    scores = values[values["metric"] == "nlp"]
+    scores = values[values["metric"] == SCORE]
     hidden = scores[(scores["share"] > 0) & (scores["inference"] != "")]
     grouped = hidden.groupby(["model", "mechanism"], sort=False, observed=True)
     for (model, mechanism), group in grouped:

