@@ -91,6 +91,7 @@ class HGVAE(GenerativeImputer):
             "residual": "branch",
             "weight_decay": 1e-4,
             "kl_start": 1e-4,
+            "precision": "float32",
         },
     }
 

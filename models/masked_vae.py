@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from bench.fitting.moments import covariance, summed
-from bench.fitting.training import FitContext, VariationalSettings, train
+from bench.fitting.precision import Precision
+from bench.fitting.training import PRECISION, FitContext, VariationalSettings, train
 from bench.motion import MotionSpec, Windows, dct_matrix, derive_seed, from_nodes, to_nodes
 from bench.motion.mechanisms.sampler import MaskSampler, usual_masks
 from models.base import GenerativeImputer
@@ -51,6 +52,7 @@ class MaskedVAE(GenerativeImputer):
         latents: tuple[int, ...] = Field(
             (64, 128, 128), min_length=UPPER + 1, description="features of z0, z1, ..."
         )
+        precision: Precision = Field("float32", description=PRECISION)
         width: int = Field(512, ge=1, description="features of hidden layers")
         blocks: int = Field(2, ge=1, description="residual blocks of the encoder")
         frequencies: int = Field(

@@ -118,6 +118,12 @@ def _two_threads() -> None:
     torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
+@pytest.fixture(autouse=True)
+def _as_without_amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit in float32 whatever the processor."""
+    monkeypatch.setattr("bench.fitting.precision.has_amx", lambda: False)
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no figures, which take most of the time of a small run."""

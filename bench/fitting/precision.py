@@ -2,12 +2,33 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Precision = Literal["float32", "tf32", "bf16"]
+Precision = Literal["auto", "float32", "tf32", "bf16"]
+
+
+@cache
+def has_amx() -> bool:
+    """Return whether the processor has units that multiply bf16 matrices (AMX)."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def chosen(precision: Precision, device: str) -> Precision:
+    """Return what ``auto`` stands for on a device: bf16 on a processor with AMX, else float32.
+
+    Decided by the processor, not by timing, so that runs repeat exactly.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16" if torch.device(device).type == "cpu" and has_amx() else "float32"
 
 
 @contextmanager
@@ -19,9 +40,10 @@ def matmul_precision(precision: Precision, device: str) -> Iterator[None]:
     Args:
         precision: ``float32``: 23 mantissa bits, whatever torch's global setting; ``tf32``: 10
             mantissa bits within a product, on GPUs that support it; ``bf16``: factors and
-            products have 7 (autocast).
+            products have 7 (autocast); ``auto``: as ``chosen`` says.
         device: device of the tensors, such as ``cpu`` or ``cuda``.
     """
+    precision = chosen(precision, device)
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:

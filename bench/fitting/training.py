@@ -30,6 +30,11 @@ if TYPE_CHECKING:  # for annotations alone: most models do not depend on masks t
 
 CHECKPOINT_SECONDS = 20.0
 VALIDATION_BATCH = 256
+PRECISION = (
+    "of matrix products while fitting; validation is always float32; auto: bf16 on a processor "
+    "with AMX, else float32"
+)
+"""The description of a setting."""
 
 
 class TrainingError(RuntimeError):
@@ -56,9 +61,7 @@ class TrainSettings(VariationSettings):
     ema: float = Field(
         0.0, ge=0, lt=1, description="decay of the exponential moving average of weights; 0: none"
     )
-    precision: Precision = Field(
-        "float32", description="of matrix products while fitting; validation is always float32"
-    )
+    precision: Precision = Field("float32", description=PRECISION)
     skip_gradient: float | None = Field(
         None, gt=0, description="skip steps with a gradient norm above this"
     )
@@ -81,6 +84,7 @@ class TrainSettings(VariationSettings):
 class VariationalSettings(TrainSettings):
     """How to fit by maximising an ELBO with a warm-up of the KL terms' weight."""
 
+    precision: Precision = Field("auto", description=PRECISION)
     beta: float = Field(1.0, ge=0, description="weight of the KL terms after warm-up")
     free_bits: float = Field(
         0.0, ge=0, description="KL per latent level that training does not lower further, nats"

@@ -315,6 +315,9 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "commit", _listed(facts.get("commit") or "unknown")
     yield "time", str(facts.get("time", ""))
     yield "executor", _listed(facts.get("executor", ""))
+    fits = facts.get("fits", {}).values()
+    reduced = dict.fromkeys(fit["model"] for fit in fits if fit.get("precision") == "bf16")
+    yield "fitted with bf16 products", ", ".join(reduced)
     for name in ("hardware", "versions", "plugins"):
         value = facts.get(name) or {}
         # A merged run whose parts differ has a list of their values.

@@ -71,7 +71,7 @@ def _alone(
     setup: Setup,
     rounds: int,
 ) -> Result:
-    model = HGVAE(PAPER_SPEC)
+    model = HGVAE(PAPER_SPEC, HGVAE.Settings(precision="float32"))
     motion = windows(WINDOWS)
     count = batch_gflop(functools.partial(work, model), motion)
     (ours,), rates = in_turns(rounds, f"HG-VAE {what}", work(model, motion))
@@ -225,7 +225,7 @@ def epoch(setup: Setup) -> list[Result]:
     """
     motion = windows(EPOCH * WINDOWS)
     valid = motion[: int(VALID * len(motion))]
-    model = HGVAE(PAPER_SPEC)
+    model = HGVAE(PAPER_SPEC, HGVAE.Settings(precision="float32"))
     settings = model.settings.model_copy(update={"epochs": 1, "batch_size": WINDOWS})
 
     def fit() -> None:

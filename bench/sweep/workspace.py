@@ -17,7 +17,8 @@ from bench.core.errors import InputError
 from bench.core.registry import load_plugin
 from bench.datasets.cut import open_windows
 from bench.fitting.learner import Learner
-from bench.fitting.training import FitContext, Progress, write_history
+from bench.fitting.precision import Precision, chosen
+from bench.fitting.training import FitContext, Progress, TrainSettings, write_history
 from bench.motion import Windows, derive_seed
 from bench.protocol.resolving import resolve
 from bench.protocol.schema import PredictorEntry, Protocol
@@ -134,6 +135,7 @@ class Workspace:
             "parameters": model.parameter_count(),
             "train_windows": _window_count(train, model),
             "device": self._device,
+            "precision": _precision(entry.settings, self._device),
             "seconds": meter.seconds,
             "memory": meter.memory,
             "last_epoch": context.history[-1] if context.history else None,
@@ -300,3 +302,8 @@ def threads(count: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def _precision(settings: object, device: str) -> Precision | None:
+    """Return what a fit's matrix products are computed in; None if it does not say."""
+    return chosen(settings.precision, device) if isinstance(settings, TrainSettings) else None
