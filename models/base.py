@@ -57,8 +57,10 @@ class Imputer(Model):
             The completion, with observed entries bit for bit as given, in samples too.
 
         Raises:
+            ValueError: shapes or types are others, or a value that is not hidden is not finite.
             FloatingPointError: a completed value is not finite.
         """
+        self._check(motion, occluded)
         completed = self.complete(torch.where(occluded, self.mean, motion), occluded)
         if isinstance(completed, Tensor):
             completed = Imputation(completed)
@@ -71,6 +73,18 @@ class Imputer(Model):
             if part is not None and not torch.isfinite(part).all():
                 raise FloatingPointError(f"{self.name} completed windows with values not finite")
         return imputation
+
+    def _check(self, motion: Tensor, occluded: Tensor) -> None:
+        """Raise ValueError for what cannot be completed."""
+        window, shape = tuple(self.mean.shape), tuple(motion.shape)
+        if shape[1:] != window:
+            expected = ", ".join(map(str, window))
+            raise ValueError(f"{self.name} completes windows (window, {expected}), not {shape}")
+        if occluded.dtype != torch.bool or occluded.shape != motion.shape:
+            given = f"{occluded.dtype} of shape {tuple(occluded.shape)}"
+            raise ValueError(f"occluded must be bool of the shape of motion, {shape}, not {given}")
+        if unknown := int((~torch.isfinite(motion) & ~occluded).sum()):
+            raise ValueError(f"{unknown} values that are not hidden are not finite: hide them too")
 
     @abstractmethod
     def complete(self, motion: Tensor, occluded: Tensor) -> Tensor | Imputation:

@@ -56,6 +56,32 @@ def fitted(name: str, **settings: Any) -> Imputer:
     return model
 
 
+@pytest.mark.parametrize(
+    ("motion", "occluded", "message"),
+    [
+        (
+            torch.zeros(2, 49, 18, 3),
+            torch.zeros(2, 49, 18, 3).bool(),
+            r"\(window, 50, 18, 3\), not",
+        ),
+        (torch.zeros(50, 18, 3), torch.zeros(50, 18, 3).bool(), r"not \(50, 18, 3\)"),
+        (torch.zeros(2, 50, 18, 3), torch.zeros(2, 50, 18, 3), "must be bool .* not torch.float32"),
+        (torch.zeros(2, 50, 18, 3), torch.zeros(2, 50, 18).bool(), r"not torch.bool of shape"),
+        (
+            torch.full((2, 50, 18, 3), np.nan),
+            torch.zeros(2, 50, 18, 3).bool(),
+            "5400 values .* hide",
+        ),
+    ],
+)
+def test_what_cannot_be_completed_is_refused_in_one_line(
+    motion: torch.Tensor, occluded: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        fitted("linear").impute(motion, occluded)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", IMPUTERS)
 def test_observed_values_are_unchanged_and_hidden_values_are_ignored(
     name: str, windows: Windows
