@@ -1,6 +1,8 @@
 """Properties of every imputer, and what each computes."""
 
+import copy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,16 @@ TINY: dict[str, dict[str, Any]] = {
 
 
 def fitted(name: str, **settings: Any) -> Imputer:
+    """Return a fitted imputer; one with usual settings is fitted once, and copied."""
+    return fit(name, **settings) if settings else copy.deepcopy(usual(name))
+
+
+@cache
+def usual(name: str) -> Imputer:
+    return fit(name)
+
+
+def fit(name: str, **settings: Any) -> Imputer:
     cls = MODELS.get(name)
     if reason := cls.unavailable():
         pytest.skip(reason)
