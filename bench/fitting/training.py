@@ -131,6 +131,7 @@ class FitContext:
             ``Learner.uses_masks``; None for ``usual_masks``.
         report: called with the progress after each epoch.
         history: filled with one row of losses per epoch.
+        before: seconds that the fit took before it was interrupted and resumed.
     """
 
     seed: int = 0
@@ -139,6 +140,7 @@ class FitContext:
     masks: "MaskSampler | None" = None
     report: Callable[[Progress], None] = lambda progress: None
     history: list[dict[str, float]] = field(default_factory=list)
+    before: float = 0.0
 
 
 class Trainable(Protocol):
@@ -178,7 +180,8 @@ def train(
         while state.epoch < settings.epochs:
             row = _epoch(module, data, settings, context, state)
             row |= _validate(state.averaged, valid, settings, context)
-            row["seconds"] = time.monotonic() - begun
+            seconds = time.monotonic() - begun
+            row["seconds"] = context.before + seconds
             state.finish_epoch(row)
             done = state.epoch - first_epoch
             context.report(
@@ -186,8 +189,8 @@ def train(
                     epoch=state.epoch,
                     epochs=settings.epochs,
                     losses=row,
-                    windows_per_second=done * len(train_windows) / row["seconds"],
-                    seconds_left=row["seconds"] / done * (settings.epochs - state.epoch),
+                    windows_per_second=done * len(train_windows) / seconds,
+                    seconds_left=seconds / done * (settings.epochs - state.epoch),
                 )
             )
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
@@ -390,6 +393,7 @@ class _State:
         self.best = parts["best"]
         self.epoch, self.best_loss = state["epoch"], state["best_loss"]
         self.context.history[:] = state["history"]
+        self.context.before = self.context.history[-1]["seconds"] if self.epoch else 0.0
         self.optimizer.restore(parts["adam"])
 
 

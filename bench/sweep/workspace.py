@@ -129,6 +129,7 @@ class Workspace:
                 model.fit(train, _of_actions(self.windows("valid"), actions), context)
             model.eval()
             write_history(context.history, self.store.fit_folder(fit.key) / "history.csv")
+        meter.seconds += context.before
         summary = {
             "model": fit.label,
             "seed": fit.seed,

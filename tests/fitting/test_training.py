@@ -1,5 +1,7 @@
 """The fit loop: interruption, divergence, warm-up, best weights, averaging, skipping."""
 
+import itertools
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import hypothesis
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import strategies as st
@@ -24,7 +27,7 @@ from bench.fitting.training import (
     train,
 )
 from bench.motion import Windows
-from tests.conftest import walk
+from tests.conftest import Bench, run_of, walk
 
 TRAIN, VALID = walk(24, seed=3), walk(8, seed=4)
 
@@ -104,6 +107,43 @@ def test_an_interrupted_fit_ends_as_an_uninterrupted_one(
     assert torch.equal(resumed.weight, whole.weight)
     assert plain(resumed_history) == plain(history)
     assert resumed.batches < whole.batches
+
+
+def test_the_time_of_a_fit_goes_on_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr("bench.fitting.training.time.monotonic", lambda: float(next(clock)))
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, stop_after=3)
+    _, history = fit(tmp_path)
+    taken = np.diff([0.0, *(row["seconds"] for row in history)])
+    assert len(taken) == 6
+    assert (taken > 0).all()
+    assert taken.max() <= 3
+
+
+def test_a_run_states_the_whole_time_of_a_fit_that_was_resumed(
+    tmp_path: Path, bench: Bench, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resumed(module: Any, *given: Any) -> None:
+        train(module, *given)
+        given[-1].before = 1000.0
+
+    monkeypatch.setattr("models.vae.train", resumed)
+    run = {
+        "name": "small",
+        "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10},
+        "models": {"vae": {"hidden": [8], "latent": 2, "epochs": 1}},
+        "occlusion": {"features": {"levels": ["50%"]}},
+        "scale": {"train": 20, "valid": 8, "test": 8},
+    }
+    assert bench(*run_of(run, tmp_path)).code == 0
+    folder = tmp_path / "results" / "small" / "latest"
+    (fit,) = json.loads((folder / "provenance.json").read_text())["fits"].values()
+    times = pd.read_csv(folder / "times.csv").set_index("task")["seconds"]
+    assert 1000 < fit["seconds"] < 1100
+    assert times["fit"] == pytest.approx(fit["seconds"], abs=1)
 
 
 def test_the_loss_falls_and_validation_draws_are_the_same_each_time() -> None:
