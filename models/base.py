@@ -57,7 +57,8 @@ class Imputer(Model):
             The completion, with observed entries bit for bit as given, in samples too.
 
         Raises:
-            ValueError: shapes or types are others, or a value that is not hidden is not finite.
+            ValueError: shapes are others, ``occluded`` is not bool, or a value that is seen is not
+                finite.
             FloatingPointError: a completed value is not finite.
         """
         self._check(motion, occluded)

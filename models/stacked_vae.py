@@ -83,6 +83,8 @@ class _Experts(Experts):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         history = context.history if fold is None else []
-        self.vae.fit(train, valid, replace(context, folder=folder, history=history))
+        own = replace(context, folder=folder, history=history, before=0.0)
+        self.vae.fit(train, valid, own)
+        context.before += own.before
         # Next to Gaussians, which are not fitted on the device.
         self.vae.to(self.windows.mean.device)

@@ -150,9 +150,14 @@ class _Scores:
         return self.value[rows], order[place]
 
 
+def scored(values: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of per-window values that detection is computed from."""
+    return values[(values["split"] == "test") & values["metric"].str.fullmatch(_SCORE)]
+
+
 def _split(values: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the scores of clean and of degraded test windows; larger is less normal."""
-    chosen = values[(values["split"] == "test") & values["metric"].str.fullmatch(_SCORE)]
+    chosen = scored(values)
     if chosen["value"].isna().any():
         raise ValueError("scores of some windows are nan; windows cannot be ordered by them")
     elbo = chosen["metric"] == "elbo"

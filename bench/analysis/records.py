@@ -62,6 +62,8 @@ CONDITION = ["mechanism", "level"]
 IMPUTER = ["model", "inference"]
 SHARES = ("hidden_joints", "hidden_frames")
 """Values that say how much is hidden, not how well it is completed."""
+SPARSE = 4
+"""Places per row, at most, of a table of all groups and codes."""
 UNFINISHED = ("failed", "skipped")
 """The ``status`` of rows without a value."""
 
@@ -531,9 +533,14 @@ def _within(
         group: ``(row,)`` the number of each row's group, ascending.
         codes: ``(row,)`` numbers, of which each group has some.
     """
-    there = np.zeros((group[-1] + 1, codes.max() + 1), np.bool_)
+    groups, most = int(group[-1]) + 1, int(codes.max()) + 1
+    if groups * most > SPARSE * len(group):
+        pairs, place = np.unique(group * most + codes, return_inverse=True)
+        counts = np.bincount(pairs // most)
+        return place - (np.cumsum(counts) - counts)[group], counts
+    there = np.zeros((groups, most), np.bool_)
     there[group, codes] = True
-    # Counted through all groups: sorting the pairs, or a count for each group, takes longer.
+    # Counted through all groups: sorting the pairs takes longer where groups have most codes.
     before = np.cumsum(there.ravel()).reshape(there.shape)[group, codes] - 1
     counts = there.sum(axis=1)
     return before - (np.cumsum(counts) - counts)[group], counts

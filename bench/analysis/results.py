@@ -139,7 +139,7 @@ def build(
     label, fits = protocol.labelled(label), list(fits)
     counted, values = records.unit(values), records.coded(records.of_units(values))
     imputed, forecasts = (values[(values["predictor"] == "") == no] for no in (True, False))
-    detected = others.submit(ood.detection, imputed)
+    detected = others.submit(ood.detection, ood.scored(imputed))
     predicted = prediction.table(forecasts, protocol, fits, absent)
     completed = marking.imputation(tables.imputation(imputed, protocol), missing, protocol)
     found = {

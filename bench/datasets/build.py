@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import current_process, get_context
+from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +37,7 @@ from bench.core import notices
 from bench.core.code_versions import code_version
 from bench.core.errors import InputError
 from bench.core.files import atomic_file, readable
+from bench.core.processes import imports_its_parents_script
 from bench.datasets import cut as cutting
 from bench.datasets import folds
 from bench.datasets.archive import dangling
@@ -78,7 +79,7 @@ def load(
         InputError: no data at ``root``, a split without windows, or an unusable file although
             ``strict`` is set or the data set has a fixed list of files.
     """
-    if _imports_its_parents_script():
+    if imports_its_parents_script():
         # A worker process must not wait for the lock, which its parent holds.
         sys.exit()
     with notices.collected() as noticed:
@@ -292,12 +293,6 @@ def _read_each(dataset: Dataset, missing: Sequence[CachedRecording]) -> Generato
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _imports_its_parents_script() -> bool:
-    """Return whether this is a worker process that is still importing its parent's main script."""
-    # Python checks the same attribute to prevent such a process from starting others.
-    return getattr(current_process(), "_inheriting", False)
 
 
 def _prepare(plugins: tuple[Path, ...], started: Event) -> None:

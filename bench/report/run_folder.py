@@ -15,7 +15,7 @@ from bench.analysis.loading import load
 from bench.analysis.results import Results, Run
 from bench.analysis.standing import standing
 from bench.core.errors import InputError
-from bench.core.files import draft_folder, rename_unused
+from bench.core.files import draft_folder, remove_stale, rename_unused
 from bench.core.processes import ALONE, Beside, beside
 from bench.report import figures, page
 from bench.sweep import job_table, times
@@ -92,19 +92,24 @@ def write(
         WriteError: the file system refuses it.
     """
     many = len(contents.plan.cells) >= MANY
-    with beside(HELPERS) if many else nullcontext(ALONE) as others:
-        folder, found = _write(contents, results_folder, draw, stage, others)
+    with draft_folder(results_folder / contents.run.protocol.folder) as draft:
+        with beside(HELPERS) if many else nullcontext(ALONE) as others:
+            found = _fill(contents, draft, draw, stage, others)
+        # What a process that was killed had begun to write.
+        remove_stale(draft)
+        folder = rename_unused(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S"))
     _point_latest(folder)
     return folder, found
 
 
-def _write(
+def _fill(
     contents: Contents,
-    results_folder: Path,
+    draft: Path,
     draw: Callable[[Path], object],
     stage: Callable[[str], None],
     others: Beside,
-) -> tuple[Path, Results]:
+) -> Results:
+    """Write all files of a run; return its tables."""
     run, label = contents.run, contents.label
     protocol = run.protocol
     stage("records")
@@ -114,28 +119,27 @@ def _write(
     stage("tables")
     timed = times.table(contents.plan, contents.statuses, run.facts["fits"], label)
     found = results.of(run, cells, timed, others)
-    with draft_folder(results_folder / protocol.folder) as draft:
-        resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
-        (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
-        (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
-        cells.to_parquet(draft / results.RECORDS, index=False)
-        timed.to_csv(draft / times.TIMES, index=False)
-        stage("standing of the imputers")
-        stood = standing(load(draft), protocol, run.values)
-        drawn = figures.write_all(found, draft, stood, others)
-        stage("files of the tables")
-        results.write_values(run.values, draft)
-        results.write(found, draft)
-        judged = claims.write(found, draft) if protocol.models else []
-        job_table.write(contents.plan, contents.statuses, draft, label)
-        stage("pictures of motion")
-        draw(draft)
-        stage("figures")
-        drawn()
-        stage("page")
-        to = draft / page.REPORT
-        page.write(run, found, judged, contents.outcomes, draft, stood, draft, to)
-        return rename_unused(draft, datetime.now(UTC).strftime("%Y%m%d-%H%M%S")), found
+    resolved = yaml.safe_dump(protocol.to_dict(), sort_keys=False, allow_unicode=True)
+    (draft / results.PROTOCOL).write_text(resolved, encoding="utf-8")
+    (draft / results.PROVENANCE).write_text(json.dumps(run.facts, indent=1), encoding="utf-8")
+    cells.to_parquet(draft / results.RECORDS, index=False)
+    timed.to_csv(draft / times.TIMES, index=False)
+    stage("standing of the imputers")
+    stood = standing(load(draft), protocol, run.values)
+    drawn = figures.write_all(found, draft, stood, others)
+    stage("files of the tables")
+    results.write_values(run.values, draft)
+    results.write(found, draft)
+    judged = claims.write(found, draft) if protocol.models else []
+    job_table.write(contents.plan, contents.statuses, draft, label)
+    stage("pictures of motion")
+    draw(draft)
+    stage("figures")
+    drawn()
+    stage("page")
+    to = draft / page.REPORT
+    page.write(run, found, judged, contents.outcomes, draft, stood, draft, to)
+    return found
 
 
 def _point_latest(folder: Path) -> None:

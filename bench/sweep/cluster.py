@@ -19,6 +19,7 @@ from rich.console import Console
 
 from bench.core.code_versions import ROOT
 from bench.core.errors import InputError
+from bench.core.processes import available_cpus
 from bench.protocol.schema import Resources, Share
 from bench.sweep.machines import difference, facts
 
@@ -207,8 +208,3 @@ def _check_machines(store: Path, plugins: Sequence[Path]) -> None:
                 raise InputError(f"machine {name} {problem}")
     finally:
         note.unlink(missing_ok=True)
-
-
-def available_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -27,6 +27,7 @@ from rich.console import Console
 
 from bench.core.errors import WriteError
 from bench.core.files import temporary_prefix, writing
+from bench.core.processes import end_with_parent, fork_server
 from bench.fitting.training import Progress
 from bench.protocol.schema import Protocol
 from bench.sweep.jobs import Cell, Fit, job_from_dict, job_to_dict
@@ -166,15 +167,12 @@ def _processes() -> Any:
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.sweep.worker"])
-    return context
+    return fork_server(["bench.sweep.worker"])
 
 
 def _as_child(workspace: Workspace, trials: Sequence[Trial], sender: Connection) -> None:
     """Run trials in a child process; interruptions reach the parent alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         for trial in _merged(trials):
             for _ in Worker(workspace, workspace.keep_progress).run(trial):
@@ -183,13 +181,6 @@ def _as_child(workspace: Workspace, trials: Sequence[Trial], sender: Connection)
         pass
     except WriteError as error:
         sender.send(str(error))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _on_ray(workspace: Workspace, trials: Sequence[Trial], display: ProgressDisplay) -> str:

@@ -340,6 +340,29 @@ def test_each_group_has_the_interval_of_its_own_windows() -> None:
         assert row[["n", "recordings", "seeds"]].tolist() == counts
 
 
+def test_a_summary_does_not_depend_on_windows_of_other_groups() -> None:
+    """Whether groups have most windows or few of them, what they have in common is counted so."""
+    rng = np.random.default_rng(0)
+    few = pd.DataFrame(
+        {
+            "key": np.repeat(list("abc"), 8),
+            "window": [f"w{number}" for number in np.tile(np.arange(8), 3)],
+            "source": [f"s{number // 2}" for number in np.tile(np.arange(8), 3)],
+            "seed": 0,
+            "share": 0.5,
+            "metric": "mse",
+            "value": rng.gamma(2, 1, 24),
+        }
+    )
+    own = pd.DataFrame({"window": [f"x{number}" for number in range(500)], "source": "other"})
+    other = own.assign(key="d", seed=0, share=0.5, metric="mse", value=1.0)
+    alone = records.summarise(few, ["key"])
+    among = records.summarise(pd.concat([few, other], ignore_index=True), ["key"])
+    assert len(few) * records.SPARSE < 4 * 508
+    pd.testing.assert_frame_equal(among[among["key"] != "d"], alone)
+    assert among.loc[3, ["n", "recordings", "seeds"]].tolist() == [500, 1, 1]
+
+
 def test_text_as_categories_changes_no_table() -> None:
     rng = np.random.default_rng(5)
     values = joined(

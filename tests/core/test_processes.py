@@ -1,19 +1,29 @@
-"""Work in processes beside this one comes out as it does in this one."""
+"""Work in processes beside this one comes out as it does in this one, whatever happens to them."""
 
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 
 from bench.analysis import results
-from bench.core.processes import ALONE, beside
+from bench.core import processes
+from bench.core.processes import ALONE, Beside, beside
 from bench.core.registry import MODELS, load_plugin
-from bench.report import run_folder
-from tests.conftest import Bench, run_of
+from bench.report import figures, run_folder
+from bench.sweep.store import Store
+from tests.conftest import PROJECT, Bench, run_of
 from tests.core.test_plugins import MODEL, unload
 
+MODULES = ["bench.core.errors"]
 RUN = {
     "name": "small",
     "dataset": {"name": "synthetic", "subjects": 4, "seconds": 3.5, "stride": 10},
@@ -22,6 +32,32 @@ RUN = {
     "seeds": [0],
     "scale": {"train": 20, "valid": 8, "test": 8},
 }
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="no fork server, so no processes beside this one"
+)
+
+
+@pytest.fixture(autouse=True)
+def _two_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "available_cpus", lambda: 2)
+
+
+@pytest.fixture
+def all_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no work fall back to this process."""
+
+    def refuse(work: Any) -> None:
+        raise AssertionError(f"{work} was left to this process")
+
+    monkeypatch.setattr(processes, "_here", refuse)
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Leave no plugin to other tests."""
+    unload()
+    yield
+    unload()
 
 
 def process() -> int:
@@ -39,8 +75,23 @@ def killed_unless(process: int) -> str:
     return "done"
 
 
+def half_drawn(folder: Path, draw: Callable[[Path], Path]) -> Path:
+    """Draw a figure; a process that is killed leaves half of it."""
+    if "forkserver" in " ".join(psutil.Process().cmdline()):
+        (folder / f"{processes_prefix()}half.png").write_bytes(b"half")
+        os._exit(9)
+    return draw(folder)
+
+
+def processes_prefix() -> str:
+    from bench.core.files import temporary_prefix
+
+    return temporary_prefix(".draft-")
+
+
+@pytest.mark.usefixtures("all_beside")
 def test_work_is_done_beside_and_errors_come_back() -> None:
-    with beside(["bench.core.errors"]) as others:
+    with beside(MODULES) as others:
         assert others.submit(process)() != os.getpid()
         assert others.submit(divided, 1.0, other=4.0)() == 0.25
         failed = others.submit(divided, 1.0, 0.0)
@@ -49,30 +100,77 @@ def test_work_is_done_beside_and_errors_come_back() -> None:
 
 
 def test_work_of_a_killed_process_is_done_here() -> None:
-    with beside(["bench.core.errors"]) as others:
+    with beside(MODULES) as others:
         ended = [others.submit(killed_unless, os.getpid()) for _ in range(3)]
         assert [one() for one in ended] == ["done"] * 3
         assert others.submit(process)() == os.getpid()
 
 
-def test_one_process_does_work_when_asked_for_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    with beside(["bench.core.errors"]) as others:
+def test_what_cannot_be_started_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    with monkeypatch.context() as patch, beside(MODULES) as others:
+        patch.setattr("multiprocessing.context.ForkServerContext.Process", refused)
+        assert others.submit(process)() == os.getpid()
+    monkeypatch.setattr(forkserver, "ensure_running", refused)
+    with beside(MODULES) as others:
+        assert others == ALONE
+
+
+def test_one_cpu_does_work_when_asked_for_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "available_cpus", lambda: 1)
+    with beside(MODULES) as others:
         assert others == ALONE
         assert others.submit(process)() == os.getpid()
 
 
-@pytest.fixture
-def alone() -> Iterator[None]:
-    """Leave no plugin to other tests."""
-    unload()
-    yield
-    unload()
+CHILD = """
+import os, sys, time
+from bench.core import processes
+processes.available_cpus = lambda: 2
+if __name__ == "__main__":
+    with processes.beside(["yaml", "bench.core.errors"]) as others:
+        waited = others.submit(time.sleep, 0.01)
+        if sys.argv[1] == "killed":
+            print(others.submit(os.getpid)(), flush=True)
+            time.sleep(60)
+        waited()
+"""
+
+
+def started(folder: Path, what: str) -> "subprocess.Popen[str]":
+    (folder / "child.py").write_text(CHILD)
+    place = folder / "place"
+    place.mkdir()
+    (place / "yaml.py").write_text(f"open({str(folder / 'sprung')!r}, 'w')\nraise ValueError\n")
+    return subprocess.Popen(
+        [sys.executable, str(folder / "child.py"), what],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_they_end_when_this_process_is_killed(tmp_path: Path) -> None:
+    child = started(tmp_path, "killed")
+    assert child.stdout is not None
+    helper = psutil.Process(int(child.stdout.readline()))
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    psutil.wait_procs([helper], timeout=20)
+    assert not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE
+
+
+def test_nothing_is_imported_from_the_working_directory(tmp_path: Path) -> None:
+    assert started(tmp_path, "whole").wait(timeout=60) == 0
+    assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.usefixtures("alone")
 def test_a_run_is_the_same_whoever_aggregates_it(
-    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     plugin = tmp_path / "middle.py"
     plugin.write_text(MODEL)
@@ -80,10 +178,10 @@ def test_a_run_is_the_same_whoever_aggregates_it(
     load_plugin(plugin)
     assert "middle" in MODELS.all()
     contents = run_folder.read(tmp_path / "results" / "small" / "latest")
-    folders = {}
-    for name, least in (("here", 10**6), ("beside", 0)):
-        monkeypatch.setattr(run_folder, "MANY", least)
-        folders[name], _ = run_folder.write(contents, tmp_path / name, lambda _: None)
+    folders = {"here": run_folder.write(contents, tmp_path / "here", lambda _: None)[0]}
+    request.getfixturevalue("all_beside")
+    monkeypatch.setattr(run_folder, "MANY", 0)
+    folders["beside"], _ = run_folder.write(contents, tmp_path / "beside", lambda _: None)
     names = sorted(path.name for path in folders["here"].iterdir())
     assert names == sorted(path.name for path in folders["beside"].iterdir())
     assert {"mechanisms.png", "fig6_mse_change.pdf", "imputation.csv", "report.html"} <= {*names}
@@ -94,3 +192,56 @@ def test_a_run_is_the_same_whoever_aggregates_it(
             for path in same
         )
         assert one == other, name
+
+
+def test_neither_a_killed_process_nor_an_interruption_leaves_a_draft(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RUN | {"models": {"mean": {}, "linear": {}}}
+    assert bench(*run_of(run, tmp_path)).code == 0
+    contents = run_folder.read(tmp_path / "results" / "small" / "latest")
+    monkeypatch.setattr(run_folder, "MANY", 0)
+
+    def write_all(found: Any, folder: Path, standing: Any, others: Beside) -> Any:
+        return others.submit(half_drawn, folder, drawn)
+
+    monkeypatch.setattr(figures, "write_all", write_all)
+    folder, _ = run_folder.write(contents, tmp_path / "killed", lambda _: None)
+    assert (folder / "whole.png").exists()
+    assert not list(folder.glob(".*"))
+
+    def slow(found: Any, folder: Path, standing: Any, others: Beside) -> Any:
+        return others.submit(late, folder)
+
+    def interrupted(_: Path) -> None:
+        time.sleep(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figures, "write_all", slow)
+    with pytest.raises(KeyboardInterrupt):
+        run_folder.write(contents, tmp_path / "interrupted", interrupted)
+    assert not [path for path in (tmp_path / "interrupted").rglob("*") if path.is_file()]
+
+
+def drawn(folder: Path) -> Path:
+    (folder / "whole.png").write_bytes(b"whole")
+    return folder / "whole.png"
+
+
+def late(folder: Path) -> None:
+    time.sleep(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn(folder)
+
+
+def test_cells_are_loaded_by_what_columns_they_have(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    tables = [pd.DataFrame({"mse": [1.0, 2.0]}), pd.DataFrame({"mpjpe": [3.0]}),
+              pd.DataFrame({"mse": [4.0]})]  # fmt: skip
+    for number, table in enumerate(tables):
+        store.save_cell(str(number), table)
+    first, second = store.load_cells(["0", "1", "2"])
+    assert first[0]["mse"].tolist() == [1.0, 2.0, 4.0]
+    assert first[1].tolist() == [0, 0, 2]
+    assert second[0]["mpjpe"].tolist() == [3.0]
+    assert second[1].tolist() == [1]

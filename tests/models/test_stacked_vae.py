@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.fitting.training import FitContext
+from bench.fitting.training import FitContext, Progress
 from bench.motion import Windows
 from bench.motion.mechanisms.base import Level
 from bench.motion.mechanisms.frames import Frames
@@ -55,6 +55,24 @@ def test_the_vaes_completions_are_among_those_weighed(fitted: StackedVAE) -> Non
     vae.inference = Amortised(draws=0)
     alone = vae.impute(test.tensor(), hidden.expand(3, -1, -1, -1)).motion
     torch.testing.assert_close(fills[6], alone, rtol=0, atol=1e-2)
+
+
+def test_the_time_of_every_vae_counts_that_was_interrupted(tmp_path: Path) -> None:
+    train = people(walk(**SHORT, seed=1), list("abcd"))
+    experts = _Experts(train.spec, StackedVAE.Settings(**SMALL))
+
+    def stop(progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    contexts = [FitContext(folder=tmp_path, report=stop), FitContext(folder=tmp_path)]
+    for fold in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            experts.fit(train, train, fold, contexts[0])
+    taken = []
+    for fold in (0, 1):
+        experts.fit(train, train, fold, contexts[1])
+        taken.append(contexts[1].before)
+    assert 0 < taken[0] < taken[1]
 
 
 @torch.no_grad()

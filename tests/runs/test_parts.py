@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from bench.sweep.cluster import available_cpus
+from bench.core.processes import available_cpus
 from bench.sweep.times import Overhead
 from tests.conftest import TINY, Bench
 from tests.runs.conftest import (
