@@ -39,12 +39,12 @@ def fill(
     run: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="A run's folder or an exported file, whose --imputer fills."
+            metavar="RUN", help="A run's folder, whose --imputer fills, or an exported imputer."
         ),
     ] = None,
     imputer: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="An imputer of --run, as linear, or hgvae/map."),
+        typer.Option(metavar="NAME", help="Which imputer of --run, as linear, or hgvae/map."),
     ] = None,
     max_gap: Annotated[
         float | None, typer.Option(metavar="MS", help="Leave longer gaps, in milliseconds.")
@@ -85,9 +85,9 @@ def fill(
 
     wanted = command.Wanted(method, max_gap, missing, edges, fps, units)
     _check(recordings, output, report, wanted, dry_run or validate)
-    if (run is None) != (imputer is None):
-        raise InputError("--run and --imputer go together: give both, or neither")
-    if run is not None and imputer is not None:
+    if run is None and imputer is not None:
+        raise InputError(f"--imputer {imputer}: of what? give --run with a run or an exported file")
+    if run is not None:
         wanted = replace(wanted, imputer=command.imputer_of(run, imputer))
     places: list[Path | None] = [None] * len(recordings)
     if output is not None and not dry_run:

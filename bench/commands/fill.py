@@ -157,8 +157,8 @@ def filled(recording: Recording, wanted: Wanted) -> Filled:
         raise InputError(f"{recording.path}: {error}") from None
 
 
-def imputer_of(run: Path, name: str) -> "RunImputer":
-    """Return an imputer of a run; raises InputError if there is none."""
+def imputer_of(run: Path, name: str | None) -> "RunImputer":
+    """Return an imputer of a run, or one in a file; raises InputError if there is none."""
     from bench.fill.run_imputer import load
 
     return load(run, name)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline
 
+from bench.analysis import results
 from bench.core.errors import InputError, did_you_mean
 from bench.core.registry import INFERENCES, plugins
 from bench.datasets.markers import Markers
@@ -188,22 +189,27 @@ def _starts(gone: Bools, frames: int) -> list[int]:
     return [start for start in starts if gone[start : start + frames].any()]
 
 
-def load(run: Path, imputer: str) -> RunImputer:
+def load(run: Path, imputer: str | None) -> RunImputer:
     """Return an imputer of a run, with its first seed, or one that was exported.
 
     Args:
         run: the folder of the run, below that of all results; or the file of an imputer.
-        imputer: its label, or ``label/inference``.
+        imputer: its label, or ``label/inference``; None: that in the file.
 
     Raises:
         InputError: it is no run, has no such imputer, or its weights are gone.
     """
     if run.is_file():
         return _exported(run, imputer)
+    files = sorted(run.glob("*.safetensors"))
+    if files and not (run / results.PROVENANCE).exists():
+        raise InputError(f"{run}: no run but exported imputers; give --run {files[0]}")
     contents = run_folder.read(run)
     protocol = contents.run.protocol
-    label, _, inference = imputer.partition("/")
     imputers = [name for name, entry in protocol.models.items() if issubclass(entry.cls, Imputer)]
+    if imputer is None:
+        raise InputError(f"{run}: which imputer? give --imputer with one of {', '.join(imputers)}")
+    label, _, inference = imputer.partition("/")
     if label not in imputers:
         raise InputError(f"{run}: no imputer '{label}'{did_you_mean(label, imputers)}")
     store = next(
@@ -228,13 +234,14 @@ def load(run: Path, imputer: str) -> RunImputer:
     return _with_inference(run, RunImputer(imputer, model, protocol), label, inference)
 
 
-def _exported(file: Path, imputer: str) -> RunImputer:
+def _exported(file: Path, imputer: str | None) -> RunImputer:
     """Return the imputer in a file; raises InputError if it is another one."""
     label, protocol, model = exported.read(file)
-    wanted, _, inference = imputer.partition("/")
+    name = imputer or label
+    wanted, _, inference = name.partition("/")
     if wanted != label:
         raise InputError(f"{file}: holds the imputer '{label}', not '{wanted}'")
-    return _with_inference(file, RunImputer(imputer, model, protocol), label, inference)
+    return _with_inference(file, RunImputer(name, model, protocol), label, inference)
 
 
 def _with_inference(run: Path, found: RunImputer, label: str, inference: str) -> RunImputer:

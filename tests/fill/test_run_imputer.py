@@ -115,7 +115,10 @@ def test_an_exported_imputer_fills_as_that_of_its_run_does(
             to = tmp_path / f"{label}{number}.npz"
             assert bench(*command, "-o", to, "--run", source, "--imputer", imputer).code == 0
             outcomes.append(np.load(to)["positions"])
-        np.testing.assert_array_equal(*outcomes)
+        assert bench(*command, "-o", tmp_path / f"{label}.npz", "--run", file).code == 0
+        outcomes.append(np.load(tmp_path / f"{label}.npz")["positions"])
+        np.testing.assert_array_equal(outcomes[0], outcomes[1])
+        np.testing.assert_array_equal(outcomes[0], outcomes[2])
     ended = bench("export", run, "vae", "-o", tmp_path / "vae.safetensors")
     assert (ended.code, "exists" in ended.err) == (2, True)
     for arguments, reason in (
@@ -126,5 +129,12 @@ def test_an_exported_imputer_fills_as_that_of_its_run_does(
         ended = bench("export", *arguments)
         assert (ended.code, reason in ended.err) == (2, True), ended.err
         assert not Path(arguments[-1]).exists()
+    for place, reason in (
+        (run, "which imputer? give --imputer with one of linear, vae"),
+        (tmp_path, f"no run but exported imputers; give --run {tmp_path / 'linear.safetensors'}"),
+    ):
+        ended = bench(*command, "-o", tmp_path / "z.npz", "--run", place)
+        assert (ended.code, reason in ended.err) == (2, True), ended.err
+        assert not (tmp_path / "z.npz").exists()
     ended = bench(*command, "-o", "y.npz", "--run", file, "--imputer", "linear")
     assert (ended.code, "holds the imputer 'vae'" in ended.err) == (2, True)
