@@ -563,6 +563,12 @@ def _decade(value: float, place: float) -> str:
     return f"{digit}e{int(exponent)}"
 
 
+def _thousands(value: float, place: float) -> str:
+    """Return a number in few letters: -20k, since -20000 would reach into what is on the left."""
+    text = f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:g}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def _by_share(axis: Axes, **settings: Any) -> None:
     """Make the x axis that of shares hidden, logarithmic, and set what else is given."""
     least, most = axis.dataLim.intervalx
@@ -605,6 +611,7 @@ def _signed_log(axis: Axes, around: float, lowest: float) -> None:
     """
     threshold = 10.0 ** np.ceil(np.log10(max(around, 1.0)))
     if -lowest < 2 * threshold:
+        axis.yaxis.set_major_formatter(_thousands)
         return
     axis.set_yscale("symlog", linthresh=threshold)
     locator = SymmetricalLogLocator(base=10, linthresh=threshold)

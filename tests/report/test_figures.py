@@ -135,6 +135,20 @@ def test_labels_of_large_changes_reach_into_nothing(largest: float) -> None:
     assert not any(first.get_window_extent().overlaps(one) for one in texts[1])
 
 
+def test_labels_of_low_posteriors_reach_into_nothing() -> None:
+    table = scores()
+    table["value"] = np.where(table["level"] == "", 9000.0, 15000.0) + table["share"]
+    sheet = Sheet(Looks.named(["vae"]))
+    with matplotlib.rc_context(sheet.style):
+        figure = figures.posterior(table, "data", sheet)
+        assert figure is not None
+        figure.canvas.draw()
+    first, second = figure.axes[:2]
+    texts = [one for one in second.texts if one.get_text()]
+    assert "\N{MINUS SIGN}14k" in [one.get_text() for one in texts]
+    assert not any(first.get_window_extent().overlaps(one.get_window_extent()) for one in texts)
+
+
 def test_windows_of_one_level_are_one_point_at_their_mean_share() -> None:
     sheet = Sheet(Looks.named(["vae"]))
     for draw in (figures.posterior, figures.posterior_change):
