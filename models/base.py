@@ -57,8 +57,8 @@ class Imputer(Model):
             The completion, with observed entries bit for bit as given, in samples too.
 
         Raises:
-            ValueError: shapes are others, ``occluded`` is not bool, or a value that is seen is not
-                finite.
+            ValueError: these are no tensors, of other shapes, ``occluded`` is not bool, or a value
+                that is seen is not finite.
             FloatingPointError: a completed value is not finite.
         """
         self._check(motion, occluded)
@@ -77,6 +77,8 @@ class Imputer(Model):
 
     def _check(self, motion: Tensor, occluded: Tensor) -> None:
         """Raise ValueError for what cannot be completed."""
+        if not (torch.is_tensor(motion) and torch.is_tensor(occluded)):
+            raise ValueError("motion and occluded must be tensors: torch.from_numpy makes them")
         window, shape = tuple(self.mean.shape), tuple(motion.shape)
         if shape[1:] != window:
             expected = ", ".join(map(str, window))

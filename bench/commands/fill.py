@@ -83,7 +83,8 @@ def read(path: Path, wanted: Wanted) -> Recording:
     """Read a recording, and decide what is missing in it.
 
     Raises:
-        InputError: it cannot be read, the rate is not known, or the method is none for it.
+        InputError: it cannot be read, the rate is not known, the method is none for it, or its
+            units do not seem to be those of an imputer.
     """
     coded = opened(path)
     _check_method(path, coded, wanted)
@@ -101,6 +102,11 @@ def read(path: Path, wanted: Wanted) -> Recording:
         unit = 1.0 if coded.tree else coded.scale
         positions = np.where(missing[..., None], np.nan, coded.values) * unit
     if coded.tree is None and _small(positions):
+        if wanted.imputer is not None and wanted.units is None:
+            raise InputError(
+                f"{path}: all points are within 20 mm of each other, and the imputer was fitted to "
+                f"bodies in mm; give --units with what they are in, {', '.join(MM)}"
+            )
         notes.append("all within 20 mm of each other: give --units m if it is in metres")
     # Of long recordings, what was read is a great part of the memory, and of no more use.
     rest = replace(coded, values=coded.values[:0].copy(), residual=None)

@@ -136,5 +136,12 @@ def test_an_exported_imputer_fills_as_that_of_its_run_does(
         ended = bench(*command, "-o", tmp_path / "z.npz", "--run", place)
         assert (ended.code, reason in ended.err) == (2, True), ended.err
         assert not (tmp_path / "z.npz").exists()
+    np.savez(tmp_path / "metres.npz", positions=given / 1000, fps=FPS, names=np.array(NAMES))
+    metres = "fill", tmp_path / "metres.npz", "-o", tmp_path / "z.npz", "--run", file
+    ended = bench(*metres)
+    assert (ended.code, "give --units" in ended.err) == (2, True), ended.err
+    assert not (tmp_path / "z.npz").exists()
+    assert bench(*metres, "--units", "m").code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "z.npz")["positions"] * 1000, outcomes[0], atol=1)
     ended = bench(*command, "-o", "y.npz", "--run", file, "--imputer", "linear")
     assert (ended.code, "holds the imputer 'vae'" in ended.err) == (2, True)

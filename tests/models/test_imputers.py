@@ -78,6 +78,7 @@ def fit(name: str, **settings: Any) -> Imputer:
         ),
         (torch.zeros(50, 18, 3), torch.zeros(50, 18, 3).bool(), r"not \(50, 18, 3\)"),
         (torch.zeros(2, 50, 18, 3), torch.zeros(2, 50, 18, 3), "must be bool .* not torch.float32"),
+        (np.zeros((2, 50, 18, 3)), np.zeros((2, 50, 18, 3), bool), "torch.from_numpy"),
         (torch.zeros(2, 50, 18, 3), torch.zeros(2, 50, 18).bool(), r"not torch.bool of shape"),
         (
             torch.full((2, 50, 18, 3), np.nan),
@@ -87,7 +88,7 @@ def fit(name: str, **settings: Any) -> Imputer:
     ],
 )
 def test_what_cannot_be_completed_is_refused_in_one_line(
-    motion: torch.Tensor, occluded: torch.Tensor, message: str
+    motion: Any, occluded: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message) as refused:
         fitted("linear").impute(motion, occluded)
