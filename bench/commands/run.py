@@ -120,6 +120,8 @@ def run(protocol: Protocol, options: Options, console: Console) -> int:
     with _recorded(work, to_do, console) as execution:
         _sweep(work, to_do, console)
         overhead = times.overhead(executions.statuses_of(whole.cells, store), execution.since)
+        if not console.is_terminal:
+            console.print("all cells have ended; making tables and figures", markup=False)
         with stages(console) as stage:
             stage("reading the cells")
             contents = _contents(work, overhead)

@@ -70,4 +70,5 @@ def test_on_ray_lines_have_no_prefix_and_no_colours(
     assert ended.code == 0, ended.err + ended.out
     assert "pid=" not in ended.out
     assert "\x1b" not in ended.out
+    assert "all cells have ended; making tables and figures\n" in ended.out
     assert not list((tmp_path / "results" / ".store" / "status").glob("*.progress"))
