@@ -46,7 +46,7 @@ SOURCES = [
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: list)
+    monkeypatch.setattr("bench.report.figures.begin_all", lambda *_: list)
     torch.set_num_threads(1)
     unload()
     yield

@@ -281,8 +281,8 @@ def summarise(
 def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Return values by ``keys``, metric, window and seed, averaged over all other columns."""
     kept = list(dict.fromkeys([*keys, "metric", "seed", "window", "source"]))
-    averaged = [name for name in (*CELL, "horizon_ms") if name not in kept and name in values]
-    if all(_alike(values[name]) for name in averaged):
+    others = [name for name in (*CELL, "horizon_ms") if name not in kept and name in values]
+    if all(_alike(values[name]) for name in others):
         # A cell has one value per metric, horizon and window: there is nothing to average.
         return values[[*kept, "value", "share"]]
     grouped = values.groupby(kept, sort=False, as_index=False, dropna=False, observed=True)
@@ -291,8 +291,8 @@ def by_window(values: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def _alike(column: pd.Series) -> bool:
     """Return whether all values of a column are the same, or all are missing."""
-    coded = isinstance(column.dtype, pd.CategoricalDtype)
-    numbers = codes(column) if coded else column.to_numpy()
+    categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    numbers = codes(column) if categorical else column.to_numpy()
     return len(numbers) == 0 or bool((numbers == numbers[0]).all()) or bool(column.isna().all())
 
 

@@ -46,7 +46,7 @@ SCORE = "nlp"
 """The metric per window that Figs. 4 and 5 show."""
 
 
-def write_all(
+def begin_all(
     found: Results,
     folder: Path,
     standing: Standing | None = None,

@@ -126,7 +126,7 @@ def _fill(
     timed.to_csv(draft / times.TIMES, index=False)
     stage("standing of the imputers")
     stood = standing(load(draft), protocol, run.values)
-    drawn = figures.write_all(found, draft, stood, others)
+    drawn = figures.begin_all(found, draft, stood, others)
     stage("files of the tables")
     results.write_values(run.values, draft)
     results.write(found, draft)

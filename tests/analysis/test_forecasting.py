@@ -69,7 +69,7 @@ HORIZONS = {80: 2, 160: 4, 320: 8, 400: 10, 560: 14, 720: 18, 880: 22, 1000: 25}
 @pytest.fixture(autouse=True)
 def _few_threads_and_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: list)
+    monkeypatch.setattr("bench.report.figures.begin_all", lambda *_: list)
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -94,7 +94,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     arguments = ["run", str(write(folder)), "--results", str(folder / "results"), *LOCAL]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.report.figures.write_all", lambda *_: list)
+        patch.setattr("bench.report.figures.begin_all", lambda *_: list)
         with pytest.raises(SystemExit) as ended:
             main(arguments)
     assert not ended.value.code

@@ -64,7 +64,7 @@ def test_failed_cells_are_rows_marked_failed(
     monkeypatch.setattr(Evaluator, "_impute", broken_impute)
     monkeypatch.setattr(Evaluator, "_other", broken_other)
     monkeypatch.setattr(Evaluator, "_sample", broken_sample)
-    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: list)
+    monkeypatch.setattr("bench.report.figures.begin_all", lambda *_: list)
     ended = bench(*run_of(PROTOCOL, tmp_path))
     assert ended.code == 1
     run = tmp_path / "results" / "small" / "latest"
@@ -133,7 +133,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[results.Run, pd.Dat
 
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.report.figures.write_all", lambda *_: list)
+        patch.setattr("bench.report.figures.begin_all", lambda *_: list)
         with pytest.raises(SystemExit):
             main(list(map(str, run_of(PROTOCOL, folder))))
     run = folder / "results" / "small" / "latest"
@@ -178,7 +178,7 @@ def test_whatever_fails_every_table_and_figure_can_be_made(
     found = results.of(replace(run, values=values), failed)
     results.write(found, tmp_path)
     claims.write(found, tmp_path)
-    figures.write_all(found, tmp_path)()
+    figures.begin_all(found, tmp_path)()
     assert print_run(found, tmp_path, [], Console(quiet=True)) == 0
     marks = pd.concat(
         pd.read_csv(tmp_path / f"{name}.csv", keep_default_na=False)

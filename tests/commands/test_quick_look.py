@@ -139,7 +139,7 @@ def test_every_output_of_a_quick_look_is_marked(
 def test_a_quick_look_is_never_taken_for_a_whole_run(
     results: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: list)
+    monkeypatch.setattr("bench.report.figures.begin_all", lambda *_: list)
     run(results, bench, "--limit", "4")
     whole, _ = run(results, bench, "--dry-run")
     assert "smoke" not in whole

@@ -113,7 +113,7 @@ def unload() -> None:
 
 @pytest.fixture(autouse=True)
 def _in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: list)
+    monkeypatch.setattr("bench.report.figures.begin_all", lambda *_: list)
     torch.set_num_threads(1)
     unload()
     yield

@@ -1,11 +1,12 @@
 """Work in processes beside this one comes out as it does in this one, whatever happens to them."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ import pytest
 
 from bench.analysis import results
 from bench.core import processes
+from bench.core.files import temporary_prefix
 from bench.core.processes import ALONE, Beside, beside
 from bench.core.registry import MODELS, load_plugin
 from bench.report import figures, run_folder
-from bench.sweep.store import Store
 from tests.conftest import PROJECT, Bench, run_of
 from tests.core.test_plugins import MODEL, unload
 
@@ -33,7 +34,8 @@ RUN = {
     "scale": {"train": 20, "valid": 8, "test": 8},
 }
 pytestmark = pytest.mark.skipif(
-    not hasattr(os, "fork"), reason="no fork server, so no processes beside this one"
+    "forkserver" not in multiprocessing.get_all_start_methods(),
+    reason="no fork server, so no processes beside this one",
 )
 
 
@@ -75,18 +77,20 @@ def killed_unless(process: int) -> str:
     return "done"
 
 
-def half_drawn(folder: Path, draw: Callable[[Path], Path]) -> Path:
-    """Draw a figure; a process that is killed leaves half of it."""
-    if "forkserver" in " ".join(psutil.Process().cmdline()):
-        (folder / f"{processes_prefix()}half.png").write_bytes(b"half")
+def drawn(folder: Path, process: int) -> Path:
+    """Draw a figure; a process that is not the given one is killed, and leaves half of it."""
+    if os.getpid() != process:
+        (folder / f"{temporary_prefix('.draft-')}half.png").write_bytes(b"half")
         os._exit(9)
-    return draw(folder)
+    (folder / "whole.png").write_bytes(b"whole")
+    return folder / "whole.png"
 
 
-def processes_prefix() -> str:
-    from bench.core.files import temporary_prefix
-
-    return temporary_prefix(".draft-")
+def drawn_late(folder: Path) -> None:
+    """Draw a figure when its folder may be gone, and make that again."""
+    time.sleep(2)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "late.png").write_bytes(b"late")
 
 
 @pytest.mark.usefixtures("all_beside")
@@ -128,6 +132,7 @@ def test_one_cpu_does_work_when_asked_for_its_result(monkeypatch: pytest.MonkeyP
 CHILD = """
 import os, sys, time
 from bench.core import processes
+from bench.core.files import temporary_prefix
 processes.available_cpus = lambda: 2
 if __name__ == "__main__":
     with processes.beside(["yaml", "bench.core.errors"]) as others:
@@ -202,46 +207,22 @@ def test_neither_a_killed_process_nor_an_interruption_leaves_a_draft(
     contents = run_folder.read(tmp_path / "results" / "small" / "latest")
     monkeypatch.setattr(run_folder, "MANY", 0)
 
-    def write_all(found: Any, folder: Path, standing: Any, others: Beside) -> Any:
-        return others.submit(half_drawn, folder, drawn)
+    def begin_all(found: Any, folder: Path, standing: Any, others: Beside) -> Any:
+        return others.submit(drawn, folder, os.getpid())
 
-    monkeypatch.setattr(figures, "write_all", write_all)
+    monkeypatch.setattr(figures, "begin_all", begin_all)
     folder, _ = run_folder.write(contents, tmp_path / "killed", lambda _: None)
     assert (folder / "whole.png").exists()
     assert not list(folder.glob(".*"))
 
     def slow(found: Any, folder: Path, standing: Any, others: Beside) -> Any:
-        return others.submit(late, folder)
+        return others.submit(drawn_late, folder)
 
     def interrupted(_: Path) -> None:
         time.sleep(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(figures, "write_all", slow)
+    monkeypatch.setattr(figures, "begin_all", slow)
     with pytest.raises(KeyboardInterrupt):
         run_folder.write(contents, tmp_path / "interrupted", interrupted)
     assert not [path for path in (tmp_path / "interrupted").rglob("*") if path.is_file()]
-
-
-def drawn(folder: Path) -> Path:
-    (folder / "whole.png").write_bytes(b"whole")
-    return folder / "whole.png"
-
-
-def late(folder: Path) -> None:
-    time.sleep(2)
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn(folder)
-
-
-def test_cells_are_loaded_by_what_columns_they_have(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    tables = [pd.DataFrame({"mse": [1.0, 2.0]}), pd.DataFrame({"mpjpe": [3.0]}),
-              pd.DataFrame({"mse": [4.0]})]  # fmt: skip
-    for number, table in enumerate(tables):
-        store.save_cell(str(number), table)
-    first, second = store.load_cells(["0", "1", "2"])
-    assert first[0]["mse"].tolist() == [1.0, 2.0, 4.0]
-    assert first[1].tolist() == [0, 0, 2]
-    assert second[0]["mpjpe"].tolist() == [3.0]
-    assert second[1].tolist() == [1]

@@ -680,7 +680,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 def test_a_damaged_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.report.figures.write_all", lambda *_: list)
+    monkeypatch.setattr("bench.report.figures.begin_all", lambda *_: list)
     more = ("--only", "mean,zero", "--set", "seeds=[0]")
     assert bench("run", "tiny.yaml", *shlex.split(RUN), *more).code == 0
     whole = Path("results/tiny/latest").resolve()

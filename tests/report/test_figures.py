@@ -2,13 +2,18 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bench.analysis import results
 from bench.analysis.loading import load
@@ -115,38 +120,41 @@ def test_a_panel_of_one_level_cuts_no_other_off() -> None:
     assert high > 90
 
 
+Drawn = tuple[Axes, list[list[Text]]]
+
+
+def panels(draw: Callable[..., Figure | None], table: pd.DataFrame) -> Drawn:
+    """Return the first panel of a figure, and the texts of its first two."""
+    sheet = Sheet(Looks.named(["vae"]))
+    with matplotlib.rc_context(sheet.style):
+        figure = draw(table, "data", sheet)
+        assert figure is not None
+        figure.canvas.draw()
+    texts = [[one for one in axis.texts if one.get_text()] for axis in figure.axes[:2]]
+    return figure.axes[0], texts
+
+
+def overlap(artist: Artist, texts: list[Text]) -> bool:
+    place = artist.get_window_extent()
+    return any(place.overlaps(one.get_window_extent()) for one in texts)
+
+
 @pytest.mark.parametrize("largest", [5e3, 5e5, 5e8])
 def test_labels_of_large_changes_reach_into_nothing(largest: float) -> None:
     table = scores()
     table.loc[table["level"] != "", "value"] = np.geomspace(11, largest, len(table) - 2)
-    sheet = Sheet(Looks.named(["vae"]))
-    with matplotlib.rc_context(sheet.style):
-        figure = figures.posterior_change(table, "data", sheet)
-        assert figure is not None
-        figure.canvas.draw()
-    first, second = figure.axes[:2]
-    label = first.yaxis.label.get_window_extent()
-    texts = [
-        [one.get_window_extent() for one in axis.texts if one.get_text()]
-        for axis in (first, second)
-    ]
+    first, texts = panels(figures.posterior_change, table)
     assert all(len(drawn) > 2 for drawn in texts)
-    assert not any(label.overlaps(one) for one in texts[0])
-    assert not any(first.get_window_extent().overlaps(one) for one in texts[1])
+    assert not overlap(first.yaxis.label, texts[0])
+    assert not overlap(first, texts[1])
 
 
 def test_labels_of_low_posteriors_reach_into_nothing() -> None:
     table = scores()
     table["value"] = np.where(table["level"] == "", 9000.0, 15000.0) + table["share"]
-    sheet = Sheet(Looks.named(["vae"]))
-    with matplotlib.rc_context(sheet.style):
-        figure = figures.posterior(table, "data", sheet)
-        assert figure is not None
-        figure.canvas.draw()
-    first, second = figure.axes[:2]
-    texts = [one for one in second.texts if one.get_text()]
-    assert "\N{MINUS SIGN}14k" in [one.get_text() for one in texts]
-    assert not any(first.get_window_extent().overlaps(one.get_window_extent()) for one in texts)
+    first, texts = panels(figures.posterior, table)
+    assert "\N{MINUS SIGN}14k" in [one.get_text() for one in texts[1]]
+    assert not overlap(first, texts[1])
 
 
 def test_windows_of_one_level_are_one_point_at_their_mean_share() -> None:
