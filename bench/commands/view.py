@@ -103,8 +103,8 @@ def plot(folder: Path, name: str, width: str, to: Path, style: str | None = None
     if suffix and suffix not in SUFFIXES:
         raise InputError(f"{to}: no format of figures; end it with .{', .'.join(SUFFIXES)}")
     shown = show.read(folder)
-    looks = styled(style) if style else STYLE
-    sheet = replace(figures.sheet_of(shown.found), width=inches, style=looks)
+    settings = styled(style) if style else STYLE
+    sheet = replace(figures.sheet_of(shown.found), width=inches, style=settings)
     figure = figures.draw(known, shown.found, _standing(folder, shown), sheet)
     if figure is None:
         raise InputError(f"{folder}: has not the numbers for the figure {known}")
